@@ -1,0 +1,683 @@
+"""One connection's conversation: four small state machines, without any I/O.
+
+``receive(event, now)`` takes what the server says, the other methods take what this side wants;
+all of them return the effects to perform. A reconnect is a new `Conversation`: nothing is reset
+in place. The machines' tables are in `states`.
+
+Rules that couple the machines:
+
+* A barge-in (`speech_started`) closes the streams of the current response before the turn begins.
+* `response.created` ends a turn that nobody stopped, and closes the response before it.
+* Outputs of functions go out in any state of a READY connection: the server may be waiting.
+* The end of the connection ends everything else.
+
+Frames that are late, doubled, foreign or out of order never raise and never touch another
+response: they are dropped and counted in `dropped`.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Final
+
+from . import effects as fx
+from . import events as ev
+from .errors import (
+    CODES_THAT_END_A_SESSION,
+    HandshakeTimeout,
+    LocalProtocolError,
+    RemoteProtocolError,
+    ServerError,
+    ServerFull,
+)
+from .states import (
+    HANDSHAKE,
+    RESPONSE,
+    ROUND,
+    TURN,
+    Handshake,
+    Input,
+    ResponseState,
+    Round,
+    Signal,
+    Turn,
+    next_state,
+)
+
+HANDSHAKE_TIMEOUT_S: Final = 10.0
+"""Longest wait for `session.created`, and again for `session.configured`. Our choice."""
+
+GRACE_S: Final = 0.2
+"""Quiet after the last complete call before its response counts as waiting for outputs.
+
+The docs ask for 200 ms between parallel calls and the request for a response; the vendor's client
+waits 220 ms. Whether `response.done` comes before the outputs is unknown.
+"""
+
+STALL_S: Final = 15.0
+"""A response without any event for so long is given up. Our choice: sound comes 10x real time."""
+
+ANSWER_OVERDUE_S: Final = 5.0
+"""A turn that is neither answered nor discarded for so long is over. Our choice."""
+
+CUT_OVERDUE_S: Final = 1.0
+"""A response that was cut and sends nothing for so long is over without its `response.done`."""
+
+MAX_ARGUMENTS_CHARS: Final = 1_000_000
+"""A call whose arguments grow beyond this is dropped. Our choice."""
+
+MAX_PARTIAL_CALLS: Final = 64
+"""How many calls of one response may be half-streamed at a time. Our choice."""
+
+REMEMBERED_RESPONSES: Final = 8
+"""How many past responses may still deliver a late call."""
+
+
+@dataclass(slots=True)
+class _PartialCall:
+    """A call whose arguments are still streaming."""
+
+    name: str | None = None
+    arguments: list[str] = field(default_factory=list)
+    n_chars: int = 0
+
+
+@dataclass(slots=True)
+class _Response:
+    """What is known of one response."""
+
+    id: str
+    requested_at: float
+    last_event_at: float
+    first_audio_at: float | None = None
+    is_open: bool = True
+    """Whether the streams of its current part are open."""
+    is_cut: bool = False
+    is_accounted: bool = False
+    part: int = 0
+    """How often its streams were opened again for something late."""
+    partial_calls: dict[str, _PartialCall] = field(default_factory=dict)
+    written_items: set[str] = field(default_factory=set)
+    """Message items whose text came in deltas already."""
+
+    @property
+    def generation_id(self) -> str:
+        return f"{self.id}+{self.part}" if self.part else self.id
+
+
+class Conversation:
+    """The protocol's side of one connection."""
+
+    def __init__(self, new_event_id: Callable[[], str]) -> None:
+        """Begin a conversation on a socket that is about to open.
+
+        Args:
+            new_event_id: mints the `event_id` of each event that we send.
+        """
+        self._new_event_id = new_event_id
+        self._handshake = Handshake.DIALLED
+        self._turn = Turn.QUIET
+        self._response_state = ResponseState.IDLE
+        self._round = Round.NONE
+
+        self._turn_item_id: str | None = None
+        self._stopped_at: float | None = None
+        self._asked_at: float | None = None
+        self._responses: dict[str, _Response] = {}
+        self._current: _Response | None = None
+        self._open_calls: set[str] = set()
+        self._closed_calls: set[str] = set()
+        self._tools: list[ev.Tool] = []
+        self._is_untouched = True
+        self.dropped: Counter[str] = Counter()
+        """How many frames were dropped, by reason."""
+
+    def __repr__(self) -> str:
+        return (
+            f"<Conversation {self._handshake.name} {self._turn.name} "
+            f"{self._response_state.name} {self._round.name}>"
+        )
+
+    # ------------------------------------------------------------------------------ facts
+
+    @property
+    def handshake(self) -> Handshake:
+        """How far the connection is."""
+        return self._handshake
+
+    @property
+    def turn(self) -> Turn:
+        """What the user does."""
+        return self._turn
+
+    @property
+    def response(self) -> ResponseState:
+        """What the newest response does."""
+        return self._response_state
+
+    @property
+    def round(self) -> Round:
+        """What the open function calls do."""
+        return self._round
+
+    @property
+    def is_ready(self) -> bool:
+        """Whether audio may flow."""
+        return self._handshake is Handshake.READY
+
+    @property
+    def is_untouched(self) -> bool:
+        """Whether nothing was said or heard on this connection yet."""
+        return self._is_untouched
+
+    @property
+    def is_free(self) -> bool:
+        """Whether a response may be asked for: nobody speaks, nothing is in flight."""
+        in_flight = self._response_state in (ResponseState.GENERATING, ResponseState.CUT)
+        return self.is_ready and self._turn is Turn.QUIET and not in_flight
+
+    @property
+    def open_calls(self) -> frozenset[str]:
+        """Ids of the calls that this connection issued and that have no output yet."""
+        return frozenset(self._open_calls)
+
+    # ------------------------------------------------------------------------ our intents
+
+    def open(self) -> list[fx.Effect]:
+        """The socket is open."""
+        return [fx.StartTimer("handshake", HANDSHAKE_TIMEOUT_S)]
+
+    def configure(self, session: ev.ClientSession, now: float) -> list[fx.Effect]:
+        """Send the configuration, once.
+
+        Raises:
+            LocalProtocolError: the server does not wait for one.
+        """
+        if not self._move_handshake(Signal.CONFIGURE):
+            raise LocalProtocolError(f"configure() while {self!r}")
+        self._tools = list(session.tools or ())
+        if session.generate_initial_response:
+            self._asked_at = now
+        event = ev.SessionConfigure(event_id=self._new_event_id(), session=session)
+        return [fx.Send(event), fx.StartTimer("handshake", HANDSHAKE_TIMEOUT_S)]
+
+    def update_tools(self, tools: list[ev.Tool]) -> list[fx.Effect]:
+        """Replace the tools; an unchanged list sends nothing.
+
+        Raises:
+            LocalProtocolError: the configuration was not sent yet, so it can still hold them.
+        """
+        if self._handshake not in (Handshake.CONFIGURING, Handshake.READY):
+            raise LocalProtocolError(f"update_tools() while {self!r}")
+        if tools == self._tools:
+            return []
+        self._tools = list(tools)
+        session = ev.ClientSession(tools=self._tools)
+        return [fx.Send(ev.SessionUpdate(event_id=self._new_event_id(), session=session))]
+
+    def post_output(self, call_id: str, output: str) -> list[fx.Effect]:
+        """Send the output of an open call.
+
+        Raises:
+            LocalProtocolError: this connection did not issue the call, or it has an output.
+        """
+        if call_id not in self._open_calls:
+            raise LocalProtocolError(f"post_output() for a call that is not open, while {self!r}")
+        self._open_calls.remove(call_id)
+        self._closed_calls.add(call_id)
+        item = ev.Item(type="function_call_output", call_id=call_id, output=output)
+        if not self._open_calls:
+            self._move_round(Signal.ANSWERED)
+        return [self._send_item(item)]
+
+    def add_message(self, role: str, text: str) -> list[fx.Effect]:
+        """Send a text item; the server is not known to take them.
+
+        Raises:
+            LocalProtocolError: the connection is not READY.
+        """
+        if not self.is_ready:
+            raise LocalProtocolError(f"add_message() while {self!r}")
+        content = [ev.Content(type="input_text", text=text)]
+        return [self._send_item(ev.Item(type="message", role=role, content=content))]
+
+    def create_response(self, now: float) -> list[fx.Effect]:
+        """Ask for a response.
+
+        Raises:
+            LocalProtocolError: somebody speaks, or a response is in flight.
+        """
+        if not self.is_free:
+            raise LocalProtocolError(f"create_response() while {self!r}")
+        self._asked_at = now
+        return [fx.Send(ev.ResponseCreate(event_id=self._new_event_id()))]
+
+    def cancel_response(self) -> list[fx.Effect]:
+        """Cancel the current response, if it is generating; else do nothing.
+
+        One that only waits for outputs is left alone: the server would give up the calls.
+        """
+        response = self._current
+        if response is None or self._response_state is not ResponseState.GENERATING:
+            return []
+        cancel = ev.ResponseCancel(event_id=self._new_event_id(), response_id=response.id)
+        return [fx.Send(cancel), *self._cut(response, Signal.CANCELLED)]
+
+    def lose(self, now: float) -> list[fx.Effect]:
+        """The connection has ended, or is given up; everything else ends with it."""
+        out: list[fx.Effect] = []
+        if not self._move_handshake(Signal.LOST):
+            return out
+        out += [fx.CancelTimer("handshake"), fx.CancelTimer("answer")]
+        for response in self._responses.values():
+            out += self._retire(response, "lost")
+        out += self._end_turn(Signal.LOST)
+        self._move_response(Signal.LOST)
+        self._move_round(Signal.LOST)
+        self._open_calls.clear()
+        return out
+
+    def timer(self, name: str, now: float) -> list[fx.Effect]:
+        """A timer that an effect asked for has run out."""
+        kind, _, response_id = name.partition(":")
+        match kind:
+            case "handshake" if self._handshake is Handshake.DIALLED:
+                return [_timeout("session.created")]
+            case "handshake" if self._handshake is Handshake.CONFIGURING:
+                return [_timeout("session.configured")]
+            case "answer":
+                self._move_turn(Signal.OVERDUE)
+                return []
+            case "grace" | "stall" | "cut" if response_id in self._responses:
+                return self._response_timer(kind, self._responses[response_id], now)
+            case _:
+                return []
+
+    # ------------------------------------------------------------------- the server's events
+
+    def receive(self, event: ev.ServerEvent | ev.UnknownEvent, now: float) -> list[fx.Effect]:
+        """Take one event of the server."""
+        if self._handshake is Handshake.CLOSED:
+            return self._drop("after the end")
+        match event:
+            case ev.ResponseOutputAudioDelta():
+                return self._receive_audio(event, now)
+            case ev.ResponseOutputAudioTranscriptDelta(delta=text):
+                return self._receive_text(event.response_id, event.item_id, text, now)
+            case ev.ResponseFunctionCallArgumentsDelta():
+                return self._receive_arguments(event, now)
+            case ev.ResponseFunctionCallArgumentsDone():
+                return self._receive_call(event, now)
+            case ev.ResponseCreated(response=response):
+                return self._receive_created(response, now)
+            case ev.ResponseDone(response=response):
+                return self._receive_done(response, now)
+            case ev.InputAudioBufferSpeechStarted(item_id=item_id):
+                return self._receive_speech_started(item_id)
+            case ev.InputAudioBufferSpeechStopped():
+                return self._receive_speech_stopped(now)
+            case ev.ConversationItemDone(item=item):
+                return self._receive_item_done(item, now)
+            case ev.SessionCreated():
+                return self._expect(self._move_handshake(type(event)), event)
+            case ev.SessionConfigured(session=session):
+                if not self._move_handshake(type(event)):
+                    return self._expect(False, event)
+                return [fx.CancelTimer("handshake"), fx.SessionReady(session)]
+            case ev.Error(error=error):
+                return self._receive_error(error)
+            case ev.UnknownEvent(type=kind):
+                return self._drop("unknown type", is_strange=True, detail=kind)
+            case (
+                ev.Warning()
+                | ev.SessionUpdated()
+                | ev.ConversationItemAdded()
+                | ev.ResponseOutputAudioDone()
+                | ev.ResponseOutputAudioTranscriptDone()
+            ):
+                # Nothing follows from these: what they say, another event says as well.
+                return []
+
+    def _receive_speech_started(self, item_id: str | None) -> list[fx.Effect]:
+        if not self.is_ready:
+            return self._drop("speech before session.configured", is_strange=True)
+        out: list[fx.Effect] = []
+        if self._current and self._response_state is ResponseState.GENERATING:
+            out += self._cut(self._current, ev.InputAudioBufferSpeechStarted)
+        if self._turn is Turn.SPEAKING:  # the server never said that the last one stopped
+            out.append(fx.UserStopped(self._turn_item_id))
+        self._move_turn(ev.InputAudioBufferSpeechStarted)
+        self._is_untouched = False
+        self._turn_item_id = item_id
+        self._stopped_at = None
+        return [*out, fx.CancelTimer("answer"), fx.UserStarted(item_id)]
+
+    def _receive_speech_stopped(self, now: float) -> list[fx.Effect]:
+        stopped = self._end_turn(ev.InputAudioBufferSpeechStopped)
+        if not stopped:  # late: the response, or the discard, has said it already
+            return self._drop("late speech_stopped")
+        self._stopped_at = now
+        return [*stopped, fx.StartTimer("answer", ANSWER_OVERDUE_S)]
+
+    def _receive_item_done(self, item: ev.Item, now: float) -> list[fx.Effect]:
+        is_turn = None in (item.id, self._turn_item_id) or item.id == self._turn_item_id
+        if item.role == "user" or (item.role is None and item.id and is_turn):
+            if item.status != "incomplete":
+                is_speech = any(part.type == "input_audio" for part in item.content or ())
+                is_written = is_speech and item.id and item.text
+                return [fx.UserText(item.id or "", item.text)] if is_written else []
+            out = self._end_turn(Signal.DISCARDED) if is_turn else []
+            return [*out, fx.CancelTimer("answer"), fx.UserDiscarded(item.id)]
+        response = self._current
+        if response is None:
+            return []
+        if item.type == "function_call" and item.status != "incomplete":
+            return self._receive_whole_calls(response, [item], now)
+        if item.text and response.written_items.isdisjoint({item.id or "", ""}):
+            return self._receive_text(response.id, item.id, item.text, now)
+        return []
+
+    def _receive_created(self, body: ev.Response, now: float) -> list[fx.Effect]:
+        if not self.is_ready or body.id in self._responses:
+            return self._drop("doubled or early response.created", is_strange=True)
+        out: list[fx.Effect] = []
+        if self._current:
+            out += self._close_streams(self._current)
+        if self._turn is not Turn.QUIET:
+            requested_at = self._stopped_at
+            out += [*self._end_turn(ev.ResponseCreated), fx.CancelTimer("answer")]
+        else:
+            requested_at = self._asked_at
+        self._move_response(ev.ResponseCreated)
+        self._asked_at = self._stopped_at = None
+        self._is_untouched = False
+        self._current = _Response(body.id, now if requested_at is None else requested_at, now)
+        self._responses[body.id] = self._current
+        if len(self._responses) > REMEMBERED_RESPONSES:
+            oldest = self._responses.pop(next(iter(self._responses)))
+            out += self._retire(oldest, "completed")
+        return [*out, fx.BeginResponse(body.id), fx.StartTimer(f"stall:{body.id}", STALL_S)]
+
+    def _receive_audio(self, event: ev.ResponseOutputAudioDelta, now: float) -> list[fx.Effect]:
+        response = self._find(event.response_id)
+        if response is None:
+            return self._drop("audio of an unknown response", is_strange=True)
+        response.last_event_at = now
+        if not event.delta:
+            return []
+        can_reopen = response is self._current and self._response_state is ResponseState.WAITING
+        if response.is_cut or not (response.is_open or can_reopen):
+            return self._drop("late audio")
+        out = self._reopen(response)
+        if response.first_audio_at is None:
+            response.first_audio_at = now
+        out.append(fx.OutputAudio(response.generation_id, event.item_id or "", event.delta))
+        return out
+
+    def _receive_text(
+        self, response_id: str | None, item_id: str | None, text: str, now: float
+    ) -> list[fx.Effect]:
+        response = self._find(response_id)
+        if response is None:
+            return self._drop("text of an unknown response", is_strange=True)
+        response.last_event_at = now
+        if not response.is_open or not text:
+            return self._drop("late text")
+        response.written_items.add(item_id or "")
+        return [fx.OutputText(response.generation_id, item_id or "", text)]
+
+    def _receive_arguments(
+        self, event: ev.ResponseFunctionCallArgumentsDelta, now: float
+    ) -> list[fx.Effect]:
+        response = self._find(event.response_id)
+        if response is None:
+            return self._drop("a call of an unknown response", is_strange=True)
+        response.last_event_at = now
+        if event.call_id in self._open_calls or event.call_id in self._closed_calls:
+            return self._drop("doubled call")
+        is_flood = len(response.partial_calls) >= MAX_PARTIAL_CALLS
+        if is_flood and event.call_id not in response.partial_calls:
+            return self._drop("too many calls at a time", is_strange=True)
+        call = response.partial_calls.setdefault(event.call_id, _PartialCall())
+        call.name = call.name or event.name
+        call.n_chars += len(event.delta)
+        if call.n_chars > MAX_ARGUMENTS_CHARS:
+            del response.partial_calls[event.call_id]
+            return self._drop("a call with endless arguments", is_strange=True)
+        call.arguments.append(event.delta)
+        return []
+
+    def _receive_call(
+        self, event: ev.ResponseFunctionCallArgumentsDone, now: float
+    ) -> list[fx.Effect]:
+        response = self._find(event.response_id)
+        if response is None:
+            return self._drop("a call of an unknown response", is_strange=True)
+        return self._hand_over(
+            response,
+            item_id=event.item_id,
+            call_id=event.call_id,
+            name=event.name,
+            arguments=event.arguments,
+            now=now,
+        )
+
+    def _receive_done(self, body: ev.Response, now: float) -> list[fx.Effect]:
+        response = self._find(body.id)
+        if response is None:
+            return self._drop("response.done of an unknown response", is_strange=True)
+        calls = [item for item in body.output or () if item.type == "function_call"]
+        out = self._receive_whole_calls(response, calls, now)
+        response.partial_calls.clear()
+        out += self._close_streams(response)
+        if response is self._current:
+            self._move_response(ev.ResponseDone)
+        status = body.status or "completed"
+        out += self._account(response, status, body.usage, now)
+        if status == "failed":
+            out.append(fx.Fault(_failure(body), fatal=False))
+        return out
+
+    def _receive_error(self, body: ev.ErrorBody) -> list[fx.Effect]:
+        code = body.code or body.type or "unknown_error"
+        error = ServerError(code, body.message or "", param=body.param, event_id=body.event_id)
+        if code in CODES_THAT_END_A_SESSION:
+            return [fx.Fault(ServerFull() if code == "server_full" else error, fatal=True)]
+        out: list[fx.Effect] = []
+        if code == "tool_response_timeout":
+            out += self._give_up_calls()
+        return [*out, fx.Fault(error, fatal=not self.is_ready)]
+
+    # ------------------------------------------------------------------------ responses
+
+    def _find(self, response_id: str | None) -> _Response | None:
+        """Return the response of that id; events without one belong to the newest."""
+        return self._current if response_id is None else self._responses.get(response_id)
+
+    def _reopen(self, response: _Response) -> list[fx.Effect]:
+        """Open a further part of `response` for what comes after its streams were closed."""
+        if response.is_open:
+            return []
+        response.is_open = True
+        response.part += 1
+        if response is self._current:
+            self._move_response(Signal.CALLED)
+        return [
+            fx.BeginResponse(response.generation_id),
+            fx.StartTimer(f"grace:{response.id}", GRACE_S),
+        ]
+
+    def _cut(self, response: _Response, why: Input) -> list[fx.Effect]:
+        closed = self._close_streams(response, cut=True)
+        response.is_cut = True
+        self._move_response(why)
+        return [*closed, fx.StartTimer(f"cut:{response.id}", CUT_OVERDUE_S)]
+
+    def _close_streams(self, response: _Response, *, cut: bool = False) -> list[fx.Effect]:
+        if not response.is_open:
+            return []
+        response.is_open = False
+        self._move_round(Signal.STREAMS_CLOSED)
+        if not self._open_calls:
+            self._move_round(Signal.ANSWERED)
+        return [fx.EndStreams(response.generation_id, cut=cut)]
+
+    def _account(
+        self, response: _Response, status: str, usage: ev.Usage | None, now: float
+    ) -> list[fx.Effect]:
+        if response.is_accounted:
+            return []
+        response.is_accounted = True
+        return [
+            fx.EndResponse(
+                response_id=response.id,
+                status=status,
+                usage=usage,
+                requested_at=response.requested_at,
+                first_audio_at=response.first_audio_at,
+                ended_at=now,
+            )
+        ]
+
+    def _retire(self, response: _Response, status_if_open: str) -> list[fx.Effect]:
+        """Account for a response whose `response.done` will not be awaited any longer."""
+        status = status_if_open if response.is_open else "completed"
+        status = "cancelled" if response.is_cut else status
+        closed = self._close_streams(response)
+        return [*closed, *self._account(response, status, None, response.last_event_at)]
+
+    def _response_timer(self, kind: str, response: _Response, now: float) -> list[fx.Effect]:
+        """Act on a silence of `response`, or wait for the rest of it."""
+        silence_s = {"grace": GRACE_S, "stall": STALL_S, "cut": CUT_OVERDUE_S}[kind]
+        silence_ends_in_s = response.last_event_at + silence_s - now
+        is_half_streamed = (
+            kind == "grace" and response.partial_calls and silence_ends_in_s > GRACE_S - STALL_S
+        )
+        is_interrupted_still = kind == "cut" and self._turn is Turn.SPEAKING
+        if kind != "cut" and not response.is_open:
+            return []
+        if silence_ends_in_s > 0:
+            return [fx.StartTimer(f"{kind}:{response.id}", silence_ends_in_s)]
+        if is_half_streamed or is_interrupted_still:
+            return [fx.StartTimer(f"{kind}:{response.id}", silence_s)]
+        out = self._close_streams(response)
+        if kind == "grace":
+            if response is self._current:
+                self._move_response(Signal.STREAMS_CLOSED)
+            return out
+        if response is self._current:
+            self._move_response(Signal.OVERDUE)
+        out += self._account(response, "cancelled" if response.is_cut else "incomplete", None, now)
+        if kind == "stall":
+            fault = RemoteProtocolError(f"a response stopped without its end for {STALL_S:g} s")
+            out.append(fx.Fault(fault, fatal=False))
+        return out
+
+    # ---------------------------------------------------------------------------- calls
+
+    def _receive_whole_calls(
+        self, response: _Response, items: list[ev.Item], now: float
+    ) -> list[fx.Effect]:
+        """Take calls that come as items; most were streamed before, and are known."""
+        out: list[fx.Effect] = []
+        for item in items:
+            if item.call_id and item.call_id not in self._known_calls:
+                out += self._hand_over(
+                    response,
+                    item_id=item.id,
+                    call_id=item.call_id,
+                    name=item.name,
+                    arguments=item.arguments,
+                    now=now,
+                )
+        return out
+
+    @property
+    def _known_calls(self) -> set[str]:
+        return self._open_calls | self._closed_calls
+
+    def _hand_over(
+        self,
+        response: _Response,
+        *,
+        item_id: str | None,
+        call_id: str,
+        name: str | None,
+        arguments: str | None,
+        now: float,
+    ) -> list[fx.Effect]:
+        response.last_event_at = now
+        if call_id in self._known_calls:
+            return self._drop("doubled call")
+        partial = response.partial_calls.pop(call_id, _PartialCall())
+        out = self._reopen(response)
+        self._open_calls.add(call_id)
+        self._move_round(Signal.CALLED)
+        call = fx.CallFunction(
+            response.generation_id,
+            item_id=item_id or f"item_{call_id}",
+            call_id=call_id,
+            name=name or partial.name or "",
+            arguments=arguments or "".join(partial.arguments) or "{}",
+        )
+        return [*out, call, fx.StartTimer(f"grace:{response.id}", GRACE_S)]
+
+    def _give_up_calls(self) -> list[fx.Effect]:
+        """The server no longer waits for outputs."""
+        self._closed_calls |= self._open_calls
+        self._open_calls.clear()
+        self._move_round(Signal.GIVEN_UP)
+        return self._close_streams(self._current) if self._current else []
+
+    # ------------------------------------------------------------------------- machinery
+
+    def _end_turn(self, why: Input) -> list[fx.Effect]:
+        """Move the turn on; tell that the user stopped, if that was not told before."""
+        was_speaking = self._turn is Turn.SPEAKING
+        self._move_turn(why)
+        return [fx.UserStopped(self._turn_item_id)] if was_speaking else []
+
+    def _move_handshake(self, why: Input) -> bool:
+        state = next_state(HANDSHAKE, self._handshake, why)
+        self._handshake = state or self._handshake
+        return state is not None
+
+    def _move_turn(self, why: Input) -> None:
+        self._turn = next_state(TURN, self._turn, why) or self._turn
+
+    def _move_response(self, why: Input) -> None:
+        self._response_state = (
+            next_state(RESPONSE, self._response_state, why) or self._response_state
+        )
+
+    def _move_round(self, why: Input) -> None:
+        self._round = next_state(ROUND, self._round, why) or self._round
+
+    def _send_item(self, item: ev.Item) -> fx.Send:
+        return fx.Send(ev.ConversationItemCreate(event_id=self._new_event_id(), item=item))
+
+    def _expect(self, moved: bool, event: ev.Event) -> list[fx.Effect]:
+        return [] if moved else self._drop("unexpected", is_strange=True, detail=event.type)
+
+    def _drop(self, reason: str, *, is_strange: bool = False, detail: str = "") -> list[fx.Effect]:
+        """Count a dropped frame; report the first of each strange kind."""
+        self.dropped[reason] += 1
+        if not is_strange or self.dropped[reason] > 1:
+            return []
+        fault = RemoteProtocolError(f"dropped: {reason} {detail[:80]}".rstrip())
+        return [fx.Fault(fault, fatal=False)]
+
+
+def _timeout(waiting_for: str) -> fx.Fault:
+    return fx.Fault(HandshakeTimeout(waiting_for, HANDSHAKE_TIMEOUT_S), fatal=True)
+
+
+def _failure(body: ev.Response) -> ServerError:
+    details = body.status_details
+    error = details.error if details else None
+    return ServerError(
+        (error and (error.code or error.type)) or "response_failed",
+        (error and error.message) or f"response {body.id} failed",
+    )

@@ -1,0 +1,191 @@
+"""What the core asks of the shell: the mirror image of `events`.
+
+`Conversation` and `Call` return lists of these and do nothing else: no socket, task, clock or
+log. `session.RealtimeSession` performs them, in order. Times are seconds of the monotonic clock
+that the shell passes in as ``now``.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from . import events
+from .errors import HydraError
+
+
+@dataclass(frozen=True, slots=True)
+class Send:
+    """Send a client event, behind everything that was sent before."""
+
+    event: events.ClientEvent
+
+
+@dataclass(frozen=True, slots=True)
+class Compose:
+    """Put `session.configure` together from instructions, history and tools; hand it back."""
+
+    greet: bool
+    """Whether the model speaks first on this connection."""
+    opening: str
+    """A one-time line about what to open with; empty for none."""
+
+
+@dataclass(frozen=True, slots=True)
+class SessionReady:
+    """The handshake is complete: audio may flow."""
+
+    session: events.ServerSession
+
+
+@dataclass(frozen=True, slots=True)
+class BeginResponse:
+    """Open the streams of a response, or of a late part of one."""
+
+    generation_id: str
+    """The response's id; ``<response id>+n`` for what came after its streams were closed."""
+    reply_id: str | None = None
+    """The reply on demand that this fulfils; None where the server began by itself."""
+
+
+@dataclass(frozen=True, slots=True)
+class OutputAudio:
+    """Play sound."""
+
+    generation_id: str
+    item_id: str
+    pcm: bytes
+    """int16 little-endian mono at the session's output rate; the length may be odd."""
+
+
+@dataclass(frozen=True, slots=True)
+class OutputText:
+    """Write down a phrase of what a response says; phrases are joined by spaces."""
+
+    generation_id: str
+    item_id: str
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class CallFunction:
+    """Run a function; its output is awaited under `call_id`."""
+
+    generation_id: str
+    item_id: str
+    call_id: str
+    name: str
+    arguments: str
+    """A JSON document, as text."""
+
+
+@dataclass(frozen=True, slots=True)
+class EndStreams:
+    """Close the streams of a response; nothing more of this generation will come."""
+
+    generation_id: str
+    cut: bool
+    """Whether it was interrupted: what is not yet played must not be."""
+
+
+@dataclass(frozen=True, slots=True)
+class EndResponse:
+    """Account for a response; comes once for each, after its streams were closed."""
+
+    response_id: str
+    status: str
+    """``completed``, ``cancelled``, ``incomplete``, ``failed``; ``lost`` with its connection."""
+    usage: events.Usage | None
+    requested_at: float
+    """End of the user's speech, or sending of the request: when the waiting began."""
+    first_audio_at: float | None
+    ended_at: float
+
+
+@dataclass(frozen=True, slots=True)
+class UserStarted:
+    """The user begins to speak; the streams of what was cut are closed already."""
+
+    item_id: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class UserStopped:
+    """The user has stopped: exactly once for each `UserStarted`."""
+
+    item_id: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class UserDiscarded:
+    """The server decided that the turn was no speech; comes after `UserStopped`."""
+
+    item_id: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class UserText:
+    """The server's own transcript of a user turn."""
+
+    item_id: str
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class ReplyFailed:
+    """A reply on demand will not come."""
+
+    reply_id: str
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class Redial:
+    """Leave this connection and make a new one at once."""
+
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class StartTimer:
+    """Call `timer(name)` after a delay, instead of an earlier timer of that name."""
+
+    name: str
+    delay_s: float
+
+
+@dataclass(frozen=True, slots=True)
+class CancelTimer:
+    """Forget a timer; nothing happens if it isn't set."""
+
+    name: str
+
+
+@dataclass(frozen=True, slots=True)
+class Fault:
+    """Something went wrong."""
+
+    error: HydraError
+    fatal: bool
+    """Whether this connection is beyond use."""
+
+
+Effect = (
+    Send
+    | Compose
+    | SessionReady
+    | BeginResponse
+    | OutputAudio
+    | OutputText
+    | CallFunction
+    | EndStreams
+    | EndResponse
+    | UserStarted
+    | UserStopped
+    | UserDiscarded
+    | UserText
+    | ReplyFailed
+    | Redial
+    | StartTimer
+    | CancelTimer
+    | Fault
+)

@@ -505,7 +505,7 @@ class Conversation:
         if response is self._current:
             self._move_response(Signal.CALLED)
         return [
-            fx.BeginResponse(response.generation_id),
+            fx.BeginResponse(response.generation_id, is_late=True),
             fx.StartTimer(f"grace:{response.id}", GRACE_S),
         ]
 

@@ -45,6 +45,8 @@ class BeginResponse:
     """The response's id; ``<response id>+n`` for what came after its streams were closed."""
     reply_id: str | None = None
     """The reply on demand that this fulfils; None where the server began by itself."""
+    is_late: bool = False
+    """Whether it is a further part of a response whose streams were closed."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,0 +1,69 @@
+"""The emulator at a terminal: one line for each event, until Ctrl-C."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import signal
+from collections.abc import Callable
+from typing import Final, TypeAlias
+
+from .books import Observed, describe
+from .records import ConnectionRecord, Received, Sent, Violation
+from .server import Emulator
+
+_INPUT_BYTES_PER_S: Final = 32_000
+
+Write: TypeAlias = Callable[[str], object]
+
+
+class ConsoleObserver:
+    """Writes a line for each event: seconds since the connection began, number, arrow, event.
+
+    Audio that follows audio makes one line, written when something else comes: its length.
+
+    Args:
+        write: takes a line.
+    """
+
+    def __init__(self, write: Write) -> None:
+        self._write = write
+        self._heard: dict[int, int] = {}
+        self._said: dict[int, int] = {}
+
+    def __call__(self, record: ConnectionRecord, what: Observed) -> None:
+        """Take note of one event or violation."""
+        match what:
+            case Received(n_audio_bytes=n_bytes) if n_bytes:
+                self._heard[record.number] = self._heard.get(record.number, 0) + n_bytes
+            case Sent(n_audio_bytes=n_bytes) if n_bytes:
+                self._said[record.number] = self._said.get(record.number, 0) + n_bytes
+            case _:
+                self._write_audio(record, what.at_s)
+                arrow = {Received: ">", Sent: "<", Violation: "!"}[type(what)]
+                self._write_line(record, what.at_s, f"{arrow} {describe(what)}")
+
+    def _write_audio(self, record: ConnectionRecord, at_s: float) -> None:
+        if n_bytes := self._heard.pop(record.number, 0):
+            duration_s = n_bytes / _INPUT_BYTES_PER_S
+            self._write_line(record, at_s, f"> audio, {duration_s:.2f} s")
+        if n_bytes := self._said.pop(record.number, 0):
+            duration_s = n_bytes / 2 / record.output_rate_hz
+            self._write_line(record, at_s, f"< audio, {duration_s:.2f} s")
+
+    def _write_line(self, record: ConnectionRecord, at_s: float, text: str) -> None:
+        self._write(f"{at_s - record.opened_at_s:8.3f} #{record.number} {text}")
+
+
+async def serve_until_stopped(server: Emulator, write: Write) -> None:
+    """Run `server` until SIGINT or SIGTERM, after writing how to point a client at it."""
+    stopped = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGINT, signal.SIGTERM):
+        with contextlib.suppress(NotImplementedError):
+            loop.add_signal_handler(number, stopped.set)
+    async with server:
+        write("Hydra is emulated here. Point the plugin at it with:")
+        write(f"HYDRA_BASE_URL={server.url} SMALLEST_API_KEY=anything")
+        write("Ctrl-C ends it.")
+        await stopped.wait()

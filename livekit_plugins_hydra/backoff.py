@@ -7,6 +7,8 @@ from collections import deque
 from collections.abc import Callable, Iterator
 from typing import Final
 
+from .errors import ConnectionLost, HandshakeRefused, is_retryable
+
 FIRST_DELAY_S: Final = 0.5
 """Upper bound of the first delay; each further one doubles."""
 
@@ -18,6 +20,12 @@ STABLE_S: Final = 5.0
 
 A successful dial proves nothing: `server_full` comes after the upgrade.
 """
+
+LOST_CALL_BUDGET_S: Final = 20.0
+"""A call that was READY is retried until so long after its loss."""
+
+POLICY_VIOLATION: Final = 1008
+"""Close code that is forgiven once, after a stable connection: it may be an expired token."""
 
 DIALS_PER_MINUTE: Final = 6
 """Bound on the connections made for other reasons than a loss."""
@@ -56,3 +64,61 @@ class Allowance:
             return False
         self._taken.append(now)
         return True
+
+
+class Recovery:
+    """Whether and when to dial again after a connection failed.
+
+    An outage begins with a failure and ends when a connection was READY for `STABLE_S`. A call
+    that was READY is dialled again at once at the beginning of an outage and then with growing
+    delays for `LOST_CALL_BUDGET_S`; a call that never was, `max_retry` times.
+    """
+
+    def __init__(
+        self, max_retry: int, uniform: Callable[[float, float], float] = random.uniform
+    ) -> None:
+        self._max_retry = max_retry
+        self._uniform = uniform
+        self._delays = delays(uniform)
+        self._retries = 0
+        self._outage_began_at: float | None = None
+        self._ready_at: float | None = None
+        self._was_ready = False
+        self._has_forgiven = False
+
+    def ready(self, now: float) -> None:
+        """The connection is READY."""
+        self._ready_at = now
+        self._was_ready = True
+
+    def failed(self, error: Exception, now: float) -> float | None:
+        """Return the delay in seconds before the next dial; None to give the call up."""
+        was_stable = self._ready_at is not None and now - self._ready_at >= STABLE_S
+        self._ready_at = None
+        is_new = was_stable or self._outage_began_at is None
+        if is_new:
+            self._outage_began_at = now
+            self._retries = 0
+            self._delays = delays(self._uniform)
+        if not is_retryable(error) and not self._forgives(error, was_stable=was_stable):
+            return None
+        if self._was_ready and is_new and isinstance(error, ConnectionLost):
+            return 0.0
+        delay_s = max(next(self._delays), _retry_after_s(error))
+        if self._was_ready:
+            elapsed_s = now - (self._outage_began_at or now)
+            return delay_s if elapsed_s + delay_s <= LOST_CALL_BUDGET_S else None
+        self._retries += 1
+        return delay_s if self._retries <= self._max_retry else None
+
+    def _forgives(self, error: Exception, *, was_stable: bool) -> bool:
+        is_forgivable = isinstance(error, ConnectionLost) and error.code == POLICY_VIOLATION
+        if not is_forgivable or not was_stable or self._has_forgiven:
+            return False
+        self._has_forgiven = True
+        return True
+
+
+def _retry_after_s(error: Exception) -> float:
+    asked_s = error.retry_after_s if isinstance(error, HandshakeRefused) else None
+    return asked_s or 0.0

@@ -1,0 +1,111 @@
+"""The session's own copy of what was said, as LiveKit's chat context.
+
+It is what `RealtimeSession.chat_ctx` returns, what a reconnect replays, and what tells new items
+from known ones: by id, since the framework hands over a copy of ours, or the agent's own context.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from livekit.agents import llm
+from livekit.agents.utils import shortuuid
+from livekit.agents.voice.generation import remove_instructions
+
+from .history import Line
+
+
+class ChatLog:
+    """An append-only chat context."""
+
+    def __init__(self) -> None:
+        self._ctx = llm.ChatContext.empty()
+        self._by_id: dict[str, llm.ChatItem] = {}
+        self._calls: dict[str, llm.FunctionCall] = {}
+
+    def copy(self) -> llm.ChatContext:
+        """Return a copy for the framework."""
+        return self._ctx.copy()
+
+    def add(self, item: llm.ChatItem) -> None:
+        """Append an item; one whose id is known is left as it is."""
+        if item.id in self._by_id:
+            return
+        self._by_id[item.id] = item
+        self._ctx.items.append(item)
+        if item.type == "function_call":
+            self._calls[item.call_id] = item
+
+    def add_new(self, ctx: llm.ChatContext) -> list[llm.ChatItem]:
+        """Append the items of `ctx` that are new, and return them.
+
+        Instructions, handoffs and configuration changes are the framework's own notes. Removed
+        or edited items stay as they are: the server can't take back what it heard.
+        """
+        ctx = ctx.copy(exclude_handoff=True, exclude_config_update=True)
+        remove_instructions(ctx)
+        new = [item for item in ctx.items if item.id not in self._by_id]
+        for item in new:
+            self.add(item)
+        return new
+
+    def unique_id(self, item_id: str) -> str:
+        """Return `item_id`, or something like it that no item has yet."""
+        return f"{item_id}-{shortuuid()}" if item_id in self._by_id else item_id
+
+    def rewrite(self, message_id: str, text: str) -> None:
+        """Set the text of a message to what was really heard of it."""
+        message = self._by_id.get(message_id)
+        if message is not None and message.type == "message":
+            message.content = [text] if text else []
+            message.interrupted = True
+
+    def text_of(self, message_id: str) -> str:
+        """Return the text of a message; empty where there is none."""
+        message = self._by_id.get(message_id)
+        if message is None or message.type != "message":
+            return ""
+        return message.text_content or ""
+
+    def name_of(self, call_id: str) -> str:
+        """Return the name of the function of a call; empty where it is unknown."""
+        call = self._calls.get(call_id)
+        return call.name if call else ""
+
+    def lines(self) -> list[Line]:
+        """Return the conversation as text, oldest first."""
+        return [line for item in self._ctx.items for line in self._lines_of(item)]
+
+    def _lines_of(self, item: llm.ChatItem) -> Sequence[Line]:
+        match item:
+            case llm.ChatMessage(text_content=text) if text:
+                return [Line(_SPEAKERS.get(item.role, item.role), text)]
+            case llm.FunctionCall():
+                return [Line(f"call of {item.name}", item.arguments)]
+            case llm.FunctionCallOutput() if item.output:
+                name = self.name_of(item.call_id) or item.name
+                return [Line(f"result of {name}", item.output)]
+            case _:
+                return []
+
+
+_SPEAKERS = {"developer": "system"}
+
+
+def output_as_text(name: str, output: str) -> str:
+    """Say what a function returned, where its call can't be answered by id."""
+    return f"Result of the function {name or 'that was called'}: {output}"
+
+
+def cut_to_heard(text: str, *, heard_s: float, duration_s: float) -> str:
+    """Return the words of `text` that fit into the part that was heard.
+
+    Speech is taken as even; a word that was cut off does not count as heard.
+    """
+    if heard_s >= duration_s:
+        return text
+    n_chars = int(len(text) * max(0.0, heard_s) / duration_s)
+    heard, rest = text[:n_chars], text[n_chars:]
+    if rest[:1].isspace() or not rest:
+        return heard.rstrip()
+    return heard.rsplit(maxsplit=1)[0] if len(heard.split()) > 1 else ""

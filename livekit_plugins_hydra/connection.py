@@ -1,0 +1,268 @@
+"""One WebSocket's life: dial, send, receive, keep alive, close.
+
+Whatever goes wrong comes out as a `ConnectionFailed` that holds no URL, no header and no foreign
+exception: the key travels in the URL, and exceptions, their causes and websockets' own debug log
+would show it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from collections import deque
+from collections.abc import Callable
+from typing import Final, Literal
+from urllib.parse import parse_qsl, urlencode, urlsplit, urlunsplit
+
+import websockets
+from websockets.asyncio.client import ClientConnection, connect
+
+from . import events, wire
+from .errors import (
+    AuthenticationFailed,
+    ConnectionFailed,
+    ConnectionLost,
+    HandshakeRefused,
+    HandshakeTimeout,
+    HydraError,
+    RemoteProtocolError,
+    ServerFull,
+)
+from .log import logger
+
+PING_EVERY_S: Final = 5.0
+DEAD_AFTER_S: Final = 10.0
+"""A peer that sent nothing, not even a pong, for so long after a ping is gone."""
+
+_CLOCK_SLACK_S: Final = 0.1
+
+CLOSE_TIMEOUT_S: Final = 1.0
+"""How long the closing handshake may take."""
+
+MAX_UNSENT_BYTES: Final = 10 * 16_000 * 2 * 2
+"""Audio that a peer that stopped reading may leave unsent: ten seconds, and room for base64."""
+
+_UNAUTHORIZED: Final = frozenset({401, 403})
+_TRY_AGAIN_LATER: Final = 1013
+
+_silent: Final = logging.Logger("websockets")  # noqa: LOG001 - in no tree, so nobody turns it on
+_silent.disabled = True
+"""For websockets, which logs the request line, key included."""
+
+Deliver = Callable[[events.ServerEvent | events.UnknownEvent], None]
+
+
+def url_for(base_url: str, *, model: str, api_key: str | None) -> str:
+    """Return `base_url` with `model`, and `api_key` where it goes into the query."""
+    parts = urlsplit(base_url)
+    query = [(k, v) for k, v in parse_qsl(parts.query) if k not in ("model", "api_key")]
+    query.append(("model", model))
+    if api_key is not None:
+        query.append(("api_key", api_key))
+    return urlunsplit(parts._replace(query=urlencode(query)))
+
+
+class Connection:
+    """An open WebSocket to Hydra."""
+
+    def __init__(self, socket: ClientConnection) -> None:
+        """Take an open socket; `dial` makes one."""
+        self._socket = socket
+        self._control: deque[bytes] = deque()
+        self._audio: deque[bytes] = deque()
+        self._n_audio = 0
+        self._has_work = asyncio.Event()
+        self._left: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._heard_at = time.monotonic()
+        self._answers_pings = False
+        self.n_binary = 0
+        """How many binary frames came; the protocol has none, so they are dropped."""
+        self.n_malformed = 0
+        """How many text frames were no events of the protocol."""
+
+    @classmethod
+    async def dial(
+        cls,
+        url: str,
+        *,
+        headers: dict[str, str],
+        proxy: str | Literal[True] | None,
+        timeout_s: float,
+    ) -> Connection:
+        """Open a socket.
+
+        Args:
+            url: where to, with the query; may hold the key.
+            headers: sent with the upgrade request; may hold the key.
+            proxy: its URL, True for the environment's, None for none.
+            timeout_s: for all of DNS, TCP, TLS and the upgrade.
+
+        Raises:
+            AuthenticationFailed: the server answered 401 or 403.
+            HandshakeRefused: it answered another status than 101.
+            HandshakeTimeout: it did not answer in time.
+            ConnectionLost: there was nothing to talk to.
+        """
+        try:
+            socket = await connect(
+                url,
+                additional_headers=headers,
+                proxy=proxy,
+                open_timeout=timeout_s,
+                close_timeout=CLOSE_TIMEOUT_S,
+                compression=None,
+                max_size=None,
+                ping_interval=None,
+                logger=_silent,
+            )
+        except Exception as error:  # everything that a network can do
+            failure = _refusal(error, timeout_s)
+        else:
+            return cls(socket)
+        # Outside of the handler, so that no context leads back to an exception with the URL.
+        raise failure
+
+    def send(self, event: events.ClientEvent) -> None:
+        """Send a control event, before all audio that still waits."""
+        self._control.append(wire.encode(event))
+        self._has_work.set()
+
+    def send_audio(self, pcm: bytes) -> None:
+        """Send a piece of the user's sound: int16 mono 16 kHz."""
+        frame = wire.encode(events.InputAudioBufferAppend(audio=pcm))
+        self._audio.append(frame)
+        self._n_audio += len(frame)
+        while self._n_audio > MAX_UNSENT_BYTES:  # the peer has stopped reading
+            self._n_audio -= len(self._audio.popleft())
+        self._has_work.set()
+
+    def leave(self, error: HydraError | None = None) -> None:
+        """Make `run` end, with `error` if there is one; nothing more is delivered."""
+        if self._left.done():
+            return
+        if error is None:
+            self._left.set_result(None)
+        else:
+            self._left.set_exception(error)
+
+    async def run(self, deliver: Deliver) -> None:
+        """Deliver the server's events until `leave` is called.
+
+        Raises:
+            ConnectionFailed: the connection ended.
+            HydraError: what `leave` was given.
+        """
+        loop = asyncio.get_running_loop()
+        workers = [
+            loop.create_task(self._receive(deliver), name="hydra.receive"),
+            loop.create_task(self._send(), name="hydra.send"),
+            loop.create_task(self._keep_alive(), name="hydra.keep_alive"),
+        ]
+        waiting: list[asyncio.Future[None]] = [self._left, *workers]
+        try:
+            await asyncio.wait(waiting, return_when=asyncio.FIRST_COMPLETED)
+            first = next(future for future in waiting if future.done())
+            first.result()
+        finally:
+            self._left.cancel()
+            for worker in workers:
+                worker.cancel()
+            await asyncio.gather(*workers, return_exceptions=True)
+
+    async def close(self) -> None:
+        """Close the socket, within `CLOSE_TIMEOUT_S` or a little more."""
+        self.leave()
+        await self._socket.close()
+
+    async def _receive(self, deliver: Deliver) -> None:
+        try:
+            async for frame in self._socket:
+                self._heard_at = time.monotonic()
+                if isinstance(frame, bytes):
+                    self.n_binary += 1
+                    continue
+                try:
+                    event = wire.decode(frame)
+                except RemoteProtocolError as error:
+                    self._count_malformed(error)
+                    continue
+                if self._left.done():
+                    return
+                deliver(event)
+        except websockets.ConnectionClosed:
+            pass
+        raise _end_of(self._socket)
+
+    def _count_malformed(self, error: RemoteProtocolError) -> None:
+        self.n_malformed += 1
+        if self.n_malformed == 1:
+            logger.warning("Hydra sent a frame that can't be read, dropped: %s", error)
+
+    async def _send(self) -> None:
+        try:
+            while True:
+                await self._has_work.wait()
+                self._has_work.clear()
+                while self._control or self._audio:
+                    if self._control:
+                        frame = self._control.popleft()
+                    else:
+                        frame = self._audio.popleft()
+                        self._n_audio -= len(frame)
+                    await self._socket.send(frame, text=True)
+        except websockets.ConnectionClosed:
+            pass
+        await asyncio.Future()  # the receiving side tells how the connection ended
+
+    async def _keep_alive(self) -> None:
+        """Find out that a peer has vanished without a close."""
+        pinged_at: float | None = None
+        was_told = False
+        try:
+            while True:
+                await asyncio.sleep(PING_EVERY_S)
+                now = time.monotonic()
+                if pinged_at is None or self._heard_at >= pinged_at:
+                    pinged_at = now
+                    asyncio.ensure_future(await self._socket.ping()).add_done_callback(self._pong)
+                elif now - pinged_at < DEAD_AFTER_S - _CLOCK_SLACK_S:
+                    continue
+                elif self._answers_pings:
+                    break
+                elif not was_told:
+                    was_told = True
+                    logger.info("Hydra does not answer pings, so a dead link shows late")
+        except websockets.ConnectionClosed:
+            await asyncio.Future()  # the receiving side tells how the connection ended
+        raise ConnectionLost(reason=f"no sign of life for {DEAD_AFTER_S:g} s")
+
+    def _pong(self, answered: asyncio.Future[float]) -> None:
+        if not answered.cancelled() and answered.exception() is None:
+            self._answers_pings = True
+            self._heard_at = time.monotonic()
+
+
+def _refusal(error: Exception, timeout_s: float) -> ConnectionFailed:
+    """Say why a dial failed, without anything of the foreign exception but its kind."""
+    match error:
+        case websockets.InvalidStatus():
+            status = error.response.status_code
+            if status in _UNAUTHORIZED:
+                return AuthenticationFailed(status)
+            retry_after = error.response.headers.get("Retry-After", "")
+            retry_after_s = float(retry_after) if retry_after.isdecimal() else None
+            return HandshakeRefused(status, retry_after_s=retry_after_s)
+        case TimeoutError():
+            return HandshakeTimeout("answer to the WebSocket upgrade", timeout_s)
+        case OSError():
+            return ConnectionLost(reason=error.strerror or type(error).__name__)
+        case _:
+            return ConnectionLost(reason=f"{type(error).__name__} at the handshake")
+
+
+def _end_of(socket: ClientConnection) -> ConnectionFailed:
+    code = socket.close_code
+    if code == _TRY_AGAIN_LATER:
+        return ServerFull()
+    return ConnectionLost(code, socket.close_reason or "")

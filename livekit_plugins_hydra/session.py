@@ -1,0 +1,681 @@
+"""One call, as LiveKit's framework sees it: performs the core's effects.
+
+Data flows one way through here and back: microphone -> `audio` -> `connection` -> `call` and
+`conversation` -> this session -> the framework -> the room. All decisions are the core's; this
+module has the sockets, tasks, timers and futures, and says things in LiveKit's words.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections import deque
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Final, Literal
+
+from livekit import rtc
+from livekit.agents import APIConnectOptions, NotGivenOr, get_job_context, llm
+from livekit.agents.types import NOT_GIVEN
+from livekit.agents.utils import is_given, shortuuid
+
+from . import effects as fx
+from . import errors, events, history, reports, voices, wire
+from .audio import Uplink
+from .backoff import Recovery
+from .call import Call, Learned
+from .chat import ChatLog, cut_to_heard, output_as_text
+from .connection import Connection, url_for
+from .generation import Generation, Message
+from .log import logger
+from .states import Turn
+from .tools import to_hydra
+
+if TYPE_CHECKING:
+    from .model import RealtimeModel
+
+CLOSE_BUDGET_S: Final = 2.0
+"""`aclose` takes no longer: the framework waits for it without a bound."""
+
+REMEMBERED_MESSAGES: Final = 16
+"""How many messages can still be truncated after their streams were closed."""
+
+_OUTPUT_RATES_HZ: Final = range(8_000, 96_001)
+
+ApiKey = str | Callable[[], Awaitable[str]]
+SessionEvents = Literal["hydra_server_event", "hydra_client_event"]
+
+
+@dataclass(frozen=True, slots=True)
+class Options:
+    """What a session is made with; a copy of the model's options at that time."""
+
+    model: str
+    voice: str
+    api_key: ApiKey
+    base_url: str
+    auth: Literal["query", "header"]
+    generate_initial_response: bool
+    conn_options: APIConnectOptions
+
+    def __repr__(self) -> str:
+        return f"Options(model={self.model!r}, voice={self.voice!r})"
+
+
+class RealtimeSession(llm.RealtimeSession[SessionEvents]):
+    """A spoken conversation with Hydra; made by `RealtimeModel.session`.
+
+    Besides LiveKit's events it emits ``hydra_server_event`` and ``hydra_client_event`` with each
+    typed event of the wire (`livekit_plugins_hydra.events`), audio left out.
+    """
+
+    def __init__(
+        self, realtime_model: RealtimeModel, *, options: Options, learned: Learned
+    ) -> None:
+        """Prepare a session; nothing happens before `start`."""
+        super().__init__(realtime_model)
+        self._options = options
+        self._learned = learned
+        self._call = Call(
+            new_event_id=lambda: shortuuid("cl_"),
+            learned=learned,
+            greet=options.generate_initial_response,
+        )
+        self._recovery = Recovery(options.conn_options.max_retry)
+        self._uplink = Uplink()
+        self._chat = ChatLog()
+        self._instructions = ""
+        self._tools = llm.ToolContext.empty()
+        self._offered: list[events.Tool] = []
+        self._tool_choice: llm.ToolChoice | None = None
+
+        self._connection: Connection | None = None
+        self._session_id: str | None = None
+        self._rate_hz = voices.output_rate_hz(options.model)
+        self._was_ready = False
+        self._is_configurable = False
+        self._ended: str | None = None
+        """Why nothing more happens here; None while the session lives."""
+
+        self._effects: deque[fx.Effect] = deque()
+        self._is_performing = False
+        self._generations: dict[str, Generation] = {}
+        self._messages: dict[str, Message] = {}
+        self._replies: dict[str, asyncio.Future[llm.GenerationCreatedEvent]] = {}
+        self._turns_began_at: dict[str, float] = {}
+
+        self._timers: dict[str, asyncio.TimerHandle] = {}
+        self._tick: asyncio.TimerHandle | None = None
+        self._main: asyncio.Task[None] | None = None
+        self._closers: set[asyncio.Task[None]] = set()
+        self._closing: asyncio.Task[None] | None = None
+        self._told: set[str] = set()
+
+    def __repr__(self) -> str:
+        return f"<hydra.RealtimeSession {self._session_id} {self._call!r}>"
+
+    def start(self) -> None:
+        """Begin to dial, in the background: it saves a round trip."""
+        self._main = asyncio.get_running_loop().create_task(self._hold(), name="hydra.session")
+
+    # ------------------------------------------------------------------ LiveKit: state
+
+    @property
+    def session_id(self) -> str | None:
+        """The server's id of the present connection; None before there is one."""
+        return self._session_id
+
+    @property
+    def chat_ctx(self) -> llm.ChatContext:
+        """A copy of the conversation as far as its text is known."""
+        return self._chat.copy()
+
+    @property
+    def tools(self) -> llm.ToolContext:
+        """The tools of the last `update_tools`."""
+        return self._tools.copy()
+
+    async def _update_session(
+        self,
+        *,
+        instructions: NotGivenOr[str] = NOT_GIVEN,
+        chat_ctx: NotGivenOr[llm.ChatContext] = NOT_GIVEN,
+        tools: NotGivenOr[list[llm.Tool]] = NOT_GIVEN,
+    ) -> None:
+        """Take instructions, history and tools in one go; never waits for the network.
+
+        Hydra takes its configuration once, so the first call completes it; what is NOT_GIVEN
+        then is empty. Later calls patch the session that is there.
+        """
+        if self._is_configurable:
+            await super()._update_session(instructions=instructions, chat_ctx=chat_ctx, tools=tools)
+            return
+        if is_given(instructions):
+            self._instructions = instructions
+        if is_given(chat_ctx):
+            self._chat.add_new(chat_ctx)
+        if is_given(tools):
+            await self.update_tools(tools)
+        self._make_configurable()
+
+    async def update_instructions(self, instructions: str) -> None:
+        """Change the instructions: in mid-call, by a new connection at the next quiet moment."""
+        if instructions == self._instructions:
+            return
+        self._instructions = instructions
+        self._perform(self._call.instructions_changed(time.monotonic()))
+
+    async def update_chat_ctx(self, chat_ctx: llm.ChatContext) -> None:
+        """Append what is new in `chat_ctx`; Hydra's history can't be edited.
+
+        Outputs of functions go to the server at once, text with the next request. Never asks for
+        a response: `generate_reply` does.
+        """
+        for item in self._chat.add_new(chat_ctx):
+            match item:
+                case llm.FunctionCallOutput():
+                    name = self._chat.name_of(item.call_id) or item.name
+                    self._perform(
+                        self._call.post_output(
+                            item.call_id,
+                            item.output,
+                            as_text=output_as_text(name, item.output),
+                            now=time.monotonic(),
+                        )
+                    )
+                case llm.ChatMessage(text_content=text) if text and item.role != "assistant":
+                    self._call.add_text("user" if item.role == "user" else "system", text)
+
+    async def update_tools(self, tools: list[llm.Tool]) -> None:
+        """Replace the tools; in mid-call too, without a new connection."""
+        self._tools = llm.ToolContext(tools)
+        self._offered, unsupported = to_hydra(tools)
+        if unsupported:
+            self._warn_once(
+                f"Hydra can't run provider tools, the model does not see: {', '.join(unsupported)}"
+            )
+        self._sync_tools()
+
+    def update_options(self, *, tool_choice: NotGivenOr[llm.ToolChoice | None] = NOT_GIVEN) -> None:
+        """Change the tool choice: "none" takes the tools away, until it is something else."""
+        if not is_given(tool_choice):
+            return
+        if tool_choice not in (None, "auto", "none"):
+            self._warn_once("Hydra has no forced tool choice; it is treated as 'auto'")
+        self._tool_choice = tool_choice
+        self._sync_tools()
+
+    # ----------------------------------------------------------------- LiveKit: actions
+
+    def push_audio(self, frame: rtc.AudioFrame) -> None:
+        """Send the user's sound: int16, any rate, any channel count; never raises or waits."""
+        if self._ended is not None:
+            return
+        self._make_configurable()
+        now = time.monotonic()
+        try:
+            self._send_audio(self._uplink.push(frame, now))
+        except Exception:
+            logger.exception("a frame of the user's sound could not be sent")
+        self._arm_tick(now)
+
+    def push_video(self, frame: rtc.VideoFrame) -> None:
+        """Do nothing: Hydra has no eyes."""
+        self._warn_once("Hydra takes no video; frames are dropped")
+
+    def generate_reply(
+        self,
+        *,
+        instructions: NotGivenOr[str] = NOT_GIVEN,
+        tool_choice: NotGivenOr[llm.ToolChoice] = NOT_GIVEN,
+        tools: NotGivenOr[list[llm.Tool]] = NOT_GIVEN,
+    ) -> asyncio.Future[llm.GenerationCreatedEvent]:
+        """Ask for a response; see `call` for the ways it can go.
+
+        Returns:
+            A future of the generation. It fails with `RealtimeError` after 10 s at the latest;
+            cancelling it cancels the response.
+        """
+        if is_given(tool_choice) or is_given(tools):
+            self._warn_once("Hydra has no tools per response; use update_tools()")
+        future: asyncio.Future[llm.GenerationCreatedEvent]
+        future = asyncio.get_running_loop().create_future()
+        if self._ended is not None:
+            future.set_exception(llm.RealtimeError(self._ended))
+            return future
+        reply_id = shortuuid("reply_")
+        self._replies[reply_id] = future
+        future.add_done_callback(lambda done: self._forget_reply(reply_id, done))
+        words = instructions if is_given(instructions) else ""
+        self._perform(self._call.generate_reply(reply_id, words, time.monotonic()))
+        self._make_configurable()
+        return future
+
+    def interrupt(self) -> None:
+        """Cancel the response that is generating; do nothing when none is."""
+        self._perform(self._call.interrupt())
+
+    def truncate(
+        self,
+        *,
+        message_id: str,
+        modalities: list[Literal["text", "audio"]],
+        audio_end_ms: int,
+        audio_transcript: NotGivenOr[str] = NOT_GIVEN,
+    ) -> None:
+        """Cut a message in this session's history to what was heard of it.
+
+        The server has no such event: it goes on believing that everything was heard. But a new
+        connection is told this history.
+        """
+        text = audio_transcript if is_given(audio_transcript) else ""
+        message = self._messages.get(message_id)
+        if not text and message is not None:
+            text = cut_to_heard(
+                self._chat.text_of(message_id),
+                heard_s=audio_end_ms / 1000,
+                duration_s=message.duration_s,
+            )
+        self._chat.rewrite(message_id, text)
+
+    def commit_audio(self) -> None:
+        """Do nothing: Hydra itself decides when a turn ends."""
+        self._warn_once("Hydra ends turns by itself; commit_audio() does nothing")
+
+    def clear_audio(self) -> None:
+        """Do nothing: what was said has left already."""
+
+    async def aclose(self) -> None:
+        """End the call: all streams, futures, timers and the socket, within 2 s."""
+        if self._closing is None:
+            self._closing = asyncio.get_running_loop().create_task(self._close())
+        await asyncio.shield(self._closing)
+
+    # ------------------------------------------------------------------- connections
+
+    async def _hold(self) -> None:
+        """Keep the call connected until it is closed or can't go on."""
+        try:
+            while True:
+                try:
+                    await self._connect_once()
+                except errors.HydraError as error:
+                    delay_s = self._recovery.failed(error, time.monotonic())
+                    if delay_s is None:
+                        self._give_up(error)
+                        return
+                    self._report(error, recoverable=True)
+                    await asyncio.sleep(delay_s)
+        except Exception as error:
+            logger.exception("a bug in the plugin ends the call")
+            self._give_up(error)
+
+    async def _connect_once(self) -> None:
+        """Hold one connection until it is left for another one.
+
+        Raises:
+            HydraError: it could not be made, or it ended.
+        """
+        connection = self._connection = await self._dial()
+        began_at = time.monotonic()
+        try:
+            self._perform(self._call.open())
+            await connection.run(self._receive)
+        except errors.HydraError:
+            self._perform(self._call.lose(time.monotonic()))
+            raise
+        finally:
+            self._connection = None
+            self._uplink.stop()
+            closer = asyncio.get_running_loop().create_task(connection.close())
+            self._closers.add(closer)
+            closer.add_done_callback(self._closers.discard)
+            connected_s = time.monotonic() - began_at
+            self.emit("metrics_collected", reports.of_connection(self._realtime_model, connected_s))
+
+    async def _dial(self) -> Connection:
+        options = self._options
+        began_at = time.monotonic()
+        key = await _key(options.api_key)
+        in_header = options.auth == "header"
+        headers = {"X-Source": "livekit"}
+        if in_header:
+            headers["Authorization"] = f"Bearer {key}"
+        connection = await Connection.dial(
+            url_for(options.base_url, model=options.model, api_key=None if in_header else key),
+            headers=headers,
+            proxy=_job_proxy() or True,
+            timeout_s=options.conn_options.timeout,
+        )
+        self._report_connection_acquired(time.monotonic() - began_at)
+        return connection
+
+    def _receive(self, event: events.ServerEvent | events.UnknownEvent) -> None:
+        self.emit("hydra_server_event", wire.elide(event))
+        match event:
+            case events.SessionCreated(session_id=session_id):
+                self._session_id = session_id
+            case events.Warning():
+                body = event.warning
+                message = event.message or (body and body.message) or event.code or ""
+                self._warn_once(f"Hydra warns: {message}")
+        self._perform(self._call.receive(event, time.monotonic()))
+
+    def _give_up(self, error: Exception) -> None:
+        """End the call: nothing that could be tried again is left."""
+        self._ended = f"the call has ended: {error}"
+        self._perform(self._call.end(self._ended, time.monotonic()))
+        self._report(error, recoverable=False)
+
+    async def _close(self) -> None:
+        self._ended = self._ended or "the session was closed"
+        self._perform(self._call.end(self._ended, time.monotonic()))
+        for timer in [*self._timers.values(), *([self._tick] if self._tick else [])]:
+            timer.cancel()
+        self._timers.clear()
+        if self._main is not None:
+            self._main.cancel()
+            await asyncio.wait([self._main], timeout=CLOSE_BUDGET_S / 4)
+        if self._closers:
+            await asyncio.wait(self._closers, timeout=CLOSE_BUDGET_S / 2)
+            for closer in self._closers:
+                closer.cancel()
+
+    # ----------------------------------------------------------------------- effects
+
+    def _perform(self, effects: list[fx.Effect]) -> None:
+        """Perform effects in order; those that come up meanwhile follow."""
+        self._effects.extend(effects)
+        if self._is_performing:
+            return
+        self._is_performing = True
+        try:
+            while self._effects:
+                effect = self._effects.popleft()
+                try:
+                    self._perform_one(effect)
+                except Exception:
+                    logger.exception("a bug: %s could not be performed", type(effect).__name__)
+        finally:
+            self._is_performing = False
+
+    def _perform_one(self, effect: fx.Effect) -> None:
+        match effect:
+            case fx.OutputAudio(generation_id=generation_id):
+                if generation := self._generations.get(generation_id):
+                    generation.push_audio(effect.item_id, effect.pcm)
+            case fx.OutputText(generation_id=generation_id):
+                if generation := self._generations.get(generation_id):
+                    generation.push_text(effect.item_id, effect.text)
+            case fx.Send(event=event):
+                if self._connection is not None:
+                    self._connection.send(event)
+                    self.emit("hydra_client_event", event)
+            case fx.BeginResponse():
+                self._begin_generation(effect)
+            case fx.EndStreams(generation_id=generation_id):
+                self._end_generation(generation_id)
+            case fx.EndResponse():
+                self.emit("metrics_collected", reports.of_response(self._realtime_model, effect))
+            case fx.CallFunction():
+                self._call_function(effect)
+            case fx.UserStarted(item_id=item_id):
+                self._turns_began_at = {item_id or "": time.time()}
+                self.emit("input_speech_started", llm.InputSpeechStartedEvent())
+            case fx.UserStopped():
+                self.emit(
+                    "input_speech_stopped",
+                    llm.InputSpeechStoppedEvent(user_transcription_enabled=False),
+                )
+            case fx.UserText(item_id=item_id, text=text):
+                self._write_down_user(item_id, text)
+            case fx.Compose(greet=greet, opening=opening):
+                session = self._configuration(greet=greet, opening=opening)
+                self._perform(self._call.configure(session, time.monotonic()))
+            case fx.SessionReady(session=session):
+                self._become_ready(session)
+            case fx.ReplyFailed(reply_id=reply_id, reason=reason):
+                future = self._replies.get(reply_id)
+                if future is not None and not future.done():
+                    future.set_exception(llm.RealtimeError(reason))
+            case fx.Redial(reason=reason):
+                logger.info("making a new connection to Hydra: %s", reason)
+                if self._connection is not None:
+                    self._connection.leave()
+            case fx.StartTimer(name=name, delay_s=delay_s):
+                self._start_timer(name, delay_s)
+            case fx.CancelTimer(name=name):
+                if timer := self._timers.pop(name, None):
+                    timer.cancel()
+            case fx.Fault(error=error, fatal=True):
+                self._meet_fatal(error)
+            case fx.Fault(error=error):
+                if isinstance(error, errors.ServerError):
+                    self._report(error, recoverable=True)
+                else:
+                    logger.warning("%s", error)
+            case fx.UserDiscarded():
+                pass
+
+    def _begin_generation(self, effect: fx.BeginResponse) -> None:
+        generation = Generation(
+            effect.generation_id, rate_hz=self._rate_hz, message_id_for=self._chat.unique_id
+        )
+        self._generations[generation.id] = generation
+        future = self._replies.get(effect.reply_id or "")
+        if effect.reply_id is not None and (future is None or future.done()):
+            # Cancelled in this very moment: the response has begun, nobody wants it.
+            self._perform(self._call.interrupt())
+            return
+        event = generation.created_event(user_initiated=future is not None)
+        if future is not None:
+            future.set_result(event)
+        self.emit("generation_created", event)
+
+    def _end_generation(self, generation_id: str) -> None:
+        generation = self._generations.pop(generation_id, None)
+        if generation is None:
+            return
+        generation.close()
+        for message in generation.messages:
+            self._messages[message.id] = message
+            if message.transcript:
+                content: list[llm.ChatContent] = [message.transcript]
+                self._chat.add(llm.ChatMessage(id=message.id, role="assistant", content=content))
+        while len(self._messages) > REMEMBERED_MESSAGES:
+            del self._messages[next(iter(self._messages))]
+
+    def _call_function(self, effect: fx.CallFunction) -> None:
+        call = llm.FunctionCall(
+            id=self._chat.unique_id(effect.item_id),
+            call_id=effect.call_id,
+            name=effect.name,
+            arguments=effect.arguments,
+        )
+        self._chat.add(call)
+        if generation := self._generations.get(effect.generation_id):
+            generation.push_call(call)
+
+    def _write_down_user(self, item_id: str, text: str) -> None:
+        began_at = self._turns_began_at.get(item_id)
+        message = llm.ChatMessage(id=item_id, role="user", content=[text])
+        self._chat.add(message)
+        self.emit(
+            "input_audio_transcription_completed",
+            llm.InputTranscriptionCompleted(
+                item_id=item_id, transcript=text, is_final=True, turn_started_at=began_at
+            ),
+        )
+
+    def _become_ready(self, session: events.ServerSession) -> None:
+        now = time.monotonic()
+        rate_hz = session.output_audio_sample_rate
+        if rate_hz is not None and rate_hz in _OUTPUT_RATES_HZ:
+            self._rate_hz = rate_hz
+        self._recovery.ready(now)
+        self._uplink.start(now)
+        self._arm_tick(now)
+        logger.debug("Hydra session %s is ready at %d Hz", self._session_id, self._rate_hz)
+        if self._was_ready:
+            self.emit("session_reconnected", llm.RealtimeSessionReconnectedEvent())
+        self._was_ready = True
+
+    def _meet_fatal(self, error: errors.HydraError) -> None:
+        """End this connection; `_hold` decides about the next one."""
+        voice = self._voice
+        is_about_voice = isinstance(error, errors.ServerError) and (error.param or "").endswith(
+            ".voice"
+        )
+        if is_about_voice and voice != voices.SERVER_DEFAULT_VOICE and voices.is_known_voice(voice):
+            self._learned.voices_refused.add(voice)
+            logger.warning(
+                "Hydra refused the voice %r; this model speaks with %r instead",
+                voice,
+                voices.SERVER_DEFAULT_VOICE,
+            )
+            self._perform([*self._call.lose(time.monotonic()), fx.Redial("another voice")])
+        elif self._connection is not None:
+            self._connection.leave(error)
+
+    # ------------------------------------------------------------------------ details
+
+    @property
+    def _voice(self) -> str:
+        refused = self._options.voice in self._learned.voices_refused
+        return voices.SERVER_DEFAULT_VOICE if refused else self._options.voice
+
+    def _configuration(self, *, greet: bool, opening: str) -> events.ClientSession:
+        """Put the one-shot configuration together, inside the byte budget."""
+
+        def session(instructions: str) -> events.ClientSession:
+            return events.ClientSession(
+                instructions=instructions,
+                voice=self._voice,
+                tools=self._effective_tools or None,
+                generate_initial_response=greet,
+            )
+
+        rendered = history.fit(
+            self._instructions,
+            self._chat.lines(),
+            opening=opening,
+            frame_bytes=lambda text: wire.escaped_size(
+                events.SessionConfigure(event_id=_SAMPLE_EVENT_ID, session=session(text))
+            ),
+        )
+        if not rendered.fits:
+            self._warn_about_size(session(rendered.instructions))
+        return session(rendered.instructions)
+
+    @property
+    def _effective_tools(self) -> list[events.Tool]:
+        return [] if self._tool_choice == "none" else self._offered
+
+    def _sync_tools(self) -> None:
+        self._perform(self._call.update_tools(self._effective_tools))
+        if not self._is_configurable:
+            return
+        session = events.ClientSession(instructions=self._instructions, tools=self._offered)
+        size = wire.escaped_size(events.SessionConfigure(session=session))
+        if size > history.CONFIGURE_BUDGET_BYTES:
+            self._warn_about_size(session)
+
+    def _warn_about_size(self, session: events.ClientSession) -> None:
+        tools = events.SessionUpdate(session=events.ClientSession(tools=session.tools))
+        self._warn_once(
+            "instructions and tools are too large for Hydra, which may fall silent without an"
+            f" error: {len(session.instructions or '')} characters of instructions,"
+            f" {wire.escaped_size(tools)} bytes for {len(session.tools or [])} tools; keep them"
+            f" under {history.CONFIGURE_BUDGET_BYTES} bytes together"
+        )
+
+    def _make_configurable(self) -> None:
+        """Nothing more is awaited before the configuration goes out."""
+        if not self._is_configurable:
+            self._is_configurable = True
+            self._perform(self._call.configurable(time.monotonic()))
+
+    def _forget_reply(
+        self, reply_id: str, done: asyncio.Future[llm.GenerationCreatedEvent]
+    ) -> None:
+        self._replies.pop(reply_id, None)
+        if done.cancelled():
+            self._perform(self._call.cancel_reply(reply_id, time.monotonic()))
+
+    def _send_audio(self, chunks: list[bytes]) -> None:
+        if self._connection is None:
+            return
+        for chunk in chunks:
+            self._connection.send_audio(chunk)
+        if self._uplink.dropped_s:
+            self._warn_once("Hydra was away for too long: the oldest of the user's sound is lost")
+
+    def _arm_tick(self, now: float) -> None:
+        """See to it that `_on_tick` runs when the uplink next needs it."""
+        loop = asyncio.get_running_loop()
+        at = loop.time() + self._uplink.wait_s(now)
+        if self._tick is not None:
+            if self._tick.when() <= at:
+                return
+            self._tick.cancel()
+        self._tick = loop.call_at(at, self._on_tick)
+
+    def _on_tick(self) -> None:
+        self._tick = None
+        if self._ended is not None:
+            return
+        now = time.monotonic()
+        user_is_speaking = self._call.conversation.turn is Turn.SPEAKING
+        self._send_audio(self._uplink.tick(now, user_is_speaking=user_is_speaking))
+        self._arm_tick(now)
+
+    def _start_timer(self, name: str, delay_s: float) -> None:
+        if timer := self._timers.pop(name, None):
+            timer.cancel()
+        if self._closing is None:
+            loop = asyncio.get_running_loop()
+            self._timers[name] = loop.call_later(delay_s, self._on_timer, name)
+
+    def _on_timer(self, name: str) -> None:
+        self._timers.pop(name, None)
+        self._perform(self._call.timer(name, time.monotonic()))
+
+    def _report(self, error: Exception, *, recoverable: bool) -> None:
+        """Tell the framework of a failure, once."""
+        logger.warning("%s", error)
+        self.emit(
+            "error",
+            llm.RealtimeModelError(
+                timestamp=time.time(),
+                label=self._realtime_model.label,
+                error=reports.to_api_error(error),
+                recoverable=recoverable,
+            ),
+        )
+
+    def _warn_once(self, sentence: str) -> None:
+        if sentence not in self._told:
+            self._told.add(sentence)
+            logger.warning("%s", sentence)
+
+
+_SAMPLE_EVENT_ID: Final = "cl_" + "x" * 12
+
+
+async def _key(api_key: ApiKey) -> str:
+    """Return the key; a callable mints one for each dial."""
+    if isinstance(api_key, str):
+        return api_key
+    try:
+        return await api_key()
+    except Exception as error:
+        kind = type(error).__name__
+    # Outside of the handler: what a token service says may hold secrets.
+    raise errors.ConnectionLost(reason=f"api_key() raised {kind}")
+
+
+def _job_proxy() -> str | None:
+    try:
+        return get_job_context().proc.http_proxy
+    except RuntimeError:
+        return None

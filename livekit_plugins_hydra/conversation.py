@@ -20,7 +20,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Final
+from typing import Final, assert_never
 
 from . import effects as fx
 from . import events as ev
@@ -96,6 +96,7 @@ class _Response:
     """Whether the streams of its current part are open."""
     is_cut: bool = False
     is_accounted: bool = False
+    has_called: bool = False
     part: int = 0
     """How often its streams were opened again for something late."""
     partial_calls: dict[str, _PartialCall] = field(default_factory=dict)
@@ -316,8 +317,8 @@ class Conversation:
                 return self._receive_done(response, now)
             case ev.InputAudioBufferSpeechStarted(item_id=item_id):
                 return self._receive_speech_started(item_id)
-            case ev.InputAudioBufferSpeechStopped():
-                return self._receive_speech_stopped(now)
+            case ev.InputAudioBufferSpeechStopped(item_id=item_id):
+                return self._receive_speech_stopped(item_id, now)
             case ev.ConversationItemDone(item=item):
                 return self._receive_item_done(item, now)
             case ev.SessionCreated():
@@ -339,6 +340,8 @@ class Conversation:
             ):
                 # Nothing follows from these: what they say, another event says as well.
                 return []
+            case _:
+                assert_never(event)
 
     def _receive_speech_started(self, item_id: str | None) -> list[fx.Effect]:
         if not self.is_ready:
@@ -354,30 +357,39 @@ class Conversation:
         self._stopped_at = None
         return [*out, fx.CancelTimer("answer"), fx.UserStarted(item_id)]
 
-    def _receive_speech_stopped(self, now: float) -> list[fx.Effect]:
-        stopped = self._end_turn(ev.InputAudioBufferSpeechStopped)
+    def _receive_speech_stopped(self, item_id: str | None, now: float) -> list[fx.Effect]:
+        is_turn = self._is_turn(item_id)
+        stopped = self._end_turn(ev.InputAudioBufferSpeechStopped) if is_turn else []
         if not stopped:  # late: the response, or the discard, has said it already
             return self._drop("late speech_stopped")
         self._stopped_at = now
         return [*stopped, fx.StartTimer("answer", ANSWER_OVERDUE_S)]
 
     def _receive_item_done(self, item: ev.Item, now: float) -> list[fx.Effect]:
-        is_turn = None in (item.id, self._turn_item_id) or item.id == self._turn_item_id
-        if item.role == "user" or (item.role is None and item.id and is_turn):
-            if item.status != "incomplete":
-                is_speech = any(part.type == "input_audio" for part in item.content or ())
-                is_written = is_speech and item.id and item.text
-                return [fx.UserText(item.id or "", item.text)] if is_written else []
-            out = self._end_turn(Signal.DISCARDED) if is_turn else []
-            return [*out, fx.CancelTimer("answer"), fx.UserDiscarded(item.id)]
+        is_announced = item.id is not None and item.id == self._turn_item_id
+        if item.role == "user" or (item.role is None and is_announced):
+            return self._receive_user_item(item)
         response = self._current
-        if response is None:
+        if response is None or item.role not in (None, "assistant"):
             return []
-        if item.type == "function_call" and item.status != "incomplete":
+        if item.type == "function_call":
             return self._receive_whole_calls(response, [item], now)
-        if item.text and response.written_items.isdisjoint({item.id or "", ""}):
+        written = response.written_items
+        is_written = bool(written & {item.id, ""} if item.id else written)
+        if item.text and not is_written:
             return self._receive_text(response.id, item.id, item.text, now)
         return []
+
+    def _receive_user_item(self, item: ev.Item) -> list[fx.Effect]:
+        if item.status != "incomplete":
+            is_speech = any(part.type == "input_audio" for part in item.content or ())
+            is_written = is_speech and item.id and item.text
+            return [fx.UserText(item.id or "", item.text)] if is_written else []
+        if not self._is_turn(item.id):
+            return [fx.UserDiscarded(item.id)]
+        self._stopped_at = None
+        stopped = self._end_turn(Signal.DISCARDED)
+        return [*stopped, fx.CancelTimer("answer"), fx.UserDiscarded(item.id)]
 
     def _receive_created(self, body: ev.Response, now: float) -> list[fx.Effect]:
         if not self.is_ready or body.id in self._responses:
@@ -385,10 +397,10 @@ class Conversation:
         out: list[fx.Effect] = []
         if self._current:
             out += self._close_streams(self._current)
+        requested_at = self._stopped_at
         if self._turn is not Turn.QUIET:
-            requested_at = self._stopped_at
             out += [*self._end_turn(ev.ResponseCreated), fx.CancelTimer("answer")]
-        else:
+        elif self._asked_at is not None:
             requested_at = self._asked_at
         self._move_response(ev.ResponseCreated)
         self._asked_at = self._stopped_at = None
@@ -408,7 +420,7 @@ class Conversation:
         if not event.delta:
             return []
         can_reopen = response is self._current and self._response_state is ResponseState.WAITING
-        if response.is_cut or not (response.is_open or can_reopen):
+        if self._is_silenced(response) or not (response.is_open or can_reopen):
             return self._drop("late audio")
         out = self._reopen(response)
         if response.first_audio_at is None:
@@ -423,7 +435,9 @@ class Conversation:
         if response is None:
             return self._drop("text of an unknown response", is_strange=True)
         response.last_event_at = now
-        if not response.is_open or not text:
+        if not text:
+            return []
+        if self._is_silenced(response) or not response.is_open:
             return self._drop("late text")
         response.written_items.add(item_id or "")
         return [fx.OutputText(response.generation_id, item_id or "", text)]
@@ -445,6 +459,7 @@ class Conversation:
         call.n_chars += len(event.delta)
         if call.n_chars > MAX_ARGUMENTS_CHARS:
             del response.partial_calls[event.call_id]
+            self._closed_calls.add(event.call_id)
             return self._drop("a call with endless arguments", is_strange=True)
         call.arguments.append(event.delta)
         return []
@@ -474,6 +489,8 @@ class Conversation:
         out += self._close_streams(response)
         if response is self._current:
             self._move_response(ev.ResponseDone)
+        if response.is_accounted:
+            return [*out, *self._drop("late response.done")]
         status = body.status or "completed"
         out += self._account(response, status, body.usage, now)
         if status == "failed":
@@ -495,6 +512,10 @@ class Conversation:
     def _find(self, response_id: str | None) -> _Response | None:
         """Return the response of that id; events without one belong to the newest."""
         return self._current if response_id is None else self._responses.get(response_id)
+
+    def _is_silenced(self, response: _Response) -> bool:
+        """Whether what `response` says is not to be played: it was cut, or a turn came after it."""
+        return response.is_cut or self._turn is not Turn.QUIET
 
     def _reopen(self, response: _Response) -> list[fx.Effect]:
         """Open a further part of `response` for what comes after its streams were closed."""
@@ -523,6 +544,13 @@ class Conversation:
         if not self._open_calls:
             self._move_round(Signal.ANSWERED)
         return [fx.EndStreams(response.generation_id, cut=cut)]
+
+    def _suspend(self, response: _Response) -> list[fx.Effect]:
+        """Close the streams of a response that can only go on from the outputs of its calls."""
+        out = self._close_streams(response)
+        if response is self._current:
+            self._move_response(Signal.STREAMS_CLOSED)
+        return out
 
     def _account(
         self, response: _Response, status: str, usage: ev.Usage | None, now: float
@@ -562,11 +590,9 @@ class Conversation:
             return [fx.StartTimer(f"{kind}:{response.id}", silence_ends_in_s)]
         if is_half_streamed or is_interrupted_still:
             return [fx.StartTimer(f"{kind}:{response.id}", silence_s)]
-        out = self._close_streams(response)
         if kind == "grace":
-            if response is self._current:
-                self._move_response(Signal.STREAMS_CLOSED)
-            return out
+            return self._suspend(response)
+        out = self._close_streams(response)
         if response is self._current:
             self._move_response(Signal.OVERDUE)
         out += self._account(response, "cancelled" if response.is_cut else "incomplete", None, now)
@@ -583,7 +609,9 @@ class Conversation:
         """Take calls that come as items; most were streamed before, and are known."""
         out: list[fx.Effect] = []
         for item in items:
-            if item.call_id and item.call_id not in self._known_calls:
+            if not item.call_id or item.status == "incomplete":
+                continue
+            if item.call_id not in self._known_calls:
                 out += self._hand_over(
                     response,
                     item_id=item.id,
@@ -613,6 +641,7 @@ class Conversation:
             return self._drop("doubled call")
         partial = response.partial_calls.pop(call_id, _PartialCall())
         out = self._reopen(response)
+        response.has_called = True
         self._open_calls.add(call_id)
         self._move_round(Signal.CALLED)
         call = fx.CallFunction(
@@ -629,9 +658,14 @@ class Conversation:
         self._closed_calls |= self._open_calls
         self._open_calls.clear()
         self._move_round(Signal.GIVEN_UP)
-        return self._close_streams(self._current) if self._current else []
+        response = self._current
+        return self._suspend(response) if response and response.has_called else []
 
     # ------------------------------------------------------------------------- machinery
+
+    def _is_turn(self, item_id: str | None) -> bool:
+        """Whether a user item is the present turn's; where an id is missing, it is."""
+        return None in (item_id, self._turn_item_id) or item_id == self._turn_item_id
 
     def _end_turn(self, why: Input) -> list[fx.Effect]:
         """Move the turn on; tell that the user stopped, if that was not told before."""

@@ -1,0 +1,233 @@
+"""A test as a transcript of a conversation: what happens, and what has to follow from it.
+
+::
+
+    call = play(Conversation(lambda: "cl"))
+    assert (
+        call
+        >> ev.ResponseCreated(response=ev.Response(id="r1"))
+        << fx.BeginResponse("r1")
+        >> after(15.0)
+        << fx.EndStreams("r1", cut=False)
+    )
+
+``>>`` takes an event of the server, a wish of this side (`configure`, `post_output`...) or the
+passing of time (`after`); ``<<`` takes the next effect of it. Nothing is played before ``assert``
+asks for the outcome; then every effect has to be written down, in order. Otherwise both
+transcripts are printed. A transcript that nobody asserts fails when it is thrown away.
+
+Timers are not written down: the transcript has a clock and obeys `StartTimer` and `CancelTimer`,
+so that a test says what happens after which time, and not how. Nor are the times of an
+`EndResponse`, for which there is `Transcript.only`. Errors are compared by their type, those of
+the server by their text too.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from enum import Enum
+from typing import TypeVar
+
+from livekit_plugins_hydra import effects as fx
+from livekit_plugins_hydra import events as ev
+from livekit_plugins_hydra import wire
+from livekit_plugins_hydra.conversation import Conversation
+from livekit_plugins_hydra.errors import ServerError
+
+
+@dataclass(frozen=True)
+class Wish:
+    """Something that this side wants of a conversation."""
+
+    name: str
+    run: Callable[[Conversation, float], list[fx.Effect]]
+
+
+@dataclass(frozen=True)
+class After:
+    """The passing of time."""
+
+    seconds: float
+
+
+Step = ev.ServerEvent | ev.UnknownEvent | Wish | After
+_Kind = TypeVar("_Kind")
+
+CLOCK_RESOLUTION_S = 1e-9
+"""How early a timer may be, as in an event loop: sums of seconds are not exact."""
+
+LINE_CHARS = 300
+"""How much of a line is printed."""
+
+
+def after(seconds: float) -> After:
+    """Let time pass; timers run out on the way."""
+    return After(seconds)
+
+
+def open_socket() -> Wish:
+    """The socket is open."""
+    return Wish("open", lambda conversation, _: conversation.open())
+
+
+def configure(session: ev.ClientSession) -> Wish:
+    """Send the configuration."""
+    return Wish("configure", lambda conversation, now: conversation.configure(session, now))
+
+
+def update_tools(tools: list[ev.Tool]) -> Wish:
+    """Replace the tools."""
+    return Wish("update_tools", lambda conversation, _: conversation.update_tools(tools))
+
+
+def post_output(call_id: str, output: str) -> Wish:
+    """Send the output of a call."""
+    name = f"post_output {call_id}"
+    return Wish(name, lambda conversation, _: conversation.post_output(call_id, output))
+
+
+def add_message(role: str, text: str) -> Wish:
+    """Send a text item."""
+    return Wish("add_message", lambda conversation, _: conversation.add_message(role, text))
+
+
+def create_response() -> Wish:
+    """Ask for a response."""
+    return Wish("create_response", Conversation.create_response)
+
+
+def cancel_response() -> Wish:
+    """Cancel the response."""
+    return Wish("cancel_response", lambda conversation, _: conversation.cancel_response())
+
+
+def lose() -> Wish:
+    """The connection ends."""
+    return Wish("lose", Conversation.lose)
+
+
+def ended(
+    response_id: str, status: str = "completed", *, usage: ev.Usage | None = None
+) -> fx.EndResponse:
+    """Return an `EndResponse` to compare with; its times do not count."""
+    return fx.EndResponse(response_id, status, usage, 0.0, None, 0.0)
+
+
+class Transcript:
+    """What happened to one conversation so far, on a clock of its own."""
+
+    def __init__(self, conversation: Conversation, now: float) -> None:
+        self.conversation = conversation
+        self.now = now
+        self.effects: list[fx.Effect] = []
+        """What followed in the last part that was asserted."""
+        self._timers: dict[str, float] = {}
+        self._script: list[Step | fx.Effect] = []
+        self._expected: list[str] = []
+        self._actual: list[str] = []
+
+    def __rshift__(self, step: Step) -> Transcript:
+        self._script.append(step)
+        self._expected.append(f">> {_show_step(step)}")
+        return self
+
+    def __lshift__(self, effect: fx.Effect) -> Transcript:
+        self._script.append(effect)
+        self._expected.append(f"<< {_show_effect(effect)}")
+        return self
+
+    def __bool__(self) -> bool:
+        script, self._script, self.effects = self._script, [], []
+        for step in script:
+            if not isinstance(step, fx.Effect):
+                self._actual.append(f">> {_show_step(step)}")
+                self._play(step)
+        if self._expected == self._actual:
+            return True
+        raise AssertionError(
+            _page(["expected:", *self._expected, "", "but it was:", *self._actual])
+        )
+
+    def __del__(self) -> None:
+        if self._script:
+            raise AssertionError(_page(["never asserted:", *self._expected]))
+
+    def is_in(self, *states: Enum) -> bool:
+        """Tell whether each of `states` is the present one of its machine."""
+        conversation = self.conversation
+        present = {
+            conversation.handshake,
+            conversation.turn,
+            conversation.response,
+            conversation.round,
+        }
+        return present.issuperset(states)
+
+    def only(self, kind: type[_Kind]) -> _Kind:
+        """Return the one effect of `kind` in the last part that was asserted."""
+        [effect] = [effect for effect in self.effects if isinstance(effect, kind)]
+        return effect
+
+    def _play(self, step: Step) -> None:
+        match step:
+            case After(seconds=seconds):
+                self._pass_time(self.now + seconds)
+            case Wish(run=run):
+                self._follow(run(self.conversation, self.now))
+            case _:
+                self._follow(self.conversation.receive(step, self.now))
+
+    def _pass_time(self, until: float) -> None:
+        latest = until + CLOCK_RESOLUTION_S
+        while due := [(at, name) for name, at in self._timers.items() if at <= latest]:
+            self.now, name = min(due)
+            del self._timers[name]
+            self._follow(self.conversation.timer(name, self.now))
+        self.now = max(self.now, until)
+
+    def _follow(self, effects: list[fx.Effect]) -> None:
+        self.effects += effects
+        for effect in effects:
+            match effect:
+                case fx.StartTimer(name=name, delay_s=delay_s):
+                    self._timers[name] = self.now + delay_s
+                case fx.CancelTimer(name=name):
+                    self._timers.pop(name, None)
+                case _:
+                    self._actual.append(f"<< {_show_effect(effect)}")
+
+
+def play(conversation: Conversation, now: float = 1000.0) -> Transcript:
+    """Begin a transcript of `conversation`."""
+    return Transcript(conversation, now)
+
+
+def _page(lines: list[str]) -> str:
+    return "\n".join(line[:LINE_CHARS] for line in lines)
+
+
+def _show_step(step: Step) -> str:
+    match step:
+        case After(seconds=seconds):
+            return f"after {seconds:g} s"
+        case Wish(name=name):
+            return name
+        case ev.UnknownEvent():
+            return repr(step)
+        case _:
+            return wire.encode(step).decode()
+
+
+def _show_effect(effect: fx.Effect) -> str:
+    match effect:
+        case fx.Send(event=event):
+            return f"Send {wire.encode(event).decode()}"
+        case fx.EndResponse():
+            return repr(replace(effect, requested_at=0.0, first_audio_at=None, ended_at=0.0))
+        case fx.Fault(error=ServerError() as error, fatal=fatal):
+            return f"Fault ServerError fatal={fatal}: {error}"
+        case fx.Fault(error=error, fatal=fatal):
+            return f"Fault {type(error).__name__} fatal={fatal}"
+        case _:
+            return repr(effect)

@@ -70,7 +70,9 @@ class Link:
         self._n_items = 0
         self._last_item_id: str | None = None
         self._previous_of: dict[str, str | None] = {}
-        self._closing = False
+        self.is_closing = False
+        """Whether the end of the connection is decided; nothing is sent or heard any more."""
+
         self.last_frame_at_s = self.now()
 
     def now(self) -> float:
@@ -119,10 +121,10 @@ class Link:
 
     def send(self, event: events.ServerEvent, *, into: ResponseRecord | None = None) -> None:
         """Send `event`; the sound of a delta is added to the response's record."""
-        if self._closing:
+        if self.is_closing:
             return
         self._n_events += 1
-        if self.scenario.event_ids:
+        if self.scenario.event_ids and event.event_id is None:
             event_id = f"sv_{self.record.number:04x}{self._n_events:012x}"
             event = msgspec.structs.replace(event, event_id=event_id)
         n_audio_bytes = 0
@@ -194,20 +196,20 @@ class Link:
                 if self._queue.empty():
                     self._room.set()
         except ConnectionClosed:
-            self._closing = True
+            self.is_closing = True
 
     # ---------------------------------------------------------------------- ends and faults
 
     def close(self, code: int = 1000, reason: str = "") -> None:
         """Close the connection after what is queued."""
-        if self._closing:
+        if self.is_closing:
             return
-        self._closing = True
+        self.is_closing = True
         self._queue.put_nowait(_Close(code, reason))
 
     def drop(self) -> None:
         """Cut the connection without a close frame."""
-        self._closing = True
+        self.is_closing = True
         self._socket.transport.abort()
 
     def freeze(self) -> None:

@@ -92,7 +92,7 @@ class Listener:
         self._responder.user_turn(turn, (stopped,) if late else ())
 
     def _is_discarded(self, turn: UserTurn) -> bool:
-        if turn.speech_ms < self._scenario.min_turn_ms:
+        if turn.audio_end_ms - turn.audio_start_ms < self._scenario.min_turn_ms:
             return True
         return self._scenario.discard_turn is not None and self._scenario.discard_turn(turn)
 

@@ -123,7 +123,7 @@ class Scenario:
     """Silence needed before it ends."""
 
     min_turn_ms: int = 350
-    """A turn with less speech is discarded: a cough."""
+    """A turn that is shorter, from its first sound to its last, is discarded: a cough."""
 
     discard_turn: Callable[[UserTurn], bool] | None = None
     """Discards further turns."""

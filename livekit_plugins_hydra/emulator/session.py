@@ -65,6 +65,8 @@ class Session:
 
     def receive(self, frame: str | bytes) -> None:
         """Take in one frame of the client."""
+        if self._link.is_closing:
+            return  # the client can't know yet
         self._link.last_frame_at_s = self._link.now()
         if isinstance(frame, bytes):
             self._link.violate("binary_frame", f"{len(frame)} bytes")

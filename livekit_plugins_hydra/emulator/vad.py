@@ -21,17 +21,17 @@ FRAME_MS: Final = 20
 _FRAME_SAMPLES: Final = INPUT_RATE_HZ * FRAME_MS // 1000
 _FRAME_BYTES: Final = 2 * _FRAME_SAMPLES
 
-_HYSTERESIS_DB: Final = 6.0
+_HYSTERESIS_DB: Final = 4.0
 """Speech that has begun may be this much softer before it counts as silence. Our choice."""
 
 _ABOVE_NOISE_DB: Final = 10.0
 """Speech must exceed the noise floor by this much. Our choice."""
 
-_NOISE_RISE_DB_PER_FRAME: Final = 0.06
-"""The noise floor falls at once and rises by 3 dB/s: slower than speech lasts without a gap."""
+_NOISE_RISE_DB_PER_FRAME: Final = 0.1
+"""The noise floor falls at once and rises by 5 dB/s: slower than speech lasts without a gap."""
 
-_NOISE_FLOOR_DBFS: Final = (-70.0, -38.0)
-"""Bounds of the noise floor; the upper one lets a steady tone at speech level stay speech."""
+_NOISE_FLOOR_DBFS: Final = (-55.0, -42.0)
+"""Bounds of the noise floor: below, it makes no difference; above, a steady tone would be noise."""
 
 _SILENCE_DBFS: Final = -120.0
 """What digital silence is taken for."""

@@ -8,6 +8,7 @@ guessed at.
 from __future__ import annotations
 
 import json
+import re
 from typing import Final, TypeVar
 
 import msgspec
@@ -17,6 +18,9 @@ from .errors import RemoteProtocolError
 
 MAX_FRAME_BYTES: Final = 16 * 1024 * 1024
 """Larger frames are refused unread: two minutes of 48 kHz sound in one delta. Our choice."""
+
+DESCRIPTION_CHARS: Final = 200
+"""How long `describe` may get: types and ids are the server's, and may be anything."""
 
 _encoder: Final = msgspec.json.Encoder()
 _server_decoder: Final = msgspec.json.Decoder(events.ServerEvent)
@@ -44,8 +48,15 @@ _T = TypeVar("_T")
 
 
 def encode(event: events.Event) -> bytes:
-    """Return the text frame of `event`, as UTF-8; works for either direction."""
-    return _encoder.encode(event)
+    """Return the text frame of `event`, as UTF-8; works for either direction.
+
+    Half a surrogate pair, as in text that was cut inside an emoji, becomes U+FFFD.
+    """
+    try:
+        return _encoder.encode(event)
+    except UnicodeEncodeError:
+        frame = _dumps(event, ensure_ascii=False)
+        return frame.encode("utf-16", "surrogatepass").decode("utf-16", "replace").encode()
 
 
 def escaped_size(event: events.Event) -> int:
@@ -54,7 +65,12 @@ def escaped_size(event: events.Event) -> int:
     The payload ceiling of the server was measured in bytes by a client that escapes; counting
     the larger form is safe whichever the server counts.
     """
-    return len(json.dumps(msgspec.to_builtins(event), separators=(",", ":")))
+    return len(_dumps(event, ensure_ascii=True))
+
+
+def _dumps(event: events.Event, *, ensure_ascii: bool) -> str:
+    fields = msgspec.to_builtins(event)
+    return json.dumps(fields, ensure_ascii=ensure_ascii, separators=(",", ":"))
 
 
 def decode(frame: str | bytes) -> events.ServerEvent | events.UnknownEvent:
@@ -90,11 +106,20 @@ def _decode(
     raise RemoteProtocolError(f"a malformed {kind}: {problem}")
 
 
+_PROBLEM: Final = re.compile(r"[\w ]+(?:`[^`]*`)?")
+_PLACE: Final = re.compile(r" at `(\$[^`]*)`$")
+
+
 def _without_content(fault: Exception) -> str:
-    """Say what is wrong with a frame without quoting it: frames hold what people said."""
-    if isinstance(fault, msgspec.ValidationError):
-        return str(fault).split(", got", 1)[0]
-    return type(fault).__name__
+    """Say what is wrong with a frame without quoting it: frames hold what people said.
+
+    msgspec writes "Expected `str`, got `int` - at `$.a`", but "Invalid value 'words' - at `$.a`".
+    """
+    if not isinstance(fault, msgspec.ValidationError):
+        return type(fault).__name__
+    problem, place = _PROBLEM.match(str(fault)), _PLACE.search(str(fault))
+    parts = [problem and problem[0].strip(), place and f"at {place[1]}"]
+    return " ".join(filter(None, parts))
 
 
 def elide(event: _T) -> _T:
@@ -109,19 +134,24 @@ def elide(event: _T) -> _T:
 
 
 def describe(event: events.Event | events.UnknownEvent) -> str:
-    """Return one line about `event`: its type and ids, lengths instead of contents."""
+    """Return one short line about `event`: its type and ids, lengths instead of contents."""
+    words = " ".join(filter(None, [event.type, *_details(event)])).split()
+    return " ".join(words)[:DESCRIPTION_CHARS]
+
+
+def _details(event: events.Event | events.UnknownEvent) -> tuple[str | None, ...]:
     match event:
         case events.InputAudioBufferAppend(audio=audio):
-            return f"{event.type} {len(audio)} bytes"
+            return (f"{len(audio)} bytes",)
         case events.ResponseOutputAudioDelta(response_id=response_id, delta=delta):
-            return f"{event.type} {response_id} {len(delta)} bytes"
+            return response_id, f"{len(delta)} bytes"
         case events.ResponseCreated(response=response):
-            return f"{event.type} {response.id}"
+            return (response.id,)
         case events.ResponseDone(response=response):
-            return f"{event.type} {response.id} {response.status}"
+            return response.id, response.status
         case events.ConversationItemAdded(item=item) | events.ConversationItemDone(item=item):
-            return f"{event.type} {item.id} {item.role or item.type} {item.status}"
+            return item.id, item.role or item.type, item.status
         case events.Error(error=error):
-            return f"{event.type} {error.code} {error.param or ''}".rstrip()
+            return error.code, error.param
         case _:
-            return event.type
+            return ()

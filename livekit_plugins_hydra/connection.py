@@ -13,7 +13,6 @@ import time
 from collections import deque
 from collections.abc import Callable
 from typing import Final, Literal
-from urllib.parse import parse_qsl, urlencode, urlsplit, urlunsplit
 
 import websockets
 from websockets.asyncio.client import ClientConnection, connect
@@ -51,16 +50,6 @@ _silent.disabled = True
 """For websockets, which logs the request line, key included."""
 
 Deliver = Callable[[events.ServerEvent | events.UnknownEvent], None]
-
-
-def url_for(base_url: str, *, model: str, api_key: str | None) -> str:
-    """Return `base_url` with `model`, and `api_key` where it goes into the query."""
-    parts = urlsplit(base_url)
-    query = [(k, v) for k, v in parse_qsl(parts.query) if k not in ("model", "api_key")]
-    query.append(("model", model))
-    if api_key is not None:
-        query.append(("api_key", api_key))
-    return urlunsplit(parts._replace(query=urlencode(query)))
 
 
 class Connection:

@@ -170,6 +170,10 @@ class ServerError(HydraError):
         self.event_id = event_id
         """The `event_id` of the client event at fault, where the server names it."""
 
+    def is_about(self, field: str) -> bool:
+        """Tell whether the server names this field of a request as the one at fault."""
+        return (self.param or "").rsplit(".", 1)[-1] == field
+
     @property
     def retryable(self) -> bool:  # type: ignore[override]
         """Whether the same request may work later."""

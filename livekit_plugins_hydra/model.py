@@ -3,12 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-import ipaddress
-import os
 import weakref
 from dataclasses import replace
-from typing import Final, Literal
-from urllib.parse import urlsplit
+from typing import Final
 
 from livekit.agents import DEFAULT_API_CONNECT_OPTIONS, APIConnectOptions, NotGivenOr, llm
 from livekit.agents.types import NOT_GIVEN
@@ -16,12 +13,18 @@ from livekit.agents.utils import is_given
 
 from . import voices
 from .call import Learned
-from .errors import ConfigurationError
 from .log import logger
-from .session import ApiKey, Options, RealtimeSession
-
-DEFAULT_BASE_URL: Final = "wss://api.smallest.ai/waves/v1/s2s"
-"""Source: vendor docs of 2026-08-21."""
+from .options import (
+    ApiKey,
+    Auth,
+    Options,
+    resolve_auth,
+    resolve_key,
+    resolve_url,
+    resolve_voice,
+    warn_about_voice,
+)
+from .session import RealtimeSession
 
 PROVIDER: Final = "SmallestAI"
 """As the vendor's STT and TTS plugins say it, so that usage adds up under one name."""
@@ -46,7 +49,7 @@ class RealtimeModel(llm.RealtimeModel):
         voice: NotGivenOr[voices.HydraVoice | str] = NOT_GIVEN,
         api_key: ApiKey | None = None,
         base_url: str | None = None,
-        auth: Literal["query", "header"] = "query",
+        auth: Auth = "query",
         generate_initial_response: bool = False,
         conn_options: APIConnectOptions = DEFAULT_API_CONNECT_OPTIONS,
     ) -> None:
@@ -81,13 +84,13 @@ class RealtimeModel(llm.RealtimeModel):
                 mutable_tools=True,
             )
         )
-        tag, name = _resolve_voice(model, voice)
+        tag, name = resolve_voice(model, voice)
         self._options = Options(
             model=tag,
             voice=name,
-            api_key=_resolve_key(api_key),
-            base_url=_resolve_url(base_url),
-            auth=_resolve_auth(auth),
+            api_key=resolve_key(api_key),
+            base_url=resolve_url(base_url),
+            auth=resolve_auth(auth),
             generate_initial_response=generate_initial_response,
             conn_options=conn_options,
         )
@@ -124,79 +127,9 @@ class RealtimeModel(llm.RealtimeModel):
     def update_options(self, *, voice: NotGivenOr[voices.HydraVoice | str] = NOT_GIVEN) -> None:
         """Change the voice of later sessions; those that run keep theirs."""
         if is_given(voice):
-            _warn_about_voice(voice)
+            warn_about_voice(voice)
             self._options = replace(self._options, voice=voice)
 
     async def aclose(self) -> None:
         """End all calls of this model."""
         await asyncio.gather(*(session.aclose() for session in list(self._sessions)))
-
-
-def _resolve_voice(model: NotGivenOr[str], voice: NotGivenOr[str]) -> tuple[str, str]:
-    if is_given(voice):
-        if not voice.strip():
-            raise ConfigurationError("voice is empty; leave it out for the model's default")
-        _warn_about_voice(voice)
-    if is_given(model):
-        if not model.strip():
-            raise ConfigurationError("model is empty; leave it out for the default")
-        return model, voice if is_given(voice) else voices.default_voice(model)
-    if is_given(voice):
-        return voices.model_of_voice(voice), voice
-    return voices.DEFAULT_MODEL, voices.default_voice(voices.DEFAULT_MODEL)
-
-
-def _warn_about_voice(voice: str) -> None:
-    if not voices.is_known_voice(voice):
-        logger.warning(
-            "the voice %r is in no roster of Hydra that this plugin knows; the nearest is %r",
-            voice,
-            voices.nearest_voice(voice),
-        )
-
-
-def _resolve_key(api_key: ApiKey | None) -> ApiKey:
-    key = api_key if api_key is not None else os.environ.get("SMALLEST_API_KEY", "")
-    if isinstance(key, str):
-        key = key.strip()
-        if not key:
-            raise ConfigurationError(
-                "no API key: set SMALLEST_API_KEY, or pass api_key= to hydra.RealtimeModel"
-            )
-        if not key.isascii() or not key.isprintable() or " " in key:
-            raise ConfigurationError(
-                "the API key has characters that no key has; copy it again into SMALLEST_API_KEY"
-            )
-    return key
-
-
-def _resolve_url(base_url: str | None) -> str:
-    url = base_url or os.environ.get("HYDRA_BASE_URL") or DEFAULT_BASE_URL
-    try:
-        parts = urlsplit(url)
-        host, _ = parts.hostname, parts.port
-    except ValueError:
-        parts, host = urlsplit(""), None
-    if parts.scheme not in ("ws", "wss") or not host or parts.fragment:
-        raise ConfigurationError(
-            "base_url (or HYDRA_BASE_URL) must look like wss://host/path; leave it out for"
-            " Smallest AI's server"
-        )
-    if parts.scheme == "ws" and not _is_loopback(host):
-        logger.warning("base_url is ws:// beyond this machine: the API key travels in clear")
-    return url
-
-
-def _resolve_auth(auth: Literal["query", "header"]) -> Literal["query", "header"]:
-    if auth not in ("query", "header"):
-        raise ConfigurationError("auth must be 'query' or 'header'")
-    return auth
-
-
-def _is_loopback(host: str) -> bool:
-    if host == "localhost":
-        return True
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return False

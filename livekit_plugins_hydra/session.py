@@ -10,26 +10,27 @@ from __future__ import annotations
 import asyncio
 import time
 from collections import deque
-from collections.abc import Awaitable, Callable
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final, Literal
 
 from livekit import rtc
-from livekit.agents import APIConnectOptions, NotGivenOr, get_job_context, llm
+from livekit.agents import NotGivenOr, llm
 from livekit.agents.types import NOT_GIVEN
 from livekit.agents.utils import is_given, shortuuid
 
 from . import effects as fx
-from . import errors, events, history, reports, voices, wire
+from . import errors, events, reports, voices, wire
 from .audio import Uplink
 from .backoff import Recovery
 from .call import Call, Learned
 from .chat import ChatLog, cut_to_heard, output_as_text
-from .connection import Connection, url_for
+from .configuration import Configuration
+from .connection import Connection
+from .dialling import dial
 from .generation import Generation, Message
 from .log import logger
+from .options import Options
 from .states import Turn
-from .tools import to_hydra
+from .voices import SERVER_DEFAULT_VOICE
 
 if TYPE_CHECKING:
     from .model import RealtimeModel
@@ -42,24 +43,7 @@ REMEMBERED_MESSAGES: Final = 16
 
 _OUTPUT_RATES_HZ: Final = range(8_000, 96_001)
 
-ApiKey = str | Callable[[], Awaitable[str]]
 SessionEvents = Literal["hydra_server_event", "hydra_client_event"]
-
-
-@dataclass(frozen=True, slots=True)
-class Options:
-    """What a session is made with; a copy of the model's options at that time."""
-
-    model: str
-    voice: str
-    api_key: ApiKey
-    base_url: str
-    auth: Literal["query", "header"]
-    generate_initial_response: bool
-    conn_options: APIConnectOptions
-
-    def __repr__(self) -> str:
-        return f"Options(model={self.model!r}, voice={self.voice!r})"
 
 
 class RealtimeSession(llm.RealtimeSession[SessionEvents]):
@@ -84,10 +68,8 @@ class RealtimeSession(llm.RealtimeSession[SessionEvents]):
         self._recovery = Recovery(options.conn_options.max_retry)
         self._uplink = Uplink()
         self._chat = ChatLog()
-        self._instructions = ""
-        self._tools = llm.ToolContext.empty()
-        self._offered: list[events.Tool] = []
-        self._tool_choice: llm.ToolChoice | None = None
+        is_refused = options.voice in learned.voices_refused
+        self._configuration = Configuration(SERVER_DEFAULT_VOICE if is_refused else options.voice)
 
         self._connection: Connection | None = None
         self._session_id: str | None = None
@@ -133,7 +115,7 @@ class RealtimeSession(llm.RealtimeSession[SessionEvents]):
     @property
     def tools(self) -> llm.ToolContext:
         """The tools of the last `update_tools`."""
-        return self._tools.copy()
+        return self._configuration.tools
 
     async def _update_session(
         self,
@@ -151,7 +133,7 @@ class RealtimeSession(llm.RealtimeSession[SessionEvents]):
             await super()._update_session(instructions=instructions, chat_ctx=chat_ctx, tools=tools)
             return
         if is_given(instructions):
-            self._instructions = instructions
+            self._configuration.instructions = instructions
         if is_given(chat_ctx):
             self._chat.add_new(chat_ctx)
         if is_given(tools):
@@ -160,9 +142,10 @@ class RealtimeSession(llm.RealtimeSession[SessionEvents]):
 
     async def update_instructions(self, instructions: str) -> None:
         """Change the instructions: in mid-call, by a new connection at the next quiet moment."""
-        if instructions == self._instructions:
+        if instructions == self._configuration.instructions:
             return
-        self._instructions = instructions
+        self._configuration.instructions = instructions
+        self._check_size()
         self._perform(self._call.instructions_changed(time.monotonic()))
 
     async def update_chat_ctx(self, chat_ctx: llm.ChatContext) -> None:
@@ -188,9 +171,7 @@ class RealtimeSession(llm.RealtimeSession[SessionEvents]):
 
     async def update_tools(self, tools: list[llm.Tool]) -> None:
         """Replace the tools; in mid-call too, without a new connection."""
-        self._tools = llm.ToolContext(tools)
-        self._offered, unsupported = to_hydra(tools)
-        if unsupported:
+        if unsupported := self._configuration.set_tools(tools):
             self._warn_once(
                 f"Hydra can't run provider tools, the model does not see: {', '.join(unsupported)}"
             )
@@ -202,7 +183,7 @@ class RealtimeSession(llm.RealtimeSession[SessionEvents]):
             return
         if tool_choice not in (None, "auto", "none"):
             self._warn_once("Hydra has no forced tool choice; it is treated as 'auto'")
-        self._tool_choice = tool_choice
+        self._configuration.tool_choice = tool_choice
         self._sync_tools()
 
     # ----------------------------------------------------------------- LiveKit: actions
@@ -316,8 +297,10 @@ class RealtimeSession(llm.RealtimeSession[SessionEvents]):
         Raises:
             HydraError: it could not be made, or it ended.
         """
-        connection = self._connection = await self._dial()
         began_at = time.monotonic()
+        connection = self._connection = await dial(self._options)
+        opened_at = time.monotonic()
+        self._report_connection_acquired(opened_at - began_at)
         try:
             self._perform(self._call.open())
             await connection.run(self._receive)
@@ -330,25 +313,8 @@ class RealtimeSession(llm.RealtimeSession[SessionEvents]):
             closer = asyncio.get_running_loop().create_task(connection.close())
             self._closers.add(closer)
             closer.add_done_callback(self._closers.discard)
-            connected_s = time.monotonic() - began_at
+            connected_s = time.monotonic() - opened_at
             self.emit("metrics_collected", reports.of_connection(self._realtime_model, connected_s))
-
-    async def _dial(self) -> Connection:
-        options = self._options
-        began_at = time.monotonic()
-        key = await _key(options.api_key)
-        in_header = options.auth == "header"
-        headers = {"X-Source": "livekit"}
-        if in_header:
-            headers["Authorization"] = f"Bearer {key}"
-        connection = await Connection.dial(
-            url_for(options.base_url, model=options.model, api_key=None if in_header else key),
-            headers=headers,
-            proxy=_job_proxy() or True,
-            timeout_s=options.conn_options.timeout,
-        )
-        self._report_connection_acquired(time.monotonic() - began_at)
-        return connection
 
     def _receive(self, event: events.ServerEvent | events.UnknownEvent) -> None:
         self.emit("hydra_server_event", wire.elide(event))
@@ -430,8 +396,8 @@ class RealtimeSession(llm.RealtimeSession[SessionEvents]):
             case fx.UserText(item_id=item_id, text=text):
                 self._write_down_user(item_id, text)
             case fx.Compose(greet=greet, opening=opening):
-                session = self._configuration(greet=greet, opening=opening)
-                self._perform(self._call.configure(session, time.monotonic()))
+                body = self._configuration.compose(self._chat.lines(), greet=greet, opening=opening)
+                self._perform(self._call.configure(body, time.monotonic()))
             case fx.SessionReady(session=session):
                 self._become_ready(session)
             case fx.ReplyFailed(reply_id=reply_id, reason=reason):
@@ -522,16 +488,15 @@ class RealtimeSession(llm.RealtimeSession[SessionEvents]):
 
     def _meet_fatal(self, error: errors.HydraError) -> None:
         """End this connection; `_hold` decides about the next one."""
-        voice = self._voice
-        is_about_voice = isinstance(error, errors.ServerError) and (error.param or "").endswith(
-            ".voice"
-        )
-        if is_about_voice and voice != voices.SERVER_DEFAULT_VOICE and voices.is_known_voice(voice):
+        is_about_voice = isinstance(error, errors.ServerError) and error.is_about("voice")
+        voice = self._configuration.voice
+        if is_about_voice and voice != SERVER_DEFAULT_VOICE and voices.is_known_voice(voice):
             self._learned.voices_refused.add(voice)
+            self._configuration.voice = SERVER_DEFAULT_VOICE
             logger.warning(
-                "Hydra refused the voice %r; this model speaks with %r instead",
+                "Hydra refused the voice %r; calls of this model speak with %r instead",
                 voice,
-                voices.SERVER_DEFAULT_VOICE,
+                SERVER_DEFAULT_VOICE,
             )
             self._perform([*self._call.lose(time.monotonic()), fx.Redial("another voice")])
         elif self._connection is not None:
@@ -539,60 +504,19 @@ class RealtimeSession(llm.RealtimeSession[SessionEvents]):
 
     # ------------------------------------------------------------------------ details
 
-    @property
-    def _voice(self) -> str:
-        refused = self._options.voice in self._learned.voices_refused
-        return voices.SERVER_DEFAULT_VOICE if refused else self._options.voice
-
-    def _configuration(self, *, greet: bool, opening: str) -> events.ClientSession:
-        """Put the one-shot configuration together, inside the byte budget."""
-
-        def session(instructions: str) -> events.ClientSession:
-            return events.ClientSession(
-                instructions=instructions,
-                voice=self._voice,
-                tools=self._effective_tools or None,
-                generate_initial_response=greet,
-            )
-
-        rendered = history.fit(
-            self._instructions,
-            self._chat.lines(),
-            opening=opening,
-            frame_bytes=lambda text: wire.escaped_size(
-                events.SessionConfigure(event_id=_SAMPLE_EVENT_ID, session=session(text))
-            ),
-        )
-        if not rendered.fits:
-            self._warn_about_size(session(rendered.instructions))
-        return session(rendered.instructions)
-
-    @property
-    def _effective_tools(self) -> list[events.Tool]:
-        return [] if self._tool_choice == "none" else self._offered
-
     def _sync_tools(self) -> None:
-        self._perform(self._call.update_tools(self._effective_tools))
-        if not self._is_configurable:
-            return
-        session = events.ClientSession(instructions=self._instructions, tools=self._offered)
-        size = wire.escaped_size(events.SessionConfigure(session=session))
-        if size > history.CONFIGURE_BUDGET_BYTES:
-            self._warn_about_size(session)
+        self._perform(self._call.update_tools(self._configuration.offered))
+        self._check_size()
 
-    def _warn_about_size(self, session: events.ClientSession) -> None:
-        tools = events.SessionUpdate(session=events.ClientSession(tools=session.tools))
-        self._warn_once(
-            "instructions and tools are too large for Hydra, which may fall silent without an"
-            f" error: {len(session.instructions or '')} characters of instructions,"
-            f" {wire.escaped_size(tools)} bytes for {len(session.tools or [])} tools; keep them"
-            f" under {history.CONFIGURE_BUDGET_BYTES} bytes together"
-        )
+    def _check_size(self) -> None:
+        if excess := self._configuration.excess():
+            self._warn_once(excess)
 
     def _make_configurable(self) -> None:
         """Nothing more is awaited before the configuration goes out."""
         if not self._is_configurable:
             self._is_configurable = True
+            self._check_size()
             self._perform(self._call.configurable(time.monotonic()))
 
     def _forget_reply(
@@ -657,25 +581,3 @@ class RealtimeSession(llm.RealtimeSession[SessionEvents]):
         if sentence not in self._told:
             self._told.add(sentence)
             logger.warning("%s", sentence)
-
-
-_SAMPLE_EVENT_ID: Final = "cl_" + "x" * 12
-
-
-async def _key(api_key: ApiKey) -> str:
-    """Return the key; a callable mints one for each dial."""
-    if isinstance(api_key, str):
-        return api_key
-    try:
-        return await api_key()
-    except Exception as error:
-        kind = type(error).__name__
-    # Outside of the handler: what a token service says may hold secrets.
-    raise errors.ConnectionLost(reason=f"api_key() raised {kind}")
-
-
-def _job_proxy() -> str | None:
-    try:
-        return get_job_context().proc.http_proxy
-    except RuntimeError:
-        return None

@@ -1,0 +1,63 @@
+"""From a call's options to an open connection: the one place where the key is used."""
+
+from __future__ import annotations
+
+from typing import Final
+from urllib.parse import parse_qsl, urlencode, urlsplit, urlunsplit
+
+from livekit.agents import __version__ as livekit_version
+from livekit.agents import get_job_context
+
+from .connection import Connection
+from .errors import ConnectionLost
+from .options import ApiKey, Options
+
+_HEADERS: Final = {"X-Source": "livekit", "X-LiveKit-Version": livekit_version}
+"""The vendor's convention for integrations, as in its STT and TTS plugins."""
+
+
+async def dial(options: Options) -> Connection:
+    """Open a connection.
+
+    Raises:
+        ConnectionFailed: it could not be opened, or the key could not be had.
+    """
+    key = await _key(options.api_key)
+    headers = dict(_HEADERS)
+    if options.auth == "header":
+        headers["Authorization"] = f"Bearer {key}"
+    return await Connection.dial(
+        _url(options, key if options.auth == "query" else None),
+        headers=headers,
+        proxy=_job_proxy() or True,
+        timeout_s=options.conn_options.timeout,
+    )
+
+
+def _url(options: Options, api_key: str | None) -> str:
+    parts = urlsplit(options.base_url)
+    query = [(k, v) for k, v in parse_qsl(parts.query) if k not in ("model", "api_key")]
+    query.append(("model", options.model))
+    if api_key is not None:
+        query.append(("api_key", api_key))
+    return urlunsplit(parts._replace(query=urlencode(query)))
+
+
+async def _key(api_key: ApiKey) -> str:
+    """Return the key; a callable mints one for each dial."""
+    if isinstance(api_key, str):
+        return api_key
+    try:
+        return await api_key()
+    except Exception as error:
+        kind = type(error).__name__
+    # Outside of the handler: what a token service says may hold secrets.
+    raise ConnectionLost(reason=f"api_key() raised {kind}")
+
+
+def _job_proxy() -> str | None:
+    """Return the proxy that the worker was given; None for the environment's."""
+    try:
+        return get_job_context().proc.http_proxy
+    except RuntimeError:
+        return None

@@ -1,0 +1,128 @@
+"""The options of a call, and their checks: bad ones fail before anything is dialled."""
+
+from __future__ import annotations
+
+import ipaddress
+import os
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from typing import Final, Literal
+from urllib.parse import urlsplit
+
+from livekit.agents import APIConnectOptions, NotGivenOr
+from livekit.agents.utils import is_given
+
+from . import voices
+from .errors import ConfigurationError
+from .log import logger
+
+DEFAULT_BASE_URL: Final = "wss://api.smallest.ai/waves/v1/s2s"
+"""Source: vendor docs of 2026-08-21."""
+
+ApiKey = str | Callable[[], Awaitable[str]]
+Auth = Literal["query", "header"]
+
+
+@dataclass(frozen=True, slots=True)
+class Options:
+    """What a session is made with: the model's options at that time."""
+
+    model: str
+    voice: str
+    api_key: ApiKey
+    base_url: str
+    auth: Auth
+    generate_initial_response: bool
+    conn_options: APIConnectOptions
+
+    def __repr__(self) -> str:
+        return f"Options(model={self.model!r}, voice={self.voice!r})"
+
+
+def resolve_voice(model: NotGivenOr[str], voice: NotGivenOr[str]) -> tuple[str, str]:
+    """Return the model tag and the voice; either follows from the other.
+
+    Raises:
+        ConfigurationError: one of them is empty.
+    """
+    for name, value in (("model", model), ("voice", voice)):
+        if is_given(value) and not value.strip():
+            raise ConfigurationError(f"{name} is empty; leave it out for the default")
+    if is_given(voice):
+        warn_about_voice(voice)
+        return model if is_given(model) else voices.model_of_voice(voice), voice
+    tag = model if is_given(model) else voices.DEFAULT_MODEL
+    return tag, voices.default_voice(tag)
+
+
+def warn_about_voice(voice: str) -> None:
+    """Warn about a voice that is in no roster: rosters move, so it may be good all the same."""
+    if not voices.is_known_voice(voice):
+        logger.warning(
+            "the voice %r is in no roster of Hydra that this plugin knows; the nearest is %r",
+            voice,
+            voices.nearest_voice(voice),
+        )
+
+
+def resolve_key(api_key: ApiKey | None) -> ApiKey:
+    """Return the key, from the environment where none is given.
+
+    Raises:
+        ConfigurationError: there is none, or it can't be one.
+    """
+    key = api_key if api_key is not None else os.environ.get("SMALLEST_API_KEY", "")
+    if not isinstance(key, str):
+        return key
+    key = key.strip()
+    if not key:
+        raise ConfigurationError(
+            "no API key: set SMALLEST_API_KEY, or pass api_key= to hydra.RealtimeModel"
+        )
+    if not key.isascii() or not key.isprintable() or " " in key:
+        raise ConfigurationError(
+            "the API key has characters that no key has; copy it again into SMALLEST_API_KEY"
+        )
+    return key
+
+
+def resolve_url(base_url: str | None) -> str:
+    """Return where to dial.
+
+    Raises:
+        ConfigurationError: it is no WebSocket URL.
+    """
+    url = base_url or os.environ.get("HYDRA_BASE_URL") or DEFAULT_BASE_URL
+    try:
+        parts = urlsplit(url)
+        host, _ = parts.hostname, parts.port
+    except ValueError:
+        parts, host = urlsplit(""), None
+    if parts.scheme not in ("ws", "wss") or not host or parts.fragment:
+        raise ConfigurationError(
+            "base_url (or HYDRA_BASE_URL) must look like wss://host/path; leave it out for"
+            " Smallest AI's server"
+        )
+    if parts.scheme == "ws" and not _is_loopback(host):
+        logger.warning("base_url is ws:// beyond this machine: the API key travels in clear")
+    return url
+
+
+def resolve_auth(auth: Auth) -> Auth:
+    """Return how the key travels.
+
+    Raises:
+        ConfigurationError: there is no such way.
+    """
+    if auth not in ("query", "header"):
+        raise ConfigurationError("auth must be 'query' or 'header'")
+    return auth
+
+
+def _is_loopback(host: str) -> bool:
+    if host == "localhost":
+        return True
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False

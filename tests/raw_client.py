@@ -123,6 +123,13 @@ class RawClient:
                 await self._news.wait()
         return found[count - 1]
 
+    async def settle(self) -> None:
+        """Wait until the server has taken in all that was sent; replaces the tools."""
+        count = len(self.of("session.updated")) + 1
+        tool = {"type": "function", "name": f"settle_{count}"}
+        await self.send("session.update", session={"tools": [tool]})
+        await self.wait("session.updated", count)
+
     def of(self, kind: str) -> list[dict[str, Any]]:
         """Return all events of a type so far."""
         return [frame for frame in self.frames if frame["type"] == kind]

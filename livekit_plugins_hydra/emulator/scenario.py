@@ -16,7 +16,7 @@ from livekit_plugins_hydra import voices
 
 from .records import Rule
 from .replies import DEFAULT_REPLY, Context, Reply, Script, UserTurn
-from .switches import SWITCHES
+from .switches import FAULTS, SWITCHES
 
 
 @dataclass(frozen=True, kw_only=True, repr=False)
@@ -238,10 +238,11 @@ class Scenario:
         return self.replies[-1] if self.repeats_last_reply and self.replies else self.default_reply
 
     def with_switches(self, *names: str) -> Scenario:
-        """Return this scenario with the switches of these names thrown; see `SWITCHES`."""
+        """Return this scenario with what `SWITCHES` or `FAULTS` have under these names."""
+        known = {**SWITCHES, **FAULTS}
         merged: dict[str, Any] = {}
         for name in names:
-            merged |= SWITCHES[name]
+            merged |= known[name]
         return dataclasses.replace(self, **merged)
 
     @classmethod

@@ -34,6 +34,10 @@ _CLOSE_TIMEOUT_S: Final = 1.0
 """How long a client may take to answer a close frame."""
 
 
+_BACKLOG: Final = 1024
+"""Dials that may wait to be accepted: load tests dial hundreds at once."""
+
+
 class _Protocol(ServerProtocol):
     """Leaves pings unanswered on request.
 
@@ -93,13 +97,15 @@ class Emulator(Books):
         self.offline = False
         """While True, every dial is cut without an answer, as if no server were there."""
 
+        self.n_dialling = 0
+        """How many dials have not been answered yet."""
+
         self._wanted_port = port
         self._server: Server | None = None
         self._closing = asyncio.Event()
         self._faults: list[Exception] = []
         self._live: dict[int, tuple[Link, Session]] = {}
         self._door = door.Door(self._closing)
-        self._n_dials = 0
 
     def __repr__(self) -> str:
         where = self.url if self._server else "not started"
@@ -139,6 +145,7 @@ class Emulator(Books):
             max_size=_MAX_FRAME_BYTES,
             logger=silent,
             server_header=None,
+            backlog=_BACKLOG,
         )
         # The port would be gone with the sockets.
         self._wanted_port = self.port
@@ -240,7 +247,9 @@ class Emulator(Books):
 
     async def _answer_dial(self, socket: ServerConnection, request: Request) -> Response | None:
         caller = door.read(request)
-        n_dials, self._n_dials = self._n_dials, self._n_dials + 1
+        n_dials = len(self.dials) + self.n_dialling
+        self.n_dialling += 1
+        self.changed()
         if self.offline:
             socket.transport.abort()
             self._note_dial(caller, 0)
@@ -260,6 +269,7 @@ class Emulator(Books):
 
     def _note_dial(self, caller: door.Caller, status: int) -> None:
         now = asyncio.get_running_loop().time()
+        self.n_dialling -= 1
         self.dials.append(Dial(now, status, caller.model, caller.auth))
         self.changed()
 

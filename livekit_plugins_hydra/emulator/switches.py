@@ -9,7 +9,7 @@ from typing import Any, Final
 SWITCHES: Final[Mapping[str, Mapping[str, Any]]] = MappingProxyType(
     {
         "ragged_deltas": {"ragged_deltas": True},
-        "slow_to_think": {"think_s": 0.4},
+        "slow_to_think": {"think_s": 0.2},
         "slow_handshake": {
             "connect_delay_s": 0.2,
             "created_delay_s": 0.1,

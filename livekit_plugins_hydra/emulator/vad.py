@@ -21,6 +21,8 @@ FRAME_MS: Final = 20
 _FRAME_SAMPLES: Final = INPUT_RATE_HZ * FRAME_MS // 1000
 _FRAME_BYTES: Final = 2 * _FRAME_SAMPLES
 
+_AVERAGE: Final = np.full(_FRAME_SAMPLES, 1 / _FRAME_SAMPLES, dtype=np.float32)
+
 _HYSTERESIS_DB: Final = 4.0
 """Speech that has begun may be this much softer before it counts as silence. Our choice."""
 
@@ -102,13 +104,15 @@ class VoiceActivityDetector:
             return []
         samples = np.frombuffer(sound, dtype="<i2", count=n_frames * _FRAME_SAMPLES)
         frames = samples.reshape(n_frames, _FRAME_SAMPLES).astype(np.float32)
-        # Without its mean, so that a microphone's DC offset is no sound.
-        powers = frames.var(axis=1).tolist()
-        found = (self._judge(power) for power in powers)
+        # Without its mean, so that a microphone's DC offset is no sound; three times as fast as
+        # numpy's var, which counts with hundreds of sessions.
+        means = frames @ _AVERAGE
+        powers = np.einsum("ij,ij->i", frames, frames) / _FRAME_SAMPLES - means * means
+        found = (self._judge(power) for power in powers.tolist())
         return [change for change in found if change is not None]
 
     def _judge(self, power: float) -> SpeechStarted | SpeechStopped | None:
-        level = 10 * math.log10(power / 32768.0**2) if power else _SILENCE_DBFS
+        level = 10 * math.log10(power / 32768.0**2) if power > 0 else _SILENCE_DBFS
         low, high = _NOISE_FLOOR_DBFS
         risen = self._noise_dbfs + _NOISE_RISE_DB_PER_FRAME
         self._noise_dbfs = min(max(min(level, risen), low), high)

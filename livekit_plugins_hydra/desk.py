@@ -153,6 +153,8 @@ class Loudspeaker(io.AudioOutput):
         self._finishing: deque[tuple[Playout, asyncio.TimerHandle]] = deque()
         self.heard: list[Playout] = []
         """What came out, one playout after another."""
+        self.n_finished = 0
+        """How many playouts have ended, by themselves or cut."""
         self.cleared_at: list[float] = []
         """When playing was stopped."""
 
@@ -190,11 +192,17 @@ class Loudspeaker(io.AudioOutput):
             playout, timer = self._finishing.popleft()
             timer.cancel()
             playout.cut(now)
-            self.on_playback_finished(playback_position=playout.duration_s, interrupted=True)
+            self._report(playout)
 
     def _finish(self) -> None:
         playout, _ = self._finishing.popleft()
-        self.on_playback_finished(playback_position=playout.duration_s, interrupted=False)
+        self._report(playout)
+
+    def _report(self, playout: Playout) -> None:
+        self.n_finished += 1
+        self.on_playback_finished(
+            playback_position=playout.duration_s, interrupted=playout.interrupted
+        )
 
 
 def write_call(

@@ -32,6 +32,7 @@ from livekit_plugins_hydra.emulator import (
     Scenario,
     Wait,
 )
+from livekit_plugins_hydra.emulator.console import ConsoleObserver
 
 from .raw_client import COUGH, KEY, SILENCE, TURN, RawClient, tone
 
@@ -959,6 +960,63 @@ async def test_an_offline_server_cuts_dials() -> None:
         assert [dial.status for dial in server.dials] == [0, 101]
 
 
+async def test_knobs_take_one_connection_or_all() -> None:
+    """A record names its connection; without one a fault meets all that are open."""
+    async with Emulator(FAST) as server, RawClient(server) as first:
+        async with RawClient(server) as second:
+            await first.configure()
+            await second.configure()
+            server.drop(server.connections[0])
+            assert await first.closed() == 1006
+            await second.settle()
+            server.drop()
+            server.drop()
+            server.close()
+            server.send({"type": "too.late"})
+            assert await second.closed() == 1006
+
+        await server.wait_for(lambda books: not books.open_connections)
+        with pytest.raises(LookupError):
+            server.drop(server.connections[1])
+
+
+async def test_failing_dials_are_raised_at_the_end() -> None:
+    """A predicate that fails refuses the dial with 500; several faults come as a group."""
+
+    def fail(key: str) -> bool:
+        raise ValueError("a bug in the test")
+
+    async def dial() -> None:
+        async with Emulator(dataclasses.replace(FAST, keys=fail)) as server:
+            for _ in range(2):
+                with pytest.raises(InvalidStatus) as refusal:
+                    async with RawClient(server):
+                        pass
+                assert refused(refusal) == 500
+
+    with pytest.raises(ExceptionGroup) as group:
+        await dial()
+    assert [type(fault) for fault in group.value.exceptions] == [ValueError, ValueError]
+
+
+async def test_a_slow_reader_pauses_the_server() -> None:
+    """Sound waits for a client that does not read, and all of it arrives when it does."""
+    scenario = dataclasses.replace(
+        FAST, default_reply=Say(duration_s=120.0), audio_speed=10_000.0, output_rate_hz=48_000
+    )
+    async with Emulator(scenario) as server, RawClient(server) as client:
+        await client.configure()
+        client.socket.transport.pause_reading()
+        await client.send("response.create")
+        await server.wait_for(lambda books: books.responses)
+        with pytest.raises(TimeoutError):
+            await server.wait_for(lambda books: books.responses[0].ended_at_s, timeout=0.3)
+        client.socket.transport.resume_reading()
+        await client.wait("response.done")
+
+        assert client.sound(server.responses[0].id) == server.responses[0].pcm
+
+
 async def test_knobs_need_a_connection() -> None:
     """Without one, they say so."""
     async with Emulator(FAST) as server:
@@ -1035,6 +1093,31 @@ def test_a_scenario_shows_only_what_is_unusual() -> None:
     """The representation is short, and never holds the keys."""
     assert repr(Scenario()) == "Scenario()"
     assert repr(Scenario(keys={KEY}, late_deltas=1)) == "Scenario(late_deltas=1)"
+
+
+async def test_the_console_shows_a_line_for_each_event() -> None:
+    """Lengths instead of audio, arrows for directions, violations as they happen, never a key."""
+    lines: list[str] = []
+    observer = ConsoleObserver(lines.append)
+    async with (
+        Emulator(FAST, strict=False, observer=observer) as server,
+        RawClient(server) as client,
+    ):
+        await client.configure(instructions="a secret persona")
+        await client.hear(TURN)
+        await client.wait("response.done")
+        await client.send("input_audio_buffer.clear")
+        await client.wait("error")
+        await server.wait_for(lambda books: books.violations)
+
+    shown = [re.sub(r"^ +\d+\.\d{3} #1 ", "", line) for line in lines]
+    assert shown[:3] == ["< session.created", "> session.configure", "< session.configured"]
+    assert "> audio, 0.08 s" in shown
+    assert "< audio, 2.00 s" in shown
+    assert "> input_audio_buffer.clear" in shown
+    assert any(line.startswith("! violation: connection 1: unknown_type") for line in shown)
+    assert KEY not in "".join(lines)
+    assert "persona" not in "".join(lines)
 
 
 async def test_the_command_line_serves_until_interrupted() -> None:

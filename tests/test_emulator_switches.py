@@ -119,6 +119,13 @@ async def test_a_warning_comes_first(switch: str, model: str, expected: set[str]
     assert set(client.frames[0]) == {"type", "event_id", *expected}
 
 
+async def test_a_deprecated_tag_may_stay_silent() -> None:
+    """Then the first frame is `session.created` for every tag."""
+    client = await converse(dataclasses.replace(FAST, warning="none"), model="hydra")
+
+    assert client.types()[0] == "session.created"
+
+
 async def test_ids_and_indexes_may_be_absent() -> None:
     """Items, events and positions can come without them."""
     scenario = FAST.with_switches("no_item_ids", "no_indexes", "no_event_ids", "no_response_output")
@@ -199,6 +206,17 @@ async def test_voices(voice: str, switches: tuple[str, ...], expected: str | Non
         else:
             configured = await client.wait("session.configured")
             assert configured["session"]["voice"] == expected
+
+
+async def test_a_malformed_configuration_is_refused() -> None:
+    """It counts as the one that may be sent, unless the server accepts another."""
+    scenario = FAST.with_switches("refused_configure_may_be_repeated")
+    async with Emulator(scenario, strict=False) as server, RawClient(server) as client:
+        await client.send("session.configure", session={"voice": 7})
+        assert (await client.wait("error"))["error"]["code"] == "invalid_frame"
+        await client.configure()
+
+        assert [each.rule for each in server.violations] == ["malformed_frame"]
 
 
 async def test_configuring_again_after_a_refusal() -> None:
@@ -390,6 +408,33 @@ async def test_sound_may_follow_a_cancel() -> None:
         assert [item["item"]["role"] for item in client.of("conversation.item.done")] == ["user"]
 
 
+async def test_the_end_of_a_cancelled_response_may_come_late() -> None:
+    """After the next `response.created`; or with the end of the turn, if that is discarded."""
+    async with (
+        Emulator(SLOW.with_switches("cancelled_done_late")) as server,
+        RawClient(server) as client,
+    ):
+        await client.configure(generate_initial_response=True)
+        await client.wait("response.output_audio.delta")
+        await client.hear(TURN)
+        await client.wait("response.done")
+        ends = [kind for kind in client.types() if kind.startswith("response")]
+        await client.wait("response.output_audio.delta")
+        await client.hear(COUGH)
+        await client.wait("response.done", 2)
+
+        assert ends[:5] == [
+            "response.created",
+            "response.output_audio.delta",
+            "response.created",
+            "response.output_audio.done",
+            "response.done",
+        ]
+        assert [done["response"]["id"] for done in client.of("response.done")] == [
+            response.id for response in server.responses
+        ]
+
+
 # ----------------------------------------------------------------------------- responses and tools
 
 
@@ -468,6 +513,78 @@ async def test_the_end_of_a_calling_response(mode: Any, expected: list[int]) -> 
         seen.append(len(client.of("response.done")))
 
     assert seen == expected
+
+
+async def test_a_calling_response_without_outputs_fails_in_the_end() -> None:
+    """A server that waits for outputs ends the response when it gives them up."""
+    scenario = FAST.with_switches("tools_time_out_soon", "calling_done_after_outputs")
+    scenario = dataclasses.replace(scenario, replies=[CALLING])
+    async with Emulator(scenario) as server, RawClient(server) as client:
+        await client.configure(generate_initial_response=True)
+        done = (await client.wait("response.done"))["response"]
+        await client.wait("error")
+
+    assert (done["status"], done["status_details"]["error"]["code"]) == (
+        "failed",
+        "tool_response_timeout",
+    )
+
+
+async def test_a_barge_in_may_cut_a_calling_response() -> None:
+    """Its calls can still be answered, and nothing times out for want of an answer."""
+    scenario = SLOW.with_switches("tools_time_out_soon")
+    scenario = dataclasses.replace(scenario, replies=[[Call("f"), Wait(60)]])
+    async with Emulator(scenario) as server, RawClient(server) as client:
+        await client.configure(generate_initial_response=True)
+        call = await client.wait("response.function_call_arguments.done")
+        await client.hear(TURN)
+        done = (await client.wait("response.done"))["response"]
+        await client.wait("response.created", 2)
+        await client.output(call["call_id"])
+        with pytest.raises(TimeoutError):
+            await client.wait("error", timeout=0.4)
+
+    assert done["status"] == "cancelled"
+
+
+async def test_a_later_round_replaces_an_unanswered_one() -> None:
+    """The user goes on over a slow tool, and the answer calls again; both outputs are taken."""
+    scenario = dataclasses.replace(FAST, replies=[Call("slow"), Call("quick")])
+    async with Emulator(scenario) as server, RawClient(server) as client:
+        await client.configure(generate_initial_response=True)
+        slow = await client.wait("response.function_call_arguments.done")
+        await client.wait("response.done")
+        await client.hear(TURN)
+        quick = await client.wait("response.function_call_arguments.done", 2)
+        await client.wait("response.done", 2)
+        await client.output(quick["call_id"])
+        await client.send("response.create")
+        await client.wait("response.done", 3)
+        await client.output(slow["call_id"])
+        await client.send("response.create")
+        await client.wait("response.done", 4)
+
+        assert [response.trigger for response in server.responses] == [
+            "greeting",
+            "user_turn",
+            "tool_outputs",
+            "tool_outputs",
+        ]
+
+
+async def test_a_call_may_overtake_a_response_create() -> None:
+    """A client that took its calls for complete is answered when the response has ended."""
+    scenario = dataclasses.replace(FAST, replies=[[Call("a"), Wait(0.3), Call("b")]])
+    async with Emulator(scenario) as server, RawClient(server) as client:
+        await client.configure(generate_initial_response=True)
+        first = await client.wait("response.function_call_arguments.done")
+        await client.output(first["call_id"])
+        await client.send("response.create")
+        second = await client.wait("response.function_call_arguments.done", 2)
+        await client.output(second["call_id"])
+        await client.wait("response.done", 2)
+
+        assert [response.trigger for response in server.responses] == ["greeting", "tool_outputs"]
 
 
 async def test_speech_and_calls_may_share_a_response() -> None:

@@ -42,7 +42,8 @@ number), and what they are here:
   20  `session.update` beyond tools       none: always refused, as every page but one says; a
                                           client that relies on more must fail here
   21  whether an error ends the session   `closes_after`
-  22  events after a cancel               `late_deltas`, `cancelled_items_close`, `barge_in`
+  22  events after a cancel               `late_deltas`, `cancelled_items_close`,
+                                          `cancelled_done`, `barge_in`
   23  usage                               `usage`
   24  expiry of a token                   `token_lifetime_s`, `expired_token`
   25  style tags                          none: nothing here reads instructions aloud

@@ -80,19 +80,21 @@ class Generation:
         self._task = self._link.spawn(self._play())
 
     def cancel(self, reason: str) -> None:
-        """End it now, as cancelled for `reason`; nothing happens if it has ended."""
+        """Stop it, as cancelled for `reason`; nothing happens if it has ended."""
         if not self.is_active:
             return
         if self._task is not None:
             self._task.cancel()
         self.send_late_events()
-        if self._open_item is not None:
-            if self._scenario.cancelled_items_close:
-                if self._open_item.type == "message":
-                    self._end_audio()
-                self._end_item("incomplete")
-            self._open_item = None
         self._end("cancelled", reason)
+
+    def close_cancelled(self) -> None:
+        """Send the end of a cancelled response and of its open item, once."""
+        if self._open_item is not None and self._scenario.cancelled_items_close:
+            if self._open_item.type == "message":
+                self._end_audio()
+            self._end_item("incomplete")
+        self._open_item = None
         self.send_done()
 
     def send_late_events(self) -> None:

@@ -117,6 +117,7 @@ class Responder:
     def user_discarded(self) -> None:
         """It was a cough: go on with what was pending."""
         self._user_speaks = False
+        self._finish_cut()
         if self._pending is not None:
             self._think()
 
@@ -246,15 +247,19 @@ class Responder:
             on_end=self._ended,
         )
         self._generation.begin()
-        if self._cut is not None:
-            self._cut.send_late_deltas(1)
-            self._cut = None
+        self._finish_cut()
 
     def _with_speech(self, pieces: tuple[Piece, ...]) -> tuple[Piece, ...]:
         only_calls = bool(pieces) and all(isinstance(piece, Call) for piece in pieces)
         if self._scenario.speaks_before_calls and only_calls:
             return (_ONE_MOMENT, *pieces)
         return pieces
+
+    def _finish_cut(self) -> None:
+        if self._cut is not None:
+            self._cut.send_late_deltas(1 if self._scenario.late_deltas > 1 else 0)
+            self._cut.close_cancelled()
+            self._cut = None
 
     def _interrupt(self) -> None:
         if self._active is not None:
@@ -263,8 +268,13 @@ class Responder:
     def _cut_short(self, generation: Generation, reason: str) -> None:
         generation.cancel(reason)
         late = self._scenario.late_deltas
+        is_deferred = (
+            reason == "interrupted" and self._scenario.cancelled_done == "after_next_created"
+        )
+        if not is_deferred:
+            generation.close_cancelled()
         generation.send_late_deltas(late - 1 if late > 1 else late)
-        self._cut = generation if late > 1 else None
+        self._cut = generation if is_deferred or late > 1 else None
         if self._round is not None and self._round.generation is generation:
             # What was called before the cut may still be answered, but nothing waits for it.
             self._round.stop_timer()

@@ -137,6 +137,10 @@ class Scenario:
     cancelled_items_close: bool = True
     """Whether a cancelled response sends `output_audio.done` and the item's end."""
 
+    cancelled_done: Literal["at_once", "after_next_created"] = "at_once"
+    """When an interrupted response says that it has ended; a discarded turn has no next one, so
+    then it comes with the turn's end. The docs call both orders a sign of barge-in."""
+
     late_deltas: int = 0
     """Deltas of a cancelled response that follow its `response.done`.
 

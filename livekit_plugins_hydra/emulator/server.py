@@ -108,7 +108,7 @@ class Emulator(Books):
         self._door = door.Door(self._closing)
 
     def __repr__(self) -> str:
-        where = self.url if self._server else "not started"
+        where = self.url if self._server else "not listening"
         return f"<Emulator {where}, {len(self.open_connections)} connections, {self.scenario!r}>"
 
     # ---------------------------------------------------------------------- life
@@ -294,6 +294,7 @@ class Emulator(Books):
             await self._converse(socket, caller, record)
         except ExceptionGroup as group:
             self._faults.extend(_leaves(group))
+            await socket.close(1011, "the emulator failed")
         finally:
             self._live.pop(record.number, None)
             record.close_code = socket.close_code

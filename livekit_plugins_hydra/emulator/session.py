@@ -87,7 +87,7 @@ class Session:
             return
         match event:
             case events.SessionConfigure():
-                self._configure(event)
+                self._configure(event, received.size_bytes)
             case events.UnknownEvent():
                 self._link.violate("unknown_type", event.type)
                 if self._scenario.unknown_types == "refused":
@@ -153,7 +153,7 @@ class Session:
             case "none":
                 pass
 
-    def _configure(self, event: events.SessionConfigure) -> None:
+    def _configure(self, event: events.SessionConfigure, size_bytes: int) -> None:
         if self._asked and not (
             self._refused and self._scenario.after_refused_configure == "accepts"
         ):
@@ -171,7 +171,7 @@ class Session:
         session = msgspec.structs.replace(event.session, voice=voice or voices.SERVER_DEFAULT_VOICE)
         if self._scenario.handshake == "completes":
             self._record.configuration = session
-            self._weigh()
+            self._weigh(size_bytes)
             if self._scenario.configure_delay_s:
                 self._link.after(self._scenario.configure_delay_s, self._configured)
             else:
@@ -218,10 +218,11 @@ class Session:
         if session.generate_initial_response:
             self._responder.greet()
 
-    def _weigh(self) -> None:
+    def _weigh(self, size_bytes: int = 0) -> None:
+        # As if every non-ASCII character were escaped: the larger form, whichever is counted.
         ceiling = self._scenario.payload_ceiling_bytes
         configure = events.SessionConfigure(session=self._record.configuration)
-        n_bytes = wire.escaped_size(configure)
+        n_bytes = max(size_bytes, wire.escaped_size(configure))
         self._responder.is_silenced = ceiling is not None and n_bytes > ceiling
         if self._responder.is_silenced:
             self._link.violate("over_ceiling", f"{n_bytes} bytes")

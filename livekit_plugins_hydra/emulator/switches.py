@@ -30,6 +30,7 @@ SWITCHES: Final[Mapping[str, Mapping[str, Any]]] = MappingProxyType(
         "speech_stopped_missing_if_discarded": {"speech_stopped": "missing_if_discarded"},
         "speech_stopped_missing": {"speech_stopped": "missing"},
         "cancelled_items_stay_open": {"cancelled_items_close": False},
+        "cancelled_done_late": {"cancelled_done": "after_next_created"},
         "late_deltas": {"late_deltas": 3},
         "bare_create_refused": {"bare_response_create": "refused"},
         "bare_create_ignored": {"bare_response_create": "ignored"},

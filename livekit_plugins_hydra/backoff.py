@@ -95,9 +95,10 @@ class Recovery:
         """Return the delay in seconds before the next dial; None to give the call up."""
         was_stable = self._ready_at is not None and now - self._ready_at >= STABLE_S
         self._ready_at = None
-        is_new = was_stable or self._outage_began_at is None
-        if is_new:
-            self._outage_began_at = now
+        began_at = None if was_stable else self._outage_began_at
+        is_new = began_at is None
+        if began_at is None:
+            began_at = self._outage_began_at = now
             self._retries = 0
             self._delays = delays(self._uniform)
         if not is_retryable(error) and not self._forgives(error, was_stable=was_stable):
@@ -106,8 +107,7 @@ class Recovery:
             return 0.0
         delay_s = max(next(self._delays), _retry_after_s(error))
         if self._was_ready:
-            elapsed_s = now - (self._outage_began_at or now)
-            return delay_s if elapsed_s + delay_s <= LOST_CALL_BUDGET_S else None
+            return delay_s if now + delay_s - began_at <= LOST_CALL_BUDGET_S else None
         self._retries += 1
         return delay_s if self._retries <= self._max_retry else None
 

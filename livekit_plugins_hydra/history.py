@@ -9,12 +9,16 @@ silently stops sending audio (eva, July 2026).
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Final
 
 CONFIGURE_BUDGET_BYTES: Final = 30_000
 """Ceiling for a whole configure frame, non-ASCII counted as escaped."""
+
+MAX_LINE_CHARS: Final = 4_000
+"""Longest quoted text of one line; what is longer loses its end. Our choice: about a page."""
 
 _HEADING: Final = (
     "# The conversation so far\n"
@@ -23,6 +27,7 @@ _HEADING: Final = (
     " where it ends; do not greet again and do not read it out."
 )
 _SHORTENED: Final = "(Earlier lines are left out.)"
+_NO_NAME: Final = re.compile(r"[^\w .-]+")
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,13 +35,17 @@ class Line:
     """One contribution to a conversation."""
 
     speaker: str
-    """``user``, ``assistant``, ``system`` or ``tool <name>``; any text is safe."""
+    """``user``, ``assistant``, ``system`` or a function; any text is safe."""
     text: str
 
     def render(self) -> str:
         """Return one line of text; newlines and quotes can't get out of it."""
-        speaker = " ".join(self.speaker.split()) or "unknown"
-        return f"{speaker}: {json.dumps(self.text)}"
+        speaker = " ".join(_NO_NAME.sub(" ", self.speaker).split()) or "unknown"
+        text = self.text[:MAX_LINE_CHARS]
+        while len(quoted := json.dumps(text)) > MAX_LINE_CHARS:  # escapes take more room
+            text = text[: len(text) * MAX_LINE_CHARS // len(quoted)]
+        mark = " (shortened)" if len(text) < len(self.text) else ""
+        return f"{speaker}: {quoted}{mark}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,8 +95,11 @@ def fit(
         return "\n\n".join(parts)
 
     spare = budget_bytes - frame_bytes(assemble(0))
-    # Bisect for the most lines that fit: the frame grows with every line.
+    # Bisect for the most lines that fit: the frame grows with every line, but for the last one,
+    # with which the note that some are left out goes away.
     low, high = 0, len(newest)
+    if frame_bytes(assemble(high)) <= budget_bytes:
+        low = high
     while low < high:
         middle = (low + high + 1) // 2
         if frame_bytes(assemble(middle)) <= budget_bytes:

@@ -22,7 +22,6 @@ from .options import (
     resolve_key,
     resolve_url,
     resolve_voice,
-    warn_about_voice,
 )
 from .session import RealtimeSession
 
@@ -125,10 +124,14 @@ class RealtimeModel(llm.RealtimeModel):
         return session
 
     def update_options(self, *, voice: NotGivenOr[voices.HydraVoice | str] = NOT_GIVEN) -> None:
-        """Change the voice of later sessions; those that run keep theirs."""
+        """Change the voice of later sessions; those that run keep theirs.
+
+        Raises:
+            ValueError: the voice is empty.
+        """
         if is_given(voice):
-            warn_about_voice(voice)
-            self._options = replace(self._options, voice=voice)
+            _, name = resolve_voice(self._options.model, voice)
+            self._options = replace(self._options, voice=name)
 
     async def aclose(self) -> None:
         """End all calls of this model."""

@@ -335,6 +335,8 @@ class RealtimeSession(llm.RealtimeSession[SessionEvents]):
 
     async def _close(self) -> None:
         self._ended = self._ended or "the session was closed"
+        if self._connection is not None:
+            self._connection.leave()  # what still comes belongs to no conversation any more
         self._perform(self._call.end(self._ended, time.monotonic()))
         for timer in [*self._timers.values(), *([self._tick] if self._tick else [])]:
             timer.cancel()

@@ -94,7 +94,8 @@ class _Response:
     first_audio_at: float | None = None
     is_open: bool = True
     """Whether the streams of its current part are open."""
-    is_cut: bool = False
+    cut_by: Input | None = None
+    """What interrupted it, if anything did."""
     is_accounted: bool = False
     has_called: bool = False
     part: int = 0
@@ -102,6 +103,10 @@ class _Response:
     partial_calls: dict[str, _PartialCall] = field(default_factory=dict)
     written_items: set[str] = field(default_factory=set)
     """Message items whose text came in deltas already."""
+
+    @property
+    def is_cut(self) -> bool:
+        return self.cut_by is not None
 
     @property
     def generation_id(self) -> str:
@@ -419,6 +424,8 @@ class Conversation:
         response.last_event_at = now
         if not event.delta:
             return []
+        if response is self._current and response.cut_by is ev.InputAudioBufferSpeechStarted:
+            return [fx.LateAudio(response.id, event.delta)]
         can_reopen = response is self._current and self._response_state is ResponseState.WAITING
         if self._is_silenced(response) or not (response.is_open or can_reopen):
             return self._drop("late audio")
@@ -532,7 +539,7 @@ class Conversation:
 
     def _cut(self, response: _Response, why: Input) -> list[fx.Effect]:
         closed = self._close_streams(response, cut=True)
-        response.is_cut = True
+        response.cut_by = why
         self._move_response(why)
         return [*closed, fx.StartTimer(f"cut:{response.id}", CUT_OVERDUE_S)]
 

@@ -60,6 +60,15 @@ class OutputAudio:
 
 
 @dataclass(frozen=True, slots=True)
+class LateAudio:
+    """Keep sound of a response that the user's speech has cut: it is not played, unless the
+    turn turns out to be none."""
+
+    response_id: str
+    pcm: bytes
+
+
+@dataclass(frozen=True, slots=True)
 class OutputText:
     """Write down a phrase of what a response says; phrases are joined by spaces."""
 
@@ -177,6 +186,7 @@ Effect = (
     | SessionReady
     | BeginResponse
     | OutputAudio
+    | LateAudio
     | OutputText
     | CallFunction
     | EndStreams

@@ -1,0 +1,1 @@
+"""Tests: promises, in one sentence each."""

@@ -126,7 +126,7 @@ class Silent(Agent):
         super().__init__(instructions="You are kind.")
 
     @function_tool
-    async def hang_up(self, context: RunContext) -> None:
+    async def hang_up(self, context: RunContext[None]) -> None:
         """End."""
         raise StopResponse
 

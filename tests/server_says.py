@@ -1,4 +1,4 @@
-"""What a server says, in a few words: `import server_says as server`."""
+"""What a server says, in a few words: `from . import server_says as server`."""
 
 from __future__ import annotations
 

@@ -53,6 +53,7 @@ class After:
 
 Step = ev.ServerEvent | ev.UnknownEvent | Wish | After
 _Kind = TypeVar("_Kind")
+_TIMERS = (fx.StartTimer, fx.CancelTimer)
 
 CLOCK_RESOLUTION_S = 1e-9
 """How early a timer may be, as in an event loop: sums of seconds are not exact."""
@@ -114,18 +115,60 @@ def ended(
     return fx.EndResponse(response_id, status, usage, 0.0, None, 0.0)
 
 
-class Transcript:
-    """What happened to one conversation so far, on a clock of its own."""
+class Stage:
+    """A conversation, a clock, and the timers that the conversation has asked for."""
 
-    def __init__(self, conversation: Conversation, now: float) -> None:
+    def __init__(self, conversation: Conversation, now: float = 1000.0) -> None:
         self.conversation = conversation
         self.now = now
+        self._timers: dict[str, float] = {}
+
+    def perform(self, step: Step) -> list[fx.Effect]:
+        """Let one thing happen, and return what follows from it."""
+        match step:
+            case After(seconds=seconds):
+                return self._pass_time(self.now + seconds)
+            case Wish(run=run):
+                return self._obey(run(self.conversation, self.now))
+            case _:
+                return self._obey(self.conversation.receive(step, self.now))
+
+    def _pass_time(self, until: float) -> list[fx.Effect]:
+        effects: list[fx.Effect] = []
+        latest = until + CLOCK_RESOLUTION_S
+        while due := [(at, name) for name, at in self._timers.items() if at <= latest]:
+            self.now, name = min(due)
+            del self._timers[name]
+            effects += self._obey(self.conversation.timer(name, self.now))
+        self.now = max(self.now, until)
+        return effects
+
+    def _obey(self, effects: list[fx.Effect]) -> list[fx.Effect]:
+        for effect in effects:
+            match effect:
+                case fx.StartTimer(name=name, delay_s=delay_s):
+                    self._timers[name] = self.now + delay_s
+                case fx.CancelTimer(name=name):
+                    self._timers.pop(name, None)
+        return effects
+
+
+class Transcript:
+    """What happened to one conversation so far."""
+
+    def __init__(self, conversation: Conversation) -> None:
+        self.conversation = conversation
         self.effects: list[fx.Effect] = []
         """What followed in the last part that was asserted."""
-        self._timers: dict[str, float] = {}
-        self._script: list[Step | fx.Effect] = []
+        self._stage = Stage(conversation)
+        self._script: list[Step] = []
         self._expected: list[str] = []
         self._actual: list[str] = []
+
+    @property
+    def now(self) -> float:
+        """The time on the transcript's clock."""
+        return self._stage.now
 
     def __rshift__(self, step: Step) -> Transcript:
         self._script.append(step)
@@ -133,16 +176,17 @@ class Transcript:
         return self
 
     def __lshift__(self, effect: fx.Effect) -> Transcript:
-        self._script.append(effect)
         self._expected.append(f"<< {_show_effect(effect)}")
         return self
 
     def __bool__(self) -> bool:
         script, self._script, self.effects = self._script, [], []
         for step in script:
-            if not isinstance(step, fx.Effect):
-                self._actual.append(f">> {_show_step(step)}")
-                self._play(step)
+            effects = self._stage.perform(step)
+            self.effects += effects
+            shown = [effect for effect in effects if not isinstance(effect, _TIMERS)]
+            self._actual += [f">> {_show_step(step)}"]
+            self._actual += [f"<< {_show_effect(effect)}" for effect in shown]
         if self._expected == self._actual:
             return True
         raise AssertionError(
@@ -169,38 +213,10 @@ class Transcript:
         [effect] = [effect for effect in self.effects if isinstance(effect, kind)]
         return effect
 
-    def _play(self, step: Step) -> None:
-        match step:
-            case After(seconds=seconds):
-                self._pass_time(self.now + seconds)
-            case Wish(run=run):
-                self._follow(run(self.conversation, self.now))
-            case _:
-                self._follow(self.conversation.receive(step, self.now))
 
-    def _pass_time(self, until: float) -> None:
-        latest = until + CLOCK_RESOLUTION_S
-        while due := [(at, name) for name, at in self._timers.items() if at <= latest]:
-            self.now, name = min(due)
-            del self._timers[name]
-            self._follow(self.conversation.timer(name, self.now))
-        self.now = max(self.now, until)
-
-    def _follow(self, effects: list[fx.Effect]) -> None:
-        self.effects += effects
-        for effect in effects:
-            match effect:
-                case fx.StartTimer(name=name, delay_s=delay_s):
-                    self._timers[name] = self.now + delay_s
-                case fx.CancelTimer(name=name):
-                    self._timers.pop(name, None)
-                case _:
-                    self._actual.append(f"<< {_show_effect(effect)}")
-
-
-def play(conversation: Conversation, now: float = 1000.0) -> Transcript:
+def play(conversation: Conversation) -> Transcript:
     """Begin a transcript of `conversation`."""
-    return Transcript(conversation, now)
+    return Transcript(conversation)
 
 
 def _page(lines: list[str]) -> str:

@@ -29,6 +29,7 @@ from .errors import (
     ServerFull,
 )
 from .log import logger
+from .wirelog import Tap
 
 PING_EVERY_S: Final = 5.0
 DEAD_AFTER_S: Final = 10.0
@@ -55,9 +56,10 @@ Deliver = Callable[[events.ServerEvent | events.UnknownEvent], None]
 class Connection:
     """An open WebSocket to Hydra."""
 
-    def __init__(self, socket: ClientConnection) -> None:
+    def __init__(self, socket: ClientConnection, *, tap: Tap | None = None) -> None:
         """Take an open socket; `dial` makes one."""
         self._socket = socket
+        self._tap = tap
         self._control: deque[bytes] = deque()
         self._audio: deque[bytes] = deque()
         self._n_audio = 0
@@ -78,6 +80,7 @@ class Connection:
         headers: dict[str, str],
         proxy: str | Literal[True] | None,
         timeout_s: float,
+        tap: Tap | None = None,
     ) -> Connection:
         """Open a socket.
 
@@ -86,6 +89,7 @@ class Connection:
             headers: sent with the upgrade request; may hold the key.
             proxy: its URL, True for the environment's, None for none.
             timeout_s: for all of DNS, TCP, TLS and the upgrade.
+            tap: logs the frames.
 
         Raises:
             AuthenticationFailed: the server answered 401 or 403.
@@ -108,7 +112,9 @@ class Connection:
         except Exception as error:  # everything that a network can do
             failure = _refusal(error, timeout_s)
         else:
-            return cls(socket)
+            if tap is not None:
+                tap.note("connection.opened", {})
+            return cls(socket, tap=tap)
         # Outside of the handler, so that no context leads back to an exception with the URL.
         raise failure
 
@@ -162,12 +168,20 @@ class Connection:
     async def close(self) -> None:
         """Close the socket, within `CLOSE_TIMEOUT_S` or a little more."""
         self.leave()
-        await self._socket.close()
+        try:
+            await self._socket.close()
+        finally:
+            if self._tap is not None:
+                code, reason = self._socket.close_code, self._socket.close_reason or ""
+                by_server = self._socket.protocol.close_rcvd_then_sent
+                await self._tap.closed(code, reason, by_server=by_server)
 
     async def _receive(self, deliver: Deliver) -> None:
         try:
             async for frame in self._socket:
                 self._heard_at = time.monotonic()
+                if self._tap is not None:
+                    self._tap.received(frame)
                 if isinstance(frame, bytes):
                     self.n_binary += 1
                     continue
@@ -199,6 +213,8 @@ class Connection:
                     else:
                         frame = self._audio.popleft()
                         self._n_audio -= len(frame)
+                    if self._tap is not None:
+                        self._tap.sent(frame)
                     await self._socket.send(frame, text=True)
         except websockets.ConnectionClosed:
             pass

@@ -11,13 +11,18 @@ from livekit.agents import get_job_context
 from .connection import Connection
 from .errors import ConnectionLost
 from .options import ApiKey, Options
+from .wirelog import Trace
 
 _HEADERS: Final = {"X-Source": "livekit", "X-LiveKit-Version": livekit_version}
 """The vendor's convention for integrations, as in its STT and TTS plugins."""
 
 
-async def dial(options: Options) -> Connection:
+async def dial(options: Options, trace: Trace | None = None) -> Connection:
     """Open a connection.
+
+    Args:
+        options: where to, and with which key.
+        trace: logs what passes on it.
 
     Raises:
         ConnectionFailed: it could not be opened, or the key could not be had.
@@ -26,12 +31,19 @@ async def dial(options: Options) -> Connection:
     headers = dict(_HEADERS)
     if options.auth == "header":
         headers["Authorization"] = f"Bearer {key}"
-    return await Connection.dial(
-        _url(options, key if options.auth == "query" else None),
-        headers=headers,
-        proxy=_job_proxy() or True,
-        timeout_s=options.conn_options.timeout,
-    )
+    tap = trace.dial(secret=key) if trace is not None else None
+    try:
+        return await Connection.dial(
+            _url(options, key if options.auth == "query" else None),
+            headers=headers,
+            proxy=_job_proxy() or True,
+            timeout_s=options.conn_options.timeout,
+            tap=tap,
+        )
+    except BaseException as error:
+        if tap is not None:
+            await tap.failed(error)
+        raise
 
 
 def _url(options: Options, api_key: str | None) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import weakref
 from dataclasses import replace
 from typing import Final
@@ -22,6 +23,7 @@ from .options import (
     resolve_key,
     resolve_url,
     resolve_voice,
+    resolve_wire_log,
 )
 from .session import RealtimeSession
 
@@ -50,6 +52,7 @@ class RealtimeModel(llm.RealtimeModel):
         base_url: str | None = None,
         auth: Auth = "query",
         generate_initial_response: bool = False,
+        wire_log: str | os.PathLike[str] | None = None,
         conn_options: APIConnectOptions = DEFAULT_API_CONNECT_OPTIONS,
     ) -> None:
         """Take the options of the calls to come; no I/O happens.
@@ -66,6 +69,9 @@ class RealtimeModel(llm.RealtimeModel):
             auth: how the key travels: in the "query" as documented, or in a "header"
                 (`Authorization: Bearer`) as the vendor's SDK does.
             generate_initial_response: the model speaks first, without being asked.
+            wire_log: a file that gets each frame as a line of JSON, sound as its length; by
+                default the environment's HYDRA_WIRE_LOG, else none. It holds instructions and
+                texts, never the key; see `wirelog`.
             conn_options: `max_retry` bounds the dials of a call that was never up, `timeout` each
                 dial. A call that was up is dialled again for 20 s.
 
@@ -92,6 +98,7 @@ class RealtimeModel(llm.RealtimeModel):
             auth=resolve_auth(auth),
             generate_initial_response=generate_initial_response,
             conn_options=conn_options,
+            wire_log=resolve_wire_log(wire_log),
         )
         self._learned = Learned()
         self._sessions: weakref.WeakSet[RealtimeSession] = weakref.WeakSet()

@@ -34,6 +34,7 @@ class Options:
     auth: Auth
     generate_initial_response: bool
     conn_options: APIConnectOptions
+    wire_log: str | None = None
 
     def __repr__(self) -> str:
         return f"Options(model={self.model!r}, voice={self.voice!r})"
@@ -117,6 +118,12 @@ def resolve_auth(auth: Auth) -> Auth:
     if auth not in ("query", "header"):
         raise ConfigurationError("auth must be 'query' or 'header'")
     return auth
+
+
+def resolve_wire_log(path: str | os.PathLike[str] | None) -> str | None:
+    """Return where frames are logged; None, or an empty path, is nowhere."""
+    chosen = path if path is not None else os.environ.get("HYDRA_WIRE_LOG", "")
+    return os.fspath(chosen) or None
 
 
 def _is_loopback(host: str) -> bool:

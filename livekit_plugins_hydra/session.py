@@ -31,6 +31,7 @@ from .log import logger
 from .options import Options
 from .states import Turn
 from .voices import SERVER_DEFAULT_VOICE
+from .wirelog import Trace
 
 if TYPE_CHECKING:
     from .model import RealtimeModel
@@ -66,6 +67,7 @@ class RealtimeSession(llm.RealtimeSession[SessionEvents]):
             greet=options.generate_initial_response,
         )
         self._recovery = Recovery(options.conn_options.max_retry)
+        self._trace = Trace(options.wire_log)
         self._uplink = Uplink()
         self._chat = ChatLog()
         is_refused = options.voice in learned.voices_refused
@@ -298,7 +300,7 @@ class RealtimeSession(llm.RealtimeSession[SessionEvents]):
             HydraError: it could not be made, or it ended.
         """
         began_at = time.monotonic()
-        connection = self._connection = await dial(self._options)
+        connection = self._connection = await dial(self._options, self._trace)
         opened_at = time.monotonic()
         self._report_connection_acquired(opened_at - began_at)
         try:
@@ -408,6 +410,7 @@ class RealtimeSession(llm.RealtimeSession[SessionEvents]):
                     future.set_exception(llm.RealtimeError(reason))
             case fx.Redial(reason=reason):
                 logger.info("making a new connection to Hydra: %s", reason)
+                self._trace.redial(reason)
                 if self._connection is not None:
                     self._connection.leave()
             case fx.StartTimer(name=name, delay_s=delay_s):

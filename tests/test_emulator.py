@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import asyncio
 import base64
 import dataclasses
@@ -12,7 +13,8 @@ import signal
 import subprocess
 import sys
 import wave
-from typing import TYPE_CHECKING, Any
+from pathlib import Path
+from typing import Any
 
 import pytest
 from websockets.exceptions import InvalidStatus
@@ -35,9 +37,6 @@ from livekit_plugins_hydra.emulator import (
 from livekit_plugins_hydra.emulator.console import ConsoleObserver
 
 from .raw_client import COUGH, KEY, SILENCE, TURN, RawClient, tone
-
-if TYPE_CHECKING:
-    from pathlib import Path
 
 FAST = Scenario(max_lead_s=None, think_s=0.01, audio_speed=200.0)
 """The default server for clients that can't wait: faster, and it may be flooded."""
@@ -1093,6 +1092,25 @@ def test_a_scenario_shows_only_what_is_unusual() -> None:
     """The representation is short, and never holds the keys."""
     assert repr(Scenario()) == "Scenario()"
     assert repr(Scenario(keys={KEY}, late_deltas=1)) == "Scenario(late_deltas=1)"
+
+
+def test_a_script_is_a_list() -> None:
+    """A lone reply is a mistake that would only show in the middle of a call."""
+    with pytest.raises(TypeError, match="list of replies"):
+        Scenario(replies=Say())  # type: ignore[arg-type]
+
+
+def test_the_emulator_is_a_second_reading() -> None:
+    """It shares names and codec with the client, and nothing that decides."""
+    shared = set()
+    for path in Path(emulator_package.__path__[0]).glob("*.py"):
+        for node in ast.walk(ast.parse(path.read_text())):
+            if isinstance(node, ast.ImportFrom) and node.level == 0:
+                package, _, module = (node.module or "").partition(".")
+                if package == "livekit_plugins_hydra":
+                    shared |= {module} if module else {name.name for name in node.names}
+
+    assert shared == {"events", "wire", "errors", "voices"}
 
 
 async def test_the_console_shows_a_line_for_each_event() -> None:

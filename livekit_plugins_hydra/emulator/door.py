@@ -92,6 +92,8 @@ class Door:
         if scenario.connect_delay_s:
             with contextlib.suppress(TimeoutError):
                 await asyncio.wait_for(self._closing.wait(), scenario.connect_delay_s)
+        if self._closing.is_set():
+            return Refusal(HTTPStatus.SERVICE_UNAVAILABLE, "the emulator is closing\n")
         if caller.path != PATH:
             return Refusal(HTTPStatus.NOT_FOUND, "no such path\n")
         if n_dials < scenario.http_refusals:

@@ -15,7 +15,7 @@ from typing import Any, Literal
 from livekit_plugins_hydra import voices
 
 from .records import Rule
-from .replies import DEFAULT_REPLY, Context, Reply, Script, UserTurn
+from .replies import DEFAULT_REPLY, Call, Context, End, Reply, Say, Script, UserTurn, Wait
 from .switches import FAULTS, SWITCHES
 
 
@@ -227,6 +227,10 @@ class Scenario:
 
     records_audio: bool = True
     """Whether the client's sound and its arrivals are kept; False for load tests."""
+
+    def __post_init__(self) -> None:
+        if isinstance(self.replies, Say | Call | Wait | End):
+            raise TypeError("replies takes a list of replies, or a callable")
 
     def rate_of(self, model: str) -> int:
         """Return the output rate of `model` in hertz."""

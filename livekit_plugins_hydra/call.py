@@ -169,6 +169,12 @@ class Call:
         """Whether a reply is owed that has not begun."""
         return self._reply is not None
 
+    @property
+    def is_occupied(self) -> bool:
+        """Whether something is to be said: a reply is owed, functions run, or results wait."""
+        is_calling = self._conversation.round is not Round.NONE
+        return self.reply_is_pending or is_calling or self._has_untold_outputs
+
     # ----------------------------------------------------------------- the connection's life
 
     def open(self) -> list[fx.Effect]:

@@ -27,12 +27,25 @@ class ChatLog:
         """Return a copy for the framework."""
         return self._ctx.copy()
 
-    def add(self, item: llm.ChatItem) -> None:
-        """Append an item; one whose id is known is left as it is."""
+    @property
+    def last_id(self) -> str | None:
+        """The id of the newest item; None before there is one."""
+        return self._ctx.items[-1].id if self._ctx.items else None
+
+    def add(self, item: llm.ChatItem, *, after: str | None = None) -> None:
+        """Write down an item, at the end or after another one; a known id is left as it is.
+
+        Texts come late; `after` puts them where they were said.
+        """
         if item.id in self._by_id:
             return
+        items = self._ctx.items
+        place = len(items)
+        if after in self._by_id:
+            while items[place - 1].id != after:
+                place -= 1
         self._by_id[item.id] = item
-        self._ctx.items.append(item)
+        items.insert(place, item)
         if item.type == "function_call":
             self._calls[item.call_id] = item
 
@@ -59,13 +72,6 @@ class ChatLog:
         if message is not None and message.type == "message":
             message.content = [text] if text else []
             message.interrupted = True
-
-    def text_of(self, message_id: str) -> str:
-        """Return the text of a message; empty where there is none."""
-        message = self._by_id.get(message_id)
-        if message is None or message.type != "message":
-            return ""
-        return message.text_content or ""
 
     def name_of(self, call_id: str) -> str:
         """Return the name of the function of a call; empty where it is unknown."""

@@ -3,36 +3,132 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import Callable
-from dataclasses import dataclass, field
-from typing import Literal
+from typing import Final, Literal
 
 from livekit import rtc
 from livekit.agents import llm, utils
 
 from .audio import FrameMaker
+from .chat import cut_to_heard
+from .transcription import Recognition, Transcriber
+
+TEXT_AFTER_PLAYOUT_S: Final = 0.5
+"""How long the text may come after the sound could have been heard: the turn ends with it."""
 
 
-@dataclass(slots=True)
 class Message:
     """A message of a response: what is heard, and the text of it."""
 
-    id: str
-    frames: FrameMaker
-    audio: utils.aio.Chan[rtc.AudioFrame] = field(default_factory=utils.aio.Chan)
-    text: utils.aio.Chan[str] = field(default_factory=utils.aio.Chan)
-    phrases: list[str] = field(default_factory=list)
-    duration_s: float = 0.0
+    def __init__(
+        self,
+        message_id: str,
+        *,
+        rate_hz: int,
+        transcriber: Transcriber | None,
+        on_written: Callable[[Message], None],
+    ) -> None:
+        """Open the streams.
+
+        Args:
+            message_id: unique in the session.
+            rate_hz: rate of the audio.
+            transcriber: writes down what is said, if the server does not.
+            on_written: called when the text is known, or has changed.
+        """
+        self.id = message_id
+        self.duration_s = 0.0
+        """How much sound there is."""
+        self.heard_s: float | None = None
+        """How much of it was heard; None for all."""
+        self.text = ""
+        """What is said, as far as it is known: all of it, heard or not."""
+        self._frames = FrameMaker(rate_hz)
+        self._audio: utils.aio.Chan[rtc.AudioFrame] = utils.aio.Chan()
+        self._text: utils.aio.Chan[str] = utils.aio.Chan()
+        self._on_written = on_written
+        self._began_at = time.monotonic()
+        self._deadline: asyncio.TimerHandle | None = None
+        self._recognition: Recognition | None = None
+        if transcriber is not None:
+            self._recognition = transcriber.begin(self._recognized)
 
     @property
-    def transcript(self) -> str:
-        """All of the text that has come."""
-        return " ".join(self.phrases)
+    def heard_text(self) -> str:
+        """The text of what was heard."""
+        if self.heard_s is None:
+            return self.text
+        return cut_to_heard(self.text, heard_s=self.heard_s, duration_s=self.duration_s)
+
+    def present(self) -> llm.MessageGeneration:
+        """Return what the framework plays."""
+        modalities: asyncio.Future[list[Literal["text", "audio"]]] = asyncio.Future()
+        modalities.set_result(["audio", "text"])
+        return llm.MessageGeneration(
+            message_id=self.id,
+            text_stream=self._text,
+            audio_stream=self._audio,
+            modalities=modalities,
+        )
+
+    def push_audio(self, pcm: bytes) -> None:
+        """Play sound: int16 mono; an odd byte waits for the next piece."""
+        frame = self._frames.push(pcm)
+        if frame is not None:
+            self.duration_s += frame.duration
+            self._audio.send_nowait(frame)
+            if self._recognition is not None:
+                self._recognition.push(frame)
+
+    def push_text(self, phrase: str) -> None:
+        """Write down a phrase; the wire leaves out the spaces between them."""
+        phrase = phrase.strip()
+        if phrase and not self._text.closed:
+            if self._recognition is not None:  # the server's own text is better
+                self._recognition.drop()
+                self._recognition = None
+            self._text.send_nowait(f" {phrase}" if self.text else phrase)
+            self.text = f"{self.text} {phrase}".strip()
+
+    def finish(self, *, cut: bool, has_calls: bool) -> None:
+        """End the sound at once, and the text when it is known or no longer awaited.
+
+        Args:
+            cut: the message is not played to its end, so nobody awaits its text.
+            has_calls: the outputs of functions go out after it, so its text must not be late.
+        """
+        if self._audio.closed:
+            return
+        self._audio.close()
+        if self._recognition is not None:
+            self._recognition.end()
+        if self.text:
+            self._on_written(self)
+        if cut or self.text or self._recognition is None:
+            self._text.close()
+            return
+        now = time.monotonic()
+        could_end_in_s = max(0.0, self._began_at + self.duration_s - now)
+        patience_s = could_end_in_s + (0.0 if has_calls else TEXT_AFTER_PLAYOUT_S)
+        self._deadline = asyncio.get_running_loop().call_later(patience_s, self._text.close)
 
     def close(self) -> None:
-        """End both streams; the framework waits for either."""
-        self.audio.close()
-        self.text.close()
+        """Let go of everything; the text is not awaited any more."""
+        self.finish(cut=True, has_calls=False)
+        self._text.close()
+        if self._deadline is not None:
+            self._deadline.cancel()
+
+    def _recognized(self, text: str) -> None:
+        self._recognition = None
+        self.text = text
+        if text and not self._text.closed:
+            self._text.send_nowait(text)
+        if self._audio.closed:
+            self._text.close()
+        if text:
+            self._on_written(self)
 
 
 class Generation:
@@ -43,27 +139,19 @@ class Generation:
     that nobody plays, nobody reads them.
     """
 
-    def __init__(
-        self, generation_id: str, *, rate_hz: int, message_id_for: Callable[[str], str]
-    ) -> None:
+    def __init__(self, generation_id: str, open_message: Callable[[str], Message]) -> None:
         """Open the streams.
 
         Args:
             generation_id: the response's id, or that of a part; unique in the session.
-            rate_hz: rate of the audio.
-            message_id_for: makes an item's id unique in the session.
+            open_message: makes the message of an item's id.
         """
         self.id = generation_id
-        self._rate_hz = rate_hz
-        self._message_id_for = message_id_for
+        self._open_message = open_message
         self._messages: utils.aio.Chan[llm.MessageGeneration] = utils.aio.Chan()
         self._functions: utils.aio.Chan[llm.FunctionCall] = utils.aio.Chan()
         self._by_item: dict[str, Message] = {}
-
-    @property
-    def messages(self) -> list[Message]:
-        """The messages so far."""
-        return list(self._by_item.values())
+        self._has_calls = False
 
     def created_event(self, *, user_initiated: bool) -> llm.GenerationCreatedEvent:
         """Return what the framework is told."""
@@ -74,50 +162,24 @@ class Generation:
             response_id=self.id,
         )
 
-    def push_audio(self, item_id: str, pcm: bytes) -> None:
-        """Play sound."""
-        message = self._by_item.get(item_id) or self._open_message(item_id)
-        frame = message.frames.push(pcm)
-        if frame is not None:
-            message.duration_s += frame.duration
-            message.audio.send_nowait(frame)
-
-    def push_text(self, item_id: str, phrase: str) -> None:
-        """Write down a phrase; the wire leaves out the spaces between them."""
-        message = self._by_item.get(item_id) or self._open_message(item_id)
-        phrase = phrase.strip()
-        if phrase:
-            message.text.send_nowait(f" {phrase}" if message.phrases else phrase)
-            message.phrases.append(phrase)
+    def message(self, item_id: str) -> Message:
+        """Return the message of an item, a new one if need be."""
+        if item_id not in self._by_item:
+            # One message plays at a time, so what came before is complete.
+            for earlier in self._by_item.values():
+                earlier.finish(cut=False, has_calls=self._has_calls)
+            message = self._by_item[item_id] = self._open_message(item_id)
+            self._messages.send_nowait(message.present())
+        return self._by_item[item_id]
 
     def push_call(self, call: llm.FunctionCall) -> None:
         """Run a function."""
+        self._has_calls = True
         self._functions.send_nowait(call)
 
-    def close(self) -> None:
-        """End all streams."""
+    def finish(self, *, cut: bool) -> None:
+        """Nothing more comes; texts may still be awaited."""
         for message in self._by_item.values():
-            message.close()
+            message.finish(cut=cut, has_calls=self._has_calls)
         self._messages.close()
         self._functions.close()
-
-    def _open_message(self, item_id: str) -> Message:
-        # One message plays at a time, so what came before is complete.
-        for earlier in self._by_item.values():
-            earlier.close()
-        message = Message(self._message_id_for(item_id or f"{self.id}-message"), self._new_frames())
-        self._by_item[item_id] = message
-        modalities: asyncio.Future[list[Literal["text", "audio"]]] = asyncio.Future()
-        modalities.set_result(["audio", "text"])
-        self._messages.send_nowait(
-            llm.MessageGeneration(
-                message_id=message.id,
-                text_stream=message.text,
-                audio_stream=message.audio,
-                modalities=modalities,
-            )
-        )
-        return message
-
-    def _new_frames(self) -> FrameMaker:
-        return FrameMaker(self._rate_hz)

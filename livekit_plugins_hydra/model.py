@@ -6,9 +6,9 @@ import asyncio
 import os
 import weakref
 from dataclasses import replace
-from typing import Final
+from typing import Any, Final
 
-from livekit.agents import DEFAULT_API_CONNECT_OPTIONS, APIConnectOptions, NotGivenOr, llm
+from livekit.agents import DEFAULT_API_CONNECT_OPTIONS, APIConnectOptions, NotGivenOr, llm, stt
 from livekit.agents.types import NOT_GIVEN
 from livekit.agents.utils import is_given
 
@@ -52,6 +52,9 @@ class RealtimeModel(llm.RealtimeModel):
         base_url: str | None = None,
         auth: Auth = "query",
         generate_initial_response: bool = False,
+        input_stt: stt.STT[Any] | None = None,
+        output_stt: stt.STT[Any] | None = None,
+        resume_false_interruption: bool = True,
         wire_log: str | os.PathLike[str] | None = None,
         conn_options: APIConnectOptions = DEFAULT_API_CONNECT_OPTIONS,
     ) -> None:
@@ -69,6 +72,10 @@ class RealtimeModel(llm.RealtimeModel):
             auth: how the key travels: in the "query" as documented, or in a "header"
                 (`Authorization: Bearer`) as the vendor's SDK does.
             generate_initial_response: the model speaks first, without being asked.
+            input_stt: writes down what the user says: Hydra sends no transcripts, and without
+                them LiveKit's history has no user messages. Stays yours to close.
+            output_stt: writes down what the agent says, where the server sends no text itself.
+            resume_false_interruption: go on with what a cough has cut.
             wire_log: a file that gets each frame as a line of JSON, sound as its length; by
                 default the environment's HYDRA_WIRE_LOG, else none. It holds instructions and
                 texts, never the key; see `wirelog`.
@@ -82,7 +89,7 @@ class RealtimeModel(llm.RealtimeModel):
             capabilities=llm.RealtimeCapabilities(
                 message_truncation=True,
                 turn_detection=True,
-                user_transcription=False,
+                user_transcription=input_stt is not None,
                 auto_tool_reply_generation=False,
                 audio_output=True,
                 manual_function_calls=True,
@@ -97,6 +104,9 @@ class RealtimeModel(llm.RealtimeModel):
             base_url=resolve_url(base_url),
             auth=resolve_auth(auth),
             generate_initial_response=generate_initial_response,
+            input_stt=input_stt,
+            output_stt=output_stt,
+            resume_false_interruption=resume_false_interruption,
             conn_options=conn_options,
             wire_log=resolve_wire_log(wire_log),
         )

@@ -6,10 +6,10 @@ import ipaddress
 import os
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
-from typing import Final, Literal
+from typing import Any, Final, Literal
 from urllib.parse import urlsplit
 
-from livekit.agents import APIConnectOptions, NotGivenOr
+from livekit.agents import APIConnectOptions, NotGivenOr, stt
 from livekit.agents.utils import is_given
 
 from . import voices
@@ -33,6 +33,9 @@ class Options:
     base_url: str
     auth: Auth
     generate_initial_response: bool
+    input_stt: stt.STT[Any] | None
+    output_stt: stt.STT[Any] | None
+    resume_false_interruption: bool
     conn_options: APIConnectOptions
     wire_log: str | None = None
 

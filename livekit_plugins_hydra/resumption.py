@@ -9,7 +9,7 @@ Pure bookkeeping: clocks are passed in, in seconds.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Final
 
 import numpy as np
@@ -30,34 +30,64 @@ PAUSE_LEVEL: Final = 300.0
 """Root mean square of int16 samples below which it is a pause: -41 dBFS."""
 
 
-@dataclass(slots=True)
 class Speech:
-    """What a response says: all of its sound so far, and where the present playing begins in it."""
+    """All of a response's sound so far, and which message plays which part of it."""
 
-    response_id: str
-    message_id: str
-    """The message that plays it now; another one after each resumption."""
-    rate_hz: int
-    pcm: bytearray = field(default_factory=bytearray)
-    """int16 mono; all of the response's, also what came after a cut."""
-    begins_at_s: float = 0.0
-    """Where in `pcm` the present message begins."""
-    n_resumed: int = 0
+    def __init__(self, generation_id: str, rate_hz: int) -> None:
+        self.generation_id = generation_id
+        self.rate_hz = rate_hz
+        self.is_complete = False
+        """Whether the server sends nothing more of it."""
+        self.n_resumed = 0
+        self._pcm = bytearray()
+        self._begins_at_s: dict[str, float] = {}
 
-    def rest_from(self, position_s: float) -> float:
-        """Return where to go on: the last short pause before `position_s`, in seconds."""
-        window = int(PAUSE_S * self.rate_hz)
-        end = int(position_s * self.rate_hz)
+    @property
+    def message_id(self) -> str:
+        """The newest message that plays it."""
+        return next(reversed(self._begins_at_s))
+
+    def belongs_to(self, response_id: str) -> bool:
+        """Tell whether it is that response's, or a late part of it."""
+        return self.generation_id == response_id or self.generation_id.startswith(f"{response_id}+")
+
+    def push(self, message_id: str, pcm: bytes) -> None:
+        """Take sound that a message plays, or would have played: int16 mono."""
+        self._begins_at_s.setdefault(message_id, self._duration_s)
+        self._pcm += pcm
+
+    def resume(self, message_id: str, position_s: float) -> None:
+        """A new message plays it from a position on."""
+        self.n_resumed += 1
+        self._begins_at_s[message_id] = position_s
+
+    def position_s(self, message_id: str, heard_s: float) -> float | None:
+        """Return how far it was heard in all; None for a message that plays something else."""
+        begins_at_s = self._begins_at_s.get(message_id)
+        return None if begins_at_s is None else begins_at_s + heard_s
+
+    def rest(self, position_s: float) -> bytes:
+        """Return the sound from a position on."""
+        return bytes(self._pcm[int(position_s * self.rate_hz) * 2 :])
+
+    def pause_before(self, position_s: float) -> float:
+        """Return the end of the last short pause before `position_s`; itself, without one."""
+        n_window = int(PAUSE_S * self.rate_hz)
+        end = min(len(self._pcm) // 2, int(position_s * self.rate_hz))
         begin = max(0, end - int(LOOK_BACK_S * self.rate_hz))
-        samples = np.frombuffer(self.pcm, dtype=np.int16, count=min(len(self.pcm) // 2, end))
-        recent = samples[begin:].astype(np.float64)
-        if recent.size < window:
+        recent = np.frombuffer(self._pcm, dtype=np.int16, count=end)[begin:].astype(np.float64)
+        if recent.size < n_window:
             return position_s
-        power = np.convolve(recent**2, np.ones(window) / window, mode="valid")
+        energy = np.concatenate([[0.0], np.cumsum(recent**2)])
+        power = (energy[n_window:] - energy[:-n_window]) / n_window
         quiet = np.flatnonzero(power < PAUSE_LEVEL**2)
         if not quiet.size:
             return position_s
-        return float(begin + quiet[-1] + window) / self.rate_hz
+        return float(begin + quiet[-1] + n_window) / self.rate_hz
+
+    @property
+    def _duration_s(self) -> float:
+        return len(self._pcm) / 2 / self.rate_hz
 
 
 @dataclass(slots=True)
@@ -67,16 +97,14 @@ class Cut:
     speech: Speech
     at: float
     position_s: float | None = None
-    """How far the speech was heard, in all, once the framework has said so."""
+    """How far the speech was heard, once the framework has said so."""
     was_discarded: bool = False
-    """Whether the server has said that it was no speech."""
+    """Whether the server has said that the turn was no speech."""
 
     def reported(self, message_id: str, heard_s: float, now: float) -> bool:
         """Take the framework's report; return whether the cut still stands."""
-        if message_id != self.speech.message_id or now - self.at > MAX_REPORT_S:
-            return False
-        self.position_s = self.speech.begins_at_s + heard_s
-        return True
+        self.position_s = self.speech.position_s(message_id, heard_s)
+        return self.position_s is not None and now - self.at <= MAX_REPORT_S
 
     def discarded(self, now: float) -> bool:
         """Take the server's verdict; return whether the cut still stands."""
@@ -88,4 +116,4 @@ class Cut:
         """Where to go on; None while something is not known."""
         if self.position_s is None or not self.was_discarded:
             return None
-        return self.speech.rest_from(self.position_s)
+        return self.speech.pause_before(self.position_s)

@@ -19,17 +19,19 @@ from livekit.agents.utils import is_given, shortuuid
 
 from . import effects as fx
 from . import errors, events, reports, voices, wire
-from .audio import Uplink
 from .backoff import Recovery
 from .call import Call, Learned
-from .chat import ChatLog, cut_to_heard, output_as_text
+from .chat import ChatLog, output_as_text
 from .configuration import Configuration
 from .connection import Connection
 from .dialling import dial
-from .generation import Generation, Message
+from .listening import Listening
+from .listening import Turn as UserTurn
 from .log import logger
 from .options import Options
+from .speaking import Speaking
 from .states import Turn
+from .transcription import Transcriber
 from .voices import SERVER_DEFAULT_VOICE
 from .wirelog import Trace
 
@@ -38,9 +40,6 @@ if TYPE_CHECKING:
 
 CLOSE_BUDGET_S: Final = 2.0
 """`aclose` takes no longer: the framework waits for it without a bound."""
-
-REMEMBERED_MESSAGES: Final = 16
-"""How many messages can still be truncated after their streams were closed."""
 
 _OUTPUT_RATES_HZ: Final = range(8_000, 96_001)
 
@@ -68,14 +67,30 @@ class RealtimeSession(llm.RealtimeSession[SessionEvents]):
         )
         self._recovery = Recovery(options.conn_options.max_retry)
         self._trace = Trace(options.wire_log)
-        self._uplink = Uplink()
         self._chat = ChatLog()
+        self._transcribers = [
+            Transcriber(engine, side=side) if engine is not None else None
+            for engine, side in ((options.input_stt, "user"), (options.output_stt, "agent"))
+        ]
+        self._listening = Listening(
+            self._chat,
+            transcriber=self._transcribers[0],
+            send=self._send_audio,
+            is_speaking=lambda: self._call.conversation.turn is Turn.SPEAKING,
+            on_text=self._tell_user_text,
+        )
+        self._speaking = Speaking(
+            self._chat,
+            transcriber=self._transcribers[1],
+            resumes=options.resume_false_interruption,
+            on_text=self._call.note_text,
+        )
+        self._speaking.rate_hz = voices.output_rate_hz(options.model)
         is_refused = options.voice in learned.voices_refused
         self._configuration = Configuration(SERVER_DEFAULT_VOICE if is_refused else options.voice)
 
         self._connection: Connection | None = None
         self._session_id: str | None = None
-        self._rate_hz = voices.output_rate_hz(options.model)
         self._was_ready = False
         self._is_configurable = False
         self._ended: str | None = None
@@ -83,13 +98,9 @@ class RealtimeSession(llm.RealtimeSession[SessionEvents]):
 
         self._effects: deque[fx.Effect] = deque()
         self._is_performing = False
-        self._generations: dict[str, Generation] = {}
-        self._messages: dict[str, Message] = {}
         self._replies: dict[str, asyncio.Future[llm.GenerationCreatedEvent]] = {}
-        self._turns_began_at: dict[str, float] = {}
 
         self._timers: dict[str, asyncio.TimerHandle] = {}
-        self._tick: asyncio.TimerHandle | None = None
         self._main: asyncio.Task[None] | None = None
         self._closers: set[asyncio.Task[None]] = set()
         self._closing: asyncio.Task[None] | None = None
@@ -195,12 +206,10 @@ class RealtimeSession(llm.RealtimeSession[SessionEvents]):
         if self._ended is not None:
             return
         self._make_configurable()
-        now = time.monotonic()
         try:
-            self._send_audio(self._uplink.push(frame, now))
+            self._listening.push(frame)
         except Exception:
             logger.exception("a frame of the user's sound could not be sent")
-        self._arm_tick(now)
 
     def push_video(self, frame: rtc.VideoFrame) -> None:
         """Do nothing: Hydra has no eyes."""
@@ -229,6 +238,7 @@ class RealtimeSession(llm.RealtimeSession[SessionEvents]):
         reply_id = shortuuid("reply_")
         self._replies[reply_id] = future
         future.add_done_callback(lambda done: self._forget_reply(reply_id, done))
+        self._speaking.forget_cut()
         words = instructions if is_given(instructions) else ""
         self._perform(self._call.generate_reply(reply_id, words, time.monotonic()))
         self._make_configurable()
@@ -236,6 +246,7 @@ class RealtimeSession(llm.RealtimeSession[SessionEvents]):
 
     def interrupt(self) -> None:
         """Cancel the response that is generating; do nothing when none is."""
+        self._speaking.forget_cut()
         self._perform(self._call.interrupt())
 
     def truncate(
@@ -251,15 +262,13 @@ class RealtimeSession(llm.RealtimeSession[SessionEvents]):
         The server has no such event: it goes on believing that everything was heard. But a new
         connection is told this history.
         """
-        text = audio_transcript if is_given(audio_transcript) else ""
-        message = self._messages.get(message_id)
-        if not text and message is not None:
-            text = cut_to_heard(
-                self._chat.text_of(message_id),
-                heard_s=audio_end_ms / 1000,
-                duration_s=message.duration_s,
-            )
-        self._chat.rewrite(message_id, text)
+        self._speaking.truncate(
+            message_id,
+            heard_s=audio_end_ms / 1000,
+            transcript=audio_transcript if is_given(audio_transcript) else "",
+            now=time.monotonic(),
+        )
+        self._resume_speech()
 
     def commit_audio(self) -> None:
         """Do nothing: Hydra itself decides when a turn ends."""
@@ -311,7 +320,8 @@ class RealtimeSession(llm.RealtimeSession[SessionEvents]):
             raise
         finally:
             self._connection = None
-            self._uplink.stop()
+            self._listening.stop()
+            self._speaking.forget_cut()
             closer = asyncio.get_running_loop().create_task(connection.close())
             self._closers.add(closer)
             closer.add_done_callback(self._closers.discard)
@@ -340,12 +350,17 @@ class RealtimeSession(llm.RealtimeSession[SessionEvents]):
         if self._connection is not None:
             self._connection.leave()  # what still comes belongs to no conversation any more
         self._perform(self._call.end(self._ended, time.monotonic()))
-        for timer in [*self._timers.values(), *([self._tick] if self._tick else [])]:
+        self._listening.close()
+        self._speaking.close()
+        for timer in self._timers.values():
             timer.cancel()
         self._timers.clear()
         if self._main is not None:
             self._main.cancel()
             await asyncio.wait([self._main], timeout=CLOSE_BUDGET_S / 4)
+        for transcriber in self._transcribers:
+            if transcriber is not None:
+                await transcriber.aclose()
         if self._closers:
             await asyncio.wait(self._closers, timeout=CLOSE_BUDGET_S / 2)
             for closer in self._closers:
@@ -371,34 +386,41 @@ class RealtimeSession(llm.RealtimeSession[SessionEvents]):
 
     def _perform_one(self, effect: fx.Effect) -> None:
         match effect:
-            case fx.OutputAudio(generation_id=generation_id):
-                if generation := self._generations.get(generation_id):
-                    generation.push_audio(effect.item_id, effect.pcm)
-            case fx.OutputText(generation_id=generation_id):
-                if generation := self._generations.get(generation_id):
-                    generation.push_text(effect.item_id, effect.text)
+            case fx.OutputAudio(generation_id=generation_id, item_id=item_id, pcm=pcm):
+                self._speaking.audio(generation_id, item_id, pcm)
+            case fx.LateAudio(response_id=response_id, pcm=pcm):
+                self._speaking.late_audio(response_id, pcm)
+            case fx.OutputText(generation_id=generation_id, item_id=item_id, text=text):
+                self._speaking.text(generation_id, item_id, text)
             case fx.Send(event=event):
                 if self._connection is not None:
                     self._connection.send(event)
                     self.emit("hydra_client_event", event)
             case fx.BeginResponse():
                 self._begin_generation(effect)
-            case fx.EndStreams(generation_id=generation_id):
-                self._end_generation(generation_id)
+            case fx.EndStreams(generation_id=generation_id, cut=cut):
+                self._speaking.end(generation_id, cut=cut)
             case fx.EndResponse():
+                self._speaking.complete(effect.response_id)
                 self.emit("metrics_collected", reports.of_response(self._realtime_model, effect))
             case fx.CallFunction():
                 self._call_function(effect)
             case fx.UserStarted(item_id=item_id):
-                self._turns_began_at = {item_id or "": time.time()}
+                self._speaking.hush()
+                self._listening.turn_started(item_id)
                 self.emit("input_speech_started", llm.InputSpeechStartedEvent())
+                # Only now: the framework calls interrupt() while it takes this event.
+                self._speaking.cut(time.monotonic())
             case fx.UserStopped():
-                self.emit(
-                    "input_speech_stopped",
-                    llm.InputSpeechStoppedEvent(user_transcription_enabled=False),
-                )
+                self._listening.turn_stopped()
+                is_written = self._realtime_model.capabilities.user_transcription
+                self.emit("input_speech_stopped", llm.InputSpeechStoppedEvent(is_written))
             case fx.UserText(item_id=item_id, text=text):
-                self._write_down_user(item_id, text)
+                self._listening.turn_written(item_id, text)
+            case fx.UserDiscarded():
+                self._listening.turn_discarded()
+                self._speaking.discard(time.monotonic())
+                self._resume_speech()
             case fx.Compose(greet=greet, opening=opening):
                 body = self._configuration.compose(self._chat.lines(), greet=greet, opening=opening)
                 self._perform(self._call.configure(body, time.monotonic()))
@@ -425,14 +447,11 @@ class RealtimeSession(llm.RealtimeSession[SessionEvents]):
                     self._report(error, recoverable=True)
                 else:
                     logger.warning("%s", error)
-            case fx.UserDiscarded():
-                pass
 
     def _begin_generation(self, effect: fx.BeginResponse) -> None:
-        generation = Generation(
-            effect.generation_id, rate_hz=self._rate_hz, message_id_for=self._chat.unique_id
-        )
-        self._generations[generation.id] = generation
+        if not effect.is_late:
+            self._listening.turn_kept()
+        generation = self._speaking.begin(effect.generation_id)
         future = self._replies.get(effect.reply_id or "")
         if effect.reply_id is not None and (future is None or future.done()):
             # Cancelled in this very moment: the response has begun, nobody wants it.
@@ -443,19 +462,6 @@ class RealtimeSession(llm.RealtimeSession[SessionEvents]):
             future.set_result(event)
         self.emit("generation_created", event)
 
-    def _end_generation(self, generation_id: str) -> None:
-        generation = self._generations.pop(generation_id, None)
-        if generation is None:
-            return
-        generation.close()
-        for message in generation.messages:
-            self._messages[message.id] = message
-            if message.transcript:
-                content: list[llm.ChatContent] = [message.transcript]
-                self._chat.add(llm.ChatMessage(id=message.id, role="assistant", content=content))
-        while len(self._messages) > REMEMBERED_MESSAGES:
-            del self._messages[next(iter(self._messages))]
-
     def _call_function(self, effect: fx.CallFunction) -> None:
         call = llm.FunctionCall(
             id=self._chat.unique_id(effect.item_id),
@@ -463,18 +469,28 @@ class RealtimeSession(llm.RealtimeSession[SessionEvents]):
             name=effect.name,
             arguments=effect.arguments,
         )
-        self._chat.add(call)
-        if generation := self._generations.get(effect.generation_id):
-            generation.push_call(call)
+        self._speaking.call(effect.generation_id, call)
 
-    def _write_down_user(self, item_id: str, text: str) -> None:
-        began_at = self._turns_began_at.get(item_id)
-        message = llm.ChatMessage(id=item_id, role="user", content=[text])
-        self._chat.add(message)
+    def _resume_speech(self) -> None:
+        """Go on with what a false interruption has cut, if nothing else has come up."""
+        if self._call.is_occupied:
+            self._speaking.forget_cut()
+        elif generation := self._speaking.resume():
+            self.emit("generation_created", generation.created_event(user_initiated=False))
+
+    def _tell_user_text(self, turn: UserTurn, text: str, is_final: bool) -> None:
+        """Tell what the user said; the message stands where it was said."""
+        if is_final:
+            self._call.note_text(turn.wire_id)
+            message = llm.ChatMessage(id=turn.item_id, role="user", content=[text])
+            self._chat.add(message, after=turn.place)
         self.emit(
             "input_audio_transcription_completed",
             llm.InputTranscriptionCompleted(
-                item_id=item_id, transcript=text, is_final=True, turn_started_at=began_at
+                item_id=turn.item_id,
+                transcript=text,
+                is_final=is_final,
+                turn_started_at=turn.began_at,
             ),
         )
 
@@ -482,11 +498,10 @@ class RealtimeSession(llm.RealtimeSession[SessionEvents]):
         now = time.monotonic()
         rate_hz = session.output_audio_sample_rate
         if rate_hz is not None and rate_hz in _OUTPUT_RATES_HZ:
-            self._rate_hz = rate_hz
+            self._speaking.rate_hz = rate_hz
         self._recovery.ready(now)
-        self._uplink.start(now)
-        self._arm_tick(now)
-        logger.debug("Hydra session %s is ready at %d Hz", self._session_id, self._rate_hz)
+        self._listening.start()
+        logger.debug("Hydra session %s is ready at %d Hz", self._session_id, self._speaking.rate_hz)
         if self._was_ready:
             self.emit("session_reconnected", llm.RealtimeSessionReconnectedEvent())
         self._was_ready = True
@@ -531,32 +546,11 @@ class RealtimeSession(llm.RealtimeSession[SessionEvents]):
         if done.cancelled():
             self._perform(self._call.cancel_reply(reply_id, time.monotonic()))
 
-    def _send_audio(self, chunks: list[bytes]) -> None:
-        if self._connection is None:
-            return
-        for chunk in chunks:
+    def _send_audio(self, chunk: bytes) -> None:
+        if self._connection is not None:
             self._connection.send_audio(chunk)
-        if self._uplink.dropped_s:
+        if self._listening.dropped_s:
             self._warn_once("Hydra was away for too long: the oldest of the user's sound is lost")
-
-    def _arm_tick(self, now: float) -> None:
-        """See to it that `_on_tick` runs when the uplink next needs it."""
-        loop = asyncio.get_running_loop()
-        at = loop.time() + self._uplink.wait_s(now)
-        if self._tick is not None:
-            if self._tick.when() <= at:
-                return
-            self._tick.cancel()
-        self._tick = loop.call_at(at, self._on_tick)
-
-    def _on_tick(self) -> None:
-        self._tick = None
-        if self._ended is not None:
-            return
-        now = time.monotonic()
-        user_is_speaking = self._call.conversation.turn is Turn.SPEAKING
-        self._send_audio(self._uplink.tick(now, user_is_speaking=user_is_speaking))
-        self._arm_tick(now)
 
     def _start_timer(self, name: str, delay_s: float) -> None:
         if timer := self._timers.pop(name, None):
@@ -568,6 +562,8 @@ class RealtimeSession(llm.RealtimeSession[SessionEvents]):
     def _on_timer(self, name: str) -> None:
         self._timers.pop(name, None)
         self._perform(self._call.timer(name, time.monotonic()))
+        if self._call.conversation.turn is Turn.QUIET:
+            self._listening.turn_kept()
 
     def _report(self, error: Exception, *, recoverable: bool) -> None:
         """Tell the framework of a failure, once."""

@@ -1,0 +1,209 @@
+"""The agent's side of a call: responses as generations, what was said, and what was cut."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Final
+
+from livekit.agents import llm
+
+from .chat import ChatLog
+from .generation import Generation, Message
+from .log import logger
+from .resumption import Cut, Speech
+from .transcription import Transcriber
+
+REMEMBERED_MESSAGES: Final = 16
+"""How many messages can still be truncated after their streams were closed."""
+
+_RESUMED_FRAME_S: Final = 0.05
+
+
+class Speaking:
+    """What the agent says."""
+
+    def __init__(
+        self,
+        chat: ChatLog,
+        *,
+        transcriber: Transcriber | None,
+        resumes: bool,
+        on_text: Callable[[str], None],
+    ) -> None:
+        """Begin in silence.
+
+        Args:
+            chat: where messages and calls are written down.
+            transcriber: writes down what is said, where the server does not.
+            resumes: whether what a false interruption cut is played after all.
+            on_text: called with the id of a response whose text is known now.
+        """
+        self.rate_hz = 0
+        """Rate of the server's audio."""
+        self._chat = chat
+        self._transcriber = transcriber
+        self._resumes = resumes
+        self._on_text = on_text
+        self._open: dict[str, Generation] = {}
+        self._messages: dict[str, Message] = {}
+        self._speech: Speech | None = None
+        self._cut: Cut | None = None
+        self._resumed: Generation | None = None
+
+    # ----------------------------------------------------------------------- responses
+
+    def begin(self, generation_id: str) -> Generation:
+        """Open the streams of a response, or of a late part of one."""
+        self.forget_cut()
+        self._speech = Speech(generation_id, self.rate_hz) if self._resumes else None
+        generation = Generation(generation_id, lambda item: self._open_message(generation_id, item))
+        self._open[generation_id] = generation
+        return generation
+
+    def audio(self, generation_id: str, item_id: str, pcm: bytes) -> None:
+        """Play sound."""
+        if generation := self._open.get(generation_id):
+            message = generation.message(item_id)
+            if self._speech is not None and self._speech.generation_id == generation_id:
+                self._speech.push(message.id, pcm)
+            message.push_audio(pcm)
+
+    def late_audio(self, response_id: str, pcm: bytes) -> None:
+        """Keep sound that came after the cut; play it if the cut was none."""
+        speech = self._speech
+        if speech is None or not speech.belongs_to(response_id):
+            return
+        if self._resumed is not None:
+            self._messages[speech.message_id].push_audio(pcm)
+        if self._cut is not None or self._resumed is not None:
+            speech.push(speech.message_id, pcm)
+
+    def text(self, generation_id: str, item_id: str, phrase: str) -> None:
+        """Write down a phrase."""
+        if generation := self._open.get(generation_id):
+            generation.message(item_id).push_text(phrase)
+
+    def call(self, generation_id: str, call: llm.FunctionCall) -> None:
+        """Run a function."""
+        self._chat.add(call)
+        if generation := self._open.get(generation_id):
+            generation.push_call(call)
+
+    def end(self, generation_id: str, *, cut: bool) -> None:
+        """Close the streams of a response."""
+        if generation := self._open.pop(generation_id, None):
+            generation.finish(cut=cut)
+
+    def complete(self, response_id: str) -> None:
+        """The server sends nothing more of a response."""
+        if self._speech is not None and self._speech.belongs_to(response_id):
+            self._speech.is_complete = True
+            self._finish_resumed(cut=False)
+
+    def close(self) -> None:
+        """Let go of everything."""
+        self.forget_cut()
+        for generation_id in list(self._open):
+            self.end(generation_id, cut=True)
+        for message in self._messages.values():
+            message.close()
+
+    # -------------------------------------------------------------------- interruptions
+
+    def hush(self) -> None:
+        """The user begins to speak: what is played after a false interruption ends, too."""
+        self._finish_resumed(cut=True)
+
+    def cut(self, now: float) -> None:
+        """The user has cut what is said, if something is."""
+        self._cut = Cut(self._speech, now) if self._speech is not None else None
+
+    def forget_cut(self) -> None:
+        """What was cut stays cut: something else has come, or was wanted."""
+        self._cut = None
+        self._finish_resumed(cut=True)
+
+    def truncate(self, message_id: str, *, heard_s: float, transcript: str, now: float) -> None:
+        """Take the framework's report of how much of a message was heard."""
+        message = self._messages.get(message_id)
+        if message is None:
+            return
+        message.heard_s = heard_s
+        if message.text or transcript:
+            self._chat.rewrite(message_id, transcript or message.heard_text)
+        if self._cut is not None and not self._cut.reported(message_id, heard_s, now):
+            self.forget_cut()
+
+    def discard(self, now: float) -> None:
+        """The server says that the user's turn was none."""
+        if self._cut is not None and not self._cut.discarded(now):
+            self.forget_cut()
+
+    def resume(self) -> Generation | None:
+        """Return the rest of what a false interruption has cut, once all is known; else None."""
+        cut = self._cut
+        begins_at_s = cut.resumes_at_s if cut is not None else None
+        if cut is None or begins_at_s is None:
+            return None
+        self._cut = None
+        speech = cut.speech
+        rest = speech.rest(begins_at_s)
+        if not rest and speech.is_complete:
+            return None
+        text = self._text_from(speech, begins_at_s)
+        generation_id = f"{speech.generation_id}~{speech.n_resumed + 1}"
+        generation = Generation(generation_id, lambda item: self._open_message(generation_id, item))
+        message = generation.message(generation_id)
+        speech.resume(message.id, begins_at_s)
+        if text:
+            message.push_text(text)
+        step = int(_RESUMED_FRAME_S * speech.rate_hz) * 2
+        for i in range(0, len(rest), step):
+            message.push_audio(rest[i : i + step])
+        self._resumed = generation
+        logger.debug("that was no interruption: going on at %.2f s", begins_at_s)
+        if speech.is_complete:
+            self._finish_resumed(cut=False)
+        return generation
+
+    def _text_from(self, speech: Speech, position_s: float) -> str:
+        """Return the words after a position, where the text is known."""
+        message = self._messages.get(speech.message_id)
+        if message is None or not message.text:
+            return ""
+        heard = message.heard_text
+        return message.text.removeprefix(heard).strip() if heard else message.text
+
+    def _finish_resumed(self, *, cut: bool) -> None:
+        generation, self._resumed = self._resumed, None
+        if generation is not None:
+            generation.finish(cut=cut)
+
+    # ------------------------------------------------------------------------- messages
+
+    def _open_message(self, generation_id: str, item_id: str) -> Message:
+        place = self._chat.last_id
+        message = Message(
+            self._chat.unique_id(item_id or f"{generation_id}-message"),
+            rate_hz=self.rate_hz,
+            transcriber=self._transcriber,
+            on_written=lambda written: self._write_down(generation_id, written, place),
+        )
+        self._messages[message.id] = message
+        while len(self._messages) > REMEMBERED_MESSAGES:
+            self._messages.pop(next(iter(self._messages))).close()
+        return message
+
+    def _write_down(self, generation_id: str, message: Message, place: str | None) -> None:
+        self._on_text(generation_id)
+        text = message.heard_text
+        if not text:
+            return
+        content: list[llm.ChatContent] = [text]
+        written = llm.ChatMessage(
+            id=message.id,
+            role="assistant",
+            content=content,
+            interrupted=message.heard_s is not None,
+        )
+        self._chat.add(written, after=place)

@@ -1,4 +1,4 @@
-"""A test as a transcript of a conversation: what happens, and what has to follow from it.
+"""A test as a transcript of a conversation or call: what happens, and what has to follow from it.
 
 ::
 
@@ -18,8 +18,8 @@ transcripts are printed. A transcript that nobody asserts fails when it is throw
 
 Timers are not written down: the transcript has a clock and obeys `StartTimer` and `CancelTimer`,
 so that a test says what happens after which time, and not how. Nor are the times of an
-`EndResponse`, for which there is `Transcript.only`. Errors are compared by their type, those of
-the server by their text too.
+`EndResponse`, for which there is `Transcript.only`, and the ids of what is sent, for which there
+is `Transcript.id_of`. Errors are compared by their type, those of the server by their text too.
 """
 
 from __future__ import annotations
@@ -27,21 +27,28 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from enum import Enum
-from typing import TypeVar
+from typing import Any, Generic
+
+import msgspec
+from typing_extensions import TypeVar
 
 from livekit_plugins_hydra import effects as fx
 from livekit_plugins_hydra import events as ev
 from livekit_plugins_hydra import wire
+from livekit_plugins_hydra.call import Call
 from livekit_plugins_hydra.conversation import Conversation
 from livekit_plugins_hydra.errors import ServerError
 
+_Subject = TypeVar("_Subject", bound=Conversation | Call, default=Conversation)
+_Kind = TypeVar("_Kind")
+
 
 @dataclass(frozen=True)
-class Wish:
-    """Something that this side wants of a conversation."""
+class Wish(Generic[_Subject]):
+    """Something that this side wants of a conversation or call."""
 
     name: str
-    run: Callable[[Conversation, float], list[fx.Effect]]
+    run: Callable[[_Subject, float], list[fx.Effect]]
 
 
 @dataclass(frozen=True)
@@ -51,8 +58,7 @@ class After:
     seconds: float
 
 
-Step = ev.ServerEvent | ev.UnknownEvent | Wish | After
-_Kind = TypeVar("_Kind")
+Step = ev.ServerEvent | ev.UnknownEvent | Wish[_Subject] | After
 _TIMERS = (fx.StartTimer, fx.CancelTimer)
 
 CLOCK_RESOLUTION_S = 1e-9
@@ -115,23 +121,29 @@ def ended(
     return fx.EndResponse(response_id, status, usage, 0.0, None, 0.0)
 
 
-class Stage:
-    """A conversation, a clock, and the timers that the conversation has asked for."""
+class Stage(Generic[_Subject]):
+    """A conversation or call, a clock, and the timers that it has asked for."""
 
-    def __init__(self, conversation: Conversation, now: float = 1000.0) -> None:
-        self.conversation = conversation
+    def __init__(self, subject: _Subject, now: float = 1000.0) -> None:
+        self.subject = subject
         self.now = now
         self._timers: dict[str, float] = {}
 
-    def perform(self, step: Step) -> list[fx.Effect]:
+    @property
+    def conversation(self) -> Conversation:
+        """The conversation; of a call, the present one."""
+        subject: Conversation | Call = self.subject
+        return subject.conversation if isinstance(subject, Call) else subject
+
+    def perform(self, step: Step[_Subject]) -> list[fx.Effect]:
         """Let one thing happen, and return what follows from it."""
         match step:
             case After(seconds=seconds):
                 return self._pass_time(self.now + seconds)
             case Wish(run=run):
-                return self._obey(run(self.conversation, self.now))
+                return self._obey(run(self.subject, self.now))
             case _:
-                return self._obey(self.conversation.receive(step, self.now))
+                return self._obey(self.subject.receive(step, self.now))
 
     def _pass_time(self, until: float) -> list[fx.Effect]:
         effects: list[fx.Effect] = []
@@ -139,7 +151,7 @@ class Stage:
         while due := [(at, name) for name, at in self._timers.items() if at <= latest]:
             self.now, name = min(due)
             del self._timers[name]
-            effects += self._obey(self.conversation.timer(name, self.now))
+            effects += self._obey(self.subject.timer(name, self.now))
         self.now = max(self.now, until)
         return effects
 
@@ -153,29 +165,34 @@ class Stage:
         return effects
 
 
-class Transcript:
-    """What happened to one conversation so far."""
+class Transcript(Generic[_Subject]):
+    """What happened to one conversation or call so far."""
 
-    def __init__(self, conversation: Conversation) -> None:
-        self.conversation = conversation
+    def __init__(self, subject: _Subject) -> None:
+        self.subject = subject
         self.effects: list[fx.Effect] = []
         """What followed in the last part that was asserted."""
-        self._stage = Stage(conversation)
-        self._script: list[Step] = []
+        self._stage = Stage(subject)
+        self._script: list[Step[_Subject]] = []
         self._expected: list[str] = []
         self._actual: list[str] = []
+
+    @property
+    def conversation(self) -> Conversation:
+        """The conversation; of a call, the present one."""
+        return self._stage.conversation
 
     @property
     def now(self) -> float:
         """The time on the transcript's clock."""
         return self._stage.now
 
-    def __rshift__(self, step: Step) -> Transcript:
+    def __rshift__(self, step: Step[_Subject]) -> Transcript[_Subject]:
         self._script.append(step)
         self._expected.append(f">> {_show_step(step)}")
         return self
 
-    def __lshift__(self, effect: fx.Effect) -> Transcript:
+    def __lshift__(self, effect: fx.Effect) -> Transcript[_Subject]:
         self._expected.append(f"<< {_show_effect(effect)}")
         return self
 
@@ -213,17 +230,22 @@ class Transcript:
         [effect] = [effect for effect in self.effects if isinstance(effect, kind)]
         return effect
 
+    def id_of(self, kind: type[ev.Event]) -> str | None:
+        """Return the id of the newest event of `kind` in the last part that was asserted."""
+        sent = [effect.event for effect in self.effects if isinstance(effect, fx.Send)]
+        return [event.event_id for event in sent if isinstance(event, kind)][-1]
 
-def play(conversation: Conversation) -> Transcript:
-    """Begin a transcript of `conversation`."""
-    return Transcript(conversation)
+
+def play(subject: _Subject) -> Transcript[_Subject]:
+    """Begin a transcript of a conversation or call."""
+    return Transcript(subject)
 
 
 def _page(lines: list[str]) -> str:
     return "\n".join(line[:LINE_CHARS] for line in lines)
 
 
-def _show_step(step: Step) -> str:
+def _show_step(step: Step[Any]) -> str:
     match step:
         case After(seconds=seconds):
             return f"after {seconds:g} s"
@@ -238,7 +260,8 @@ def _show_step(step: Step) -> str:
 def _show_effect(effect: fx.Effect) -> str:
     match effect:
         case fx.Send(event=event):
-            return f"Send {wire.encode(event).decode()}"
+            anonymous = msgspec.structs.replace(event, event_id=None)
+            return f"Send {wire.encode(anonymous).decode()}"
         case fx.EndResponse():
             return repr(replace(effect, requested_at=0.0, first_audio_at=None, ended_at=0.0))
         case fx.Fault(error=ServerError() as error, fatal=fatal):

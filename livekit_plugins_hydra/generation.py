@@ -42,6 +42,8 @@ class Message:
         """How much sound there is."""
         self.heard_s: float | None = None
         """How much of it was heard; None for all."""
+        self.heard_words = ""
+        """What the framework says was heard, where it knows better than by length."""
         self.text = ""
         """What is said, as far as it is known: all of it, heard or not."""
         self._frames = FrameMaker(rate_hz)
@@ -57,8 +59,8 @@ class Message:
     @property
     def heard_text(self) -> str:
         """The text of what was heard."""
-        if self.heard_s is None:
-            return self.text
+        if self.heard_s is None or self.heard_words:
+            return self.heard_words or self.text
         return cut_to_heard(self.text, heard_s=self.heard_s, duration_s=self.duration_s)
 
     def present(self) -> llm.MessageGeneration:

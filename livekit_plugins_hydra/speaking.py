@@ -129,8 +129,9 @@ class Speaking:
         if message is None:
             return
         message.heard_s = heard_s
-        if message.text or transcript:
-            self._chat.rewrite(message_id, transcript or message.heard_text)
+        if transcript != message.text:  # else the text ran ahead of the sound, and says nothing
+            message.heard_words = transcript
+        self._chat.rewrite(message_id, message.heard_text)
         if self._cut is not None and not self._cut.reported(message_id, heard_s, now):
             self.forget_cut()
 

@@ -73,7 +73,8 @@ class Resampler:
 
     def push(self, frame: rtc.AudioFrame) -> Samples:
         """Return the samples that are complete by now; int16 (n_samples,), mono, 16 kHz."""
-        samples = np.frombuffer(frame.data, dtype=np.int16)
+        n_samples = frame.samples_per_channel * frame.num_channels  # the buffer may be longer
+        samples = np.frombuffer(frame.data, dtype=np.int16)[:n_samples]
         if frame.num_channels > 1:
             channels = samples.reshape(-1, frame.num_channels)
             samples = channels.mean(axis=1, dtype=np.float32).astype(np.int16)

@@ -112,6 +112,6 @@ def cut_to_heard(text: str, *, heard_s: float, duration_s: float) -> str:
         return text
     n_chars = int(len(text) * max(0.0, heard_s) / duration_s)
     heard, rest = text[:n_chars], text[n_chars:]
-    if rest[:1].isspace() or not rest:
+    if heard[-1:].isspace() or rest[:1].isspace() or not rest:
         return heard.rstrip()
     return heard.rsplit(maxsplit=1)[0] if len(heard.split()) > 1 else ""

@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections import deque
-from typing import TYPE_CHECKING, Final, Literal
+from typing import TYPE_CHECKING, Any, Final, Literal
 
 from livekit import rtc
 from livekit.agents import NotGivenOr, llm
@@ -42,6 +42,8 @@ CLOSE_BUDGET_S: Final = 2.0
 """`aclose` takes no longer: the framework waits for it without a bound."""
 
 _OUTPUT_RATES_HZ: Final = range(8_000, 96_001)
+
+_ELIDED_AUDIO: Final = events.InputAudioBufferAppend(audio=b"")
 
 SessionEvents = Literal["hydra_server_event", "hydra_client_event"]
 
@@ -108,6 +110,13 @@ class RealtimeSession(llm.RealtimeSession[SessionEvents]):
 
     def __repr__(self) -> str:
         return f"<hydra.RealtimeSession {self._session_id} {self._call!r}>"
+
+    def emit(self, event: llm.realtime.EventTypes | SessionEvents, *args: Any) -> None:
+        """Tell the listeners; what one of them raises is logged and does not end the call."""
+        try:
+            super().emit(event, *args)
+        except Exception:  # a TypeError: livekit.rtc lets no other through
+            logger.exception("a listener to %s failed", event)
 
     def start(self) -> None:
         """Begin to dial, in the background: it saves a round trip."""
@@ -549,6 +558,7 @@ class RealtimeSession(llm.RealtimeSession[SessionEvents]):
     def _send_audio(self, chunk: bytes) -> None:
         if self._connection is not None:
             self._connection.send_audio(chunk)
+            self.emit("hydra_client_event", _ELIDED_AUDIO)
         if self._listening.dropped_s:
             self._warn_once("Hydra was away for too long: the oldest of the user's sound is lost")
 

@@ -8,12 +8,13 @@ import logging
 from typing import Any
 
 import pytest
-from .calls import KEY, PATIENCE_S
 from livekit.agents import APIConnectOptions, llm
 
 import livekit_plugins_hydra as hydra
 from livekit_plugins_hydra import voices
 from livekit_plugins_hydra.emulator import Emulator, Scenario
+
+from .calls import KEY, PATIENCE_S
 
 EVERY_VOICE = [(tag, voice) for tag, info in hydra.MODELS.items() for voice in info.voices]
 SEEDS_WELCOME = Scenario(seed_voices="accepted")

@@ -9,6 +9,7 @@ Everything here is synchronous; clocks are passed in, in seconds.
 from __future__ import annotations
 
 from collections import deque
+from collections.abc import Sequence
 from typing import Final
 
 import numpy as np
@@ -44,6 +45,12 @@ CATCH_UP: Final = 1.5
 
 MAX_BACKLOG_S: Final = 10.0
 """How much sound may wait; the oldest is dropped beyond that."""
+
+QUIET_LEVEL: Final = 200.0
+"""Root mean square of int16 samples below which a chunk is quiet: -44 dBFS. Our choice."""
+
+KEPT_PAUSE_S: Final = 0.2
+"""How much of a pause stays in a backlog, so that words stay apart."""
 
 GAP_S: Final = 0.1
 """A source that is silent for so long has paused: its resampler is flushed, silence follows."""
@@ -135,6 +142,8 @@ class Pacer:
     def __init__(self) -> None:
         self._waiting: deque[bytes] = deque()
         self._n_waiting = 0
+        self._pause_s = 0.0
+        """How long the newest waiting sound has been quiet."""
         self._started_at: float | None = None
         self._sent_s = 0.0
         self._next_at = 0.0
@@ -156,13 +165,27 @@ class Pacer:
         return self._started_at is not None
 
     def push(self, chunk: bytes) -> None:
-        """Add sound; it leaves by `take`."""
+        """Add sound; it leaves by `take`.
+
+        What can't leave at once is a backlog, and there pauses are shortened: silence is what a
+        late listener misses least.
+        """
+        is_backlog = self._started_at is None or bool(self._waiting)
+        if is_backlog and is_quiet(chunk):
+            self._pause_s += len(chunk) / BYTES_PER_S
+            if self._pause_s > KEPT_PAUSE_S:
+                return
+        else:
+            self._pause_s = 0.0
         self._waiting.append(chunk)
         self._n_waiting += len(chunk)
-        while self._n_waiting > MAX_BACKLOG_S * BYTES_PER_S:
-            dropped = len(self._waiting.popleft())
-            self._n_waiting -= dropped
-            self.dropped_s += dropped / BYTES_PER_S
+        self._limit()
+
+    def put_back(self, chunks: Sequence[bytes]) -> None:
+        """Add sound before all that waits: it was sent, and the server may not have heard it."""
+        self._waiting.extendleft(reversed(chunks))
+        self._n_waiting += sum(len(chunk) for chunk in chunks)
+        self._limit()
 
     def take(self, now: float) -> list[bytes]:
         """Return the sound that may be sent by now, in order."""
@@ -177,6 +200,12 @@ class Pacer:
             self._next_at = max(self._next_at, now) + duration_s / CATCH_UP
             taken.append(chunk)
         return taken
+
+    def _limit(self) -> None:
+        while self._n_waiting > MAX_BACKLOG_S * BYTES_PER_S:
+            dropped = len(self._waiting.popleft())
+            self._n_waiting -= dropped
+            self.dropped_s += dropped / BYTES_PER_S
 
     def wait_s(self, now: float) -> float | None:
         """Return how long the next sound has to wait; None where there is none, or no server."""
@@ -212,9 +241,14 @@ class Uplink:
         self._pacer.start(now)
         self._sent_at = now
 
-    def stop(self) -> None:
-        """The server no longer listens; sound waits for the next connection."""
+    def stop(self, unheard: Sequence[bytes] = ()) -> None:
+        """The server no longer listens; sound waits for the next connection.
+
+        Args:
+            unheard: appends that were sent, and that the next server shall hear.
+        """
         self._pacer.stop()
+        self._pacer.put_back(unheard)
 
     def push(self, frame: rtc.AudioFrame, now: float) -> list[bytes]:
         """Take a frame; return the appends to send now."""
@@ -267,6 +301,12 @@ class Uplink:
         if taken:
             self._sent_at = now
         return taken
+
+
+def is_quiet(chunk: bytes) -> bool:
+    """Tell whether nobody speaks in an append; int16 mono."""
+    samples = np.frombuffer(chunk, dtype=np.int16).astype(np.float32)
+    return float(np.mean(samples * samples)) < QUIET_LEVEL**2
 
 
 class FrameMaker:

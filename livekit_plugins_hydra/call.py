@@ -52,6 +52,9 @@ NARRATE_AFTER_S: Final = 0.1
 DEBT_BLOCKS_S: Final = 3.0
 """How long a cancelled reply's response may hold back the next request."""
 
+KEPT_TURN_S: Final = 3.0
+"""How long a new server may take to notice the speech that it is sent again. Our choice."""
+
 INSTRUCTIONS_DEBOUNCE_S: Final = 0.5
 """Changes of instructions within this time make one new connection."""
 
@@ -150,6 +153,8 @@ class Call:
         self._stale_since: float | None = None
         self._unwritten: set[str] = set()
         self._was_touched = False
+        self._expects_turn = False
+        """Whether the next server will hear speech at once, and answer that."""
 
         self._redials = Allowance(DIALS_PER_MINUTE, 60.0)
         self._silence_redials = Allowance(1, SILENCE_REDIAL_EVERY_S)
@@ -208,9 +213,16 @@ class Call:
                 self._reply.stage = _Stage.GREETING
         return [*out, fx.CancelTimer("greeting_window")]
 
-    def lose(self, now: float) -> list[fx.Effect]:
-        """The connection has ended: the next one is a new conversation; replies stay owed."""
+    def lose(self, now: float, *, keeps_turn: bool = False) -> list[fx.Effect]:
+        """The connection has ended: the next one is a new conversation; replies stay owed.
+
+        Args:
+            now: monotonic clock.
+            keeps_turn: the next server will hear speech at once, so that it answers that, and is
+                asked for a reply only if it does not.
+        """
         out = self._conversation.lose(now)
+        self._expects_turn = keeps_turn
         self._was_touched |= not self._conversation.is_untouched
         self._conversation = Conversation(self._new_event_id)
         self._owes_cancel = self._debt_blocks = False
@@ -241,6 +253,8 @@ class Call:
                 out += self._narrate()
             case "debt":
                 self._debt_blocks = False
+            case "kept_turn":
+                self._expects_turn = False
             case "instructions":
                 pass  # _advance() sees whether the moment has come
             case _:
@@ -321,7 +335,10 @@ class Call:
         match effect:
             case fx.BeginResponse(is_late=False):
                 return self._begin(effect, user_was_quiet=user_was_quiet)
+            case fx.SessionReady() if self._expects_turn:
+                return [effect, fx.StartTimer("kept_turn", KEPT_TURN_S)]
             case fx.UserStarted(item_id=item_id):
+                self._expects_turn = False
                 self._interrupted_calls |= self._conversation.open_calls
                 self._unwritten.add(item_id or "")
                 return [effect, fx.CancelTimer("narrate"), *self._send_texts()]
@@ -399,11 +416,13 @@ class Call:
             and conversation.round is Round.NONE
             and not self._greeting_is_due
             and not self._debt_blocks
+            and not self._expects_turn
         )
 
     def _compose(self) -> list[fx.Effect]:
         reply = self._reply
-        greet = self._greeting_is_due or reply is not None or self._has_untold_outputs
+        is_owed = self._greeting_is_due or reply is not None or self._has_untold_outputs
+        greet = is_owed and not self._expects_turn
         if self._window_is_open and not greet:
             return [fx.StartTimer("greeting_window", GREETING_WINDOW_S)]
         if not greet:
@@ -427,7 +446,8 @@ class Call:
         if self._greeting_is_due and not self._texts:
             reply.stage = _Stage.GREETING
             return []
-        if not self._conversation.is_free or self._debt_blocks or self._greeting_is_due:
+        must_wait = self._debt_blocks or self._greeting_is_due or self._expects_turn
+        if must_wait or not self._conversation.is_free:
             return []
         reply.answers_outputs = self._has_new_outputs
         reason = "" if reply.answers_outputs else self._reason_to_redial(reply)

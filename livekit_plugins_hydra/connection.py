@@ -118,6 +118,11 @@ class Connection:
         # Outside of the handler, so that no context leads back to an exception with the URL.
         raise failure
 
+    @property
+    def heard_at(self) -> float:
+        """When the server last gave a sign of life; monotonic clock."""
+        return self._heard_at
+
     def send(self, event: events.ClientEvent) -> None:
         """Send a control event, before all audio that still waits."""
         self._control.append(wire.encode(event))

@@ -12,13 +12,18 @@ from typing import Final
 from livekit import rtc
 from livekit.agents.utils import shortuuid
 
-from .audio import BYTES_PER_S, INPUT_RATE_HZ, Uplink
+from .audio import INPUT_RATE_HZ, Uplink, is_quiet
 from .chat import ChatLog
 from .transcription import Recognition, Transcriber
 
-PRE_ROLL_S: Final = 1.0
-"""Sound before `speech_started` that belongs to the turn: 500 ms of it, and as much again for
-the time that the server takes to notice. Our choice."""
+KEPT_S: Final = 6.0
+"""How much of the sound that was sent is kept, in case the server has not heard it."""
+
+NOTICE_S: Final = 0.5
+"""How long the server may take to say that it hears speech. Our choice."""
+
+PRE_ROLL_S: Final = 0.5 + NOTICE_S
+"""Sound before `speech_started` that belongs to the turn."""
 
 
 @dataclass(slots=True)
@@ -66,9 +71,12 @@ class Listening:
         self._on_text = on_text
         self._uplink = Uplink()
         self._tick: asyncio.TimerHandle | None = None
-        self._recent: deque[bytes] = deque()
-        self._n_recent = 0
+        self._sent: deque[tuple[float, bytes]] = deque()
         self._turn: Turn | None = None
+        self._unanswered_since: float | None = None
+        """When the turn began that the server has not answered yet."""
+        self._understood_until = 0.0
+        """When the server last said that a turn had ended: it has heard all that came before."""
 
     @property
     def dropped_s(self) -> float:
@@ -89,29 +97,44 @@ class Listening:
         self._uplink.start(now)
         self._arm(now)
 
-    def stop(self) -> None:
-        """The server no longer listens; sound waits for the next connection."""
-        self._uplink.stop()
+    def stop(self, heard_from_server_at: float) -> bool:
+        """The server no longer listens; sound waits for the next connection.
+
+        What this one may not have heard is sent again there: a turn without an answer, else what
+        was said since the server's last sign of life.
+
+        Args:
+            heard_from_server_at: when that was; monotonic clock.
+
+        Returns:
+            Whether there is speech that the next server will hear at once.
+        """
+        turn_began_at, self._unanswered_since = self._unanswered_since, None
+        if turn_began_at is not None:
+            since = turn_began_at - PRE_ROLL_S
+        else:
+            since = max(heard_from_server_at - NOTICE_S, self._understood_until)
+        unheard = [chunk for at, chunk in self._sent if at >= since]
+        self._sent.clear()
+        if turn_began_at is None and all(is_quiet(chunk) for chunk in unheard):
+            unheard = []
+        self._uplink.stop(unheard)
+        return bool(unheard)
 
     def close(self) -> None:
         """Stop listening."""
-        self._uplink.stop()
         if self._tick is not None:
             self._tick.cancel()
 
     def _forward(self, chunks: list[bytes]) -> None:
+        now = time.monotonic()
         for chunk in chunks:
             self._send(chunk)
-            if self._transcriber is not None:
-                self._remember(chunk)
-                if self._turn is not None and self._turn.recognition is not None:
-                    self._turn.recognition.push(_frame(chunk))
-
-    def _remember(self, chunk: bytes) -> None:
-        self._recent.append(chunk)
-        self._n_recent += len(chunk)
-        while self._n_recent > PRE_ROLL_S * BYTES_PER_S:
-            self._n_recent -= len(self._recent.popleft())
+            self._sent.append((now, chunk))
+            if self._turn is not None and self._turn.recognition is not None:
+                self._turn.recognition.push(_frame(chunk))
+        while self._sent and self._sent[0][0] < now - KEPT_S:
+            self._sent.popleft()
 
     def _arm(self, now: float) -> None:
         """See to it that `_on_tick` runs when the uplink next needs it."""
@@ -134,26 +157,35 @@ class Listening:
     def turn_started(self, item_id: str | None) -> None:
         """The user begins to speak."""
         self.turn_kept()
+        now = time.monotonic()
         turn = Turn(item_id or shortuuid("turn_"), item_id or "", time.time(), self._chat.last_id)
         if self._transcriber is not None:
             turn.recognition = self._transcriber.begin(
                 on_text=lambda text: self._recognized(turn, text),
                 on_guess=lambda text: self._on_text(turn, text, False),
             )
-            for chunk in self._recent:
-                turn.recognition.push(_frame(chunk))
+            for at, chunk in self._sent:
+                if at >= now - PRE_ROLL_S:
+                    turn.recognition.push(_frame(chunk))
         self._turn = turn
+        self._unanswered_since = now
 
     def turn_stopped(self) -> None:
         """The user has stopped."""
+        self._understood_until = time.monotonic()
         if self._turn is not None and self._turn.recognition is not None:
             self._turn.recognition.end()
 
     def turn_discarded(self) -> None:
         """The turn was none: nothing is written down."""
+        self.turn_answered()
         turn, self._turn = self._turn, None
         if turn is not None and turn.recognition is not None:
             turn.recognition.drop()
+
+    def turn_answered(self) -> None:
+        """The server has answered: it need not hear the turn again."""
+        self._unanswered_since = None
 
     def turn_kept(self) -> None:
         """The turn counts: it is answered, or can't be taken back any more."""

@@ -325,11 +325,13 @@ class RealtimeSession(llm.RealtimeSession[SessionEvents]):
             self._perform(self._call.open())
             await connection.run(self._receive)
         except errors.HydraError:
-            self._perform(self._call.lose(time.monotonic()))
+            keeps_turn = self._listening.stop(connection.heard_at)
+            self._perform(self._call.lose(time.monotonic(), keeps_turn=keeps_turn))
             raise
+        else:
+            self._listening.stop(time.monotonic())
         finally:
             self._connection = None
-            self._listening.stop()
             self._speaking.forget_cut()
             closer = asyncio.get_running_loop().create_task(connection.close())
             self._closers.add(closer)
@@ -409,6 +411,7 @@ class RealtimeSession(llm.RealtimeSession[SessionEvents]):
                 self._begin_generation(effect)
             case fx.EndStreams(generation_id=generation_id, cut=cut):
                 self._speaking.end(generation_id, cut=cut)
+                self._listening.turn_answered()
             case fx.EndResponse():
                 self._speaking.complete(effect.response_id)
                 self.emit("metrics_collected", reports.of_response(self._realtime_model, effect))

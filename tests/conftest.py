@@ -7,6 +7,8 @@ from __future__ import annotations
 
 from hypothesis import settings
 
-settings.register_profile("checks", deadline=None, derandomize=True, database=None)
-settings.register_profile("explore", deadline=None, max_examples=3_000)
+settings.register_profile(
+    "checks", deadline=None, derandomize=True, database=None, max_examples=300
+)
+settings.register_profile("explore", deadline=None, max_examples=5_000)
 settings.load_profile("checks")

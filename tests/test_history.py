@@ -4,7 +4,7 @@ import json
 from collections.abc import Callable
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from livekit_plugins_hydra import events, wire
@@ -168,7 +168,6 @@ def test_a_giant_line_does_not_wipe_out_the_others(place: int) -> None:
     assert frame_bytes(rendered.instructions) <= CONFIGURE_BUDGET_BYTES
 
 
-@settings(max_examples=60)
 @given(
     st.text(max_size=40),
     st.lists(ANY_LINE, max_size=12),

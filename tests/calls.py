@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
 import numpy as np
-from livekit.agents import Agent, AgentSession
+from livekit.agents import Agent, AgentSession, llm
 
 import livekit_plugins_hydra as hydra
 from livekit_plugins_hydra.desk import Loudspeaker, Microphone, Playout, Samples
@@ -65,7 +65,7 @@ class Desk:
     """One call, with both ends at hand."""
 
     server: Emulator
-    model: hydra.RealtimeModel
+    model: llm.RealtimeModel
     session: AgentSession[Any]
     microphone: Microphone
     loudspeaker: Loudspeaker
@@ -122,7 +122,7 @@ async def call(
     loudspeaker: Loudspeaker | None = None,
     complaints_are_fine: bool = False,
     session_options: dict[str, Any] | None = None,
-    model: hydra.RealtimeModel | None = None,
+    model: llm.RealtimeModel | None = None,
     **model_options: Any,
 ) -> AsyncIterator[Desk]:
     """Hold a call: everything is started, and ended and checked afterwards.

@@ -57,7 +57,10 @@ waits 220 ms. Whether `response.done` comes before the outputs is unknown.
 """
 
 STALL_S: Final = 15.0
-"""A response without any event for so long is given up. Our choice: sound comes 10x real time."""
+"""A response without any event for so long is closed; what still comes of it opens it again.
+
+Our choice: sound comes ten times faster than real time.
+"""
 
 ANSWER_OVERDUE_S: Final = 5.0
 """A turn that is neither answered nor discarded for so long is over. Our choice."""
@@ -531,7 +534,7 @@ class Conversation:
         response.is_open = True
         response.part += 1
         if response is self._current:
-            self._move_response(Signal.CALLED)
+            self._move_response(Signal.REOPENED)
         return [
             fx.BeginResponse(response.generation_id, is_late=True),
             fx.StartTimer(f"grace:{response.id}", GRACE_S),

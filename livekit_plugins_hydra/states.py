@@ -36,7 +36,7 @@ class ResponseState(Enum):
 
     IDLE = "there is none"
     GENERATING = "in progress"
-    WAITING = "its streams are closed; only function outputs can go on from here"
+    WAITING = "its streams are closed; outputs of functions are awaited, or its end"
     CUT = "interrupted; the server has not confirmed its end"
 
 
@@ -57,6 +57,7 @@ class Signal(Enum):
     CANCELLED = "we cancelled the response"
     CALLED = "a call is complete"
     STREAMS_CLOSED = "the response's streams were closed"
+    REOPENED = "more of the response came"
     ANSWERED = "the last open output was sent"
     GIVEN_UP = "the server no longer waits"
     LOST = "the connection ended"
@@ -95,11 +96,11 @@ RESPONSE: Final[dict[tuple[ResponseState, Input], ResponseState]] = {
     (ResponseState.GENERATING, ev.InputAudioBufferSpeechStarted): ResponseState.CUT,
     (ResponseState.GENERATING, Signal.CANCELLED): ResponseState.CUT,
     (ResponseState.GENERATING, Signal.STREAMS_CLOSED): ResponseState.WAITING,
-    (ResponseState.GENERATING, Signal.OVERDUE): ResponseState.IDLE,
+    (ResponseState.GENERATING, Signal.OVERDUE): ResponseState.WAITING,
     (ResponseState.GENERATING, Signal.LOST): ResponseState.IDLE,
     (ResponseState.WAITING, ev.ResponseCreated): ResponseState.GENERATING,
     (ResponseState.WAITING, ev.ResponseDone): ResponseState.IDLE,
-    (ResponseState.WAITING, Signal.CALLED): ResponseState.GENERATING,
+    (ResponseState.WAITING, Signal.REOPENED): ResponseState.GENERATING,
     (ResponseState.WAITING, Signal.LOST): ResponseState.IDLE,
     (ResponseState.CUT, ev.ResponseCreated): ResponseState.GENERATING,
     (ResponseState.CUT, ev.ResponseDone): ResponseState.IDLE,

@@ -734,6 +734,28 @@ def test_a_silent_response_is_given_up() -> None:
     assert call >> server.done("r1") >> after(600.0)
 
 
+def test_a_response_that_was_only_slow_is_still_played() -> None:
+    """Sound and calls that come after a response was given up get a part of their own."""
+    call = answering()
+    assert (
+        call
+        >> after(STALL_S)
+        << fx.EndStreams("r1", cut=False)
+        << ended("r1", "incomplete")
+        << STRANGE
+    )
+
+    assert (
+        call
+        >> server.audio("r1")
+        << fx.BeginResponse("r1+1", is_late=True)
+        << fx.OutputAudio("r1+1", "a1", b"\1\0")
+    )
+    assert not call.conversation.is_free
+    assert call >> server.done("r1") << fx.EndStreams("r1+1", cut=False)
+    assert call.conversation.is_free
+
+
 @pytest.mark.parametrize("cut", [server.speech_started("u1"), cancel_response()])
 def test_a_cut_response_is_over_without_its_end(cut: Step) -> None:
     """If the server never confirms the end of what was cut, it is over once it is silent."""

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Sequence
+from itertools import pairwise
 from typing import Final
 
 import numpy as np
@@ -125,9 +126,9 @@ class Chunker:
             self._rest = samples
             return []
         self._rest = samples[:0]
-        if n_parts == 1:
-            return [samples.tobytes()]
-        return [part.tobytes() for part in np.array_split(samples, n_parts)]
+        pcm = samples.tobytes()
+        ends = [2 * (samples.size * i // n_parts) for i in range(n_parts + 1)]
+        return [pcm[begin:end] for begin, end in pairwise(ends)]
 
     def flush(self) -> list[bytes]:
         """Return what waits, filled up with silence to 20 ms."""
@@ -253,9 +254,11 @@ class Uplink:
     def push(self, frame: rtc.AudioFrame, now: float) -> list[bytes]:
         """Take a frame; return the appends to send now."""
         self._heard_at = now
+        taken: list[bytes] = []
         for chunk in self._chunker.push(self._resampler.push(frame)):
             self._pacer.push(chunk)
-        return self._take(now)
+            taken += self._take(now)
+        return taken
 
     def tick(self, now: float, *, user_is_speaking: bool) -> list[bytes]:
         """Return the appends that are due: sound that was early, or silence in place of none."""

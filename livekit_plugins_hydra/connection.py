@@ -18,6 +18,7 @@ import websockets
 from websockets.asyncio.client import ClientConnection, connect
 
 from . import events, wire
+from .corking import CorkedConnection
 from .errors import (
     AuthenticationFailed,
     ConnectionFailed,
@@ -104,6 +105,7 @@ class Connection:
                 proxy=proxy,
                 open_timeout=timeout_s,
                 close_timeout=CLOSE_TIMEOUT_S,
+                create_connection=CorkedConnection,
                 compression=None,
                 max_size=None,
                 ping_interval=None,

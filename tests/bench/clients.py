@@ -10,14 +10,13 @@ import base64
 import json
 import sys
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Coroutine
 from typing import Any, Final
 
 import numpy as np
+from livekit import rtc
 from livekit.agents import llm
 from websockets.asyncio.client import connect
-
-from livekit import rtc
 
 FRAME_S: Final = 0.05
 FRAME_HZ: Final = 24_000
@@ -49,7 +48,7 @@ async def _at_real_time(every_s: float, do: Callable[[int], Awaitable[None] | No
         await asyncio.sleep(max(0.0, at - loop.time()))
 
 
-async def floor(port: int) -> int:
+async def floor(port: int) -> None:
     """A bare client: prebuilt messages of 20 ms out, frames in and thrown away."""
     async with connect(
         f"ws://127.0.0.1:{port}/?model=hydra-v1.1", compression=None, max_size=None
@@ -62,7 +61,6 @@ async def floor(port: int) -> int:
             tasks.create_task(_at_real_time(0.02, lambda _: socket.send(message)))
             async for _ in socket:
                 pass
-    return 0
 
 
 async def _talk(session: llm.RealtimeSession[Any], generation: llm.GenerationCreatedEvent) -> None:
@@ -106,11 +104,12 @@ async def openai(port: int) -> None:
 
 async def main(name: str, port: int, n_calls: int, seconds: float) -> None:
     """Hold `n_calls` calls and print the CPU time of a second of one."""
-    contender = {"floor": floor, "plugin": plugin, "openai": openai}[name]
+    contenders: dict[str, Callable[[int], Coroutine[Any, Any, None]]]
+    contenders = {"floor": floor, "plugin": plugin, "openai": openai}
     async with asyncio.TaskGroup() as tasks:
         calls = []
         for _ in range(n_calls):
-            calls.append(tasks.create_task(contender(port)))  # type: ignore[operator]
+            calls.append(tasks.create_task(contenders[name](port)))
             await asyncio.sleep(FRAME_S / n_calls)
         await asyncio.sleep(WARM_UP_S)
         cpu_s, wall_s = time.process_time(), time.monotonic()

@@ -22,7 +22,8 @@ def measure(name: str, n_calls: int, seconds: float) -> float:
         stdout=subprocess.PIPE,
         text=True,
     )
-    assert server.stdin and server.stdout
+    assert server.stdin
+    assert server.stdout
     try:
         port = server.stdout.readline().strip()
         client = subprocess.run(
@@ -51,8 +52,10 @@ def main(rounds: int = 3, n_calls: int = 20, seconds: float = 8.0) -> None:
         ratios.append(ratio)
         cells = "".join(f"{costs[name]:9.2f}" for name in names)
         print(f"{number:5}{cells}   {ratio[0]:6.2f}   {ratio[1]:6.2f}", flush=True)
-    print(f"best of {rounds}: {min(r[0] for r in ratios):.2f}x the floor, "
-          f"{min(r[1] for r in ratios):.2f}x OpenAI")
+    print(
+        f"best of {rounds}: {min(r[0] for r in ratios):.2f}x the floor, "
+        f"{min(r[1] for r in ratios):.2f}x OpenAI"
+    )
 
 
 if __name__ == "__main__":

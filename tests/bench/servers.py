@@ -72,11 +72,11 @@ async def openai(socket: ServerConnection) -> None:
         event = json.loads(await socket.recv())
         if event["type"] == "response.create":
             break
-    response = {"id": "r", "status": "in_progress", "output": [], "object": "realtime.response"}
+    response: dict[str, Any] = {"id": "r", "status": "in_progress", "output": []}
     response["metadata"] = (event.get("response") or {}).get("metadata")
     await socket.send(_event("response.created", response=response))
-    item = {"id": "i", "type": "message", "role": "assistant", "status": "in_progress"}
-    item["content"] = []  # type: ignore[assignment]
+    item: dict[str, Any] = {"id": "i", "type": "message", "role": "assistant", "content": []}
+    item["status"] = "in_progress"
     await socket.send(
         _event("response.output_item.added", response_id="r", output_index=0, item=item)
     )

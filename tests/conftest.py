@@ -8,7 +8,7 @@ from __future__ import annotations
 from hypothesis import settings
 
 settings.register_profile(
-    "checks", deadline=None, derandomize=True, database=None, max_examples=300
+    "checks", deadline=None, derandomize=True, database=None, max_examples=200
 )
 settings.register_profile("explore", deadline=None, max_examples=5_000)
 settings.load_profile("checks")

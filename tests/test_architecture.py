@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import ast
+import functools
 import graphlib
 import importlib.util
 import subprocess
@@ -72,6 +73,7 @@ THOSE_OF_THE_CORE = [f"{PACKAGE}.{name}" for name in PURE if f"{PACKAGE}.{name}"
 THOSE_OF_THE_EMULATOR = [name for name in MODULES if name.startswith(f"{PACKAGE}.emulator")]
 
 
+@functools.cache
 def imports_of(module: str) -> list[Import]:
     """Return all imports of a module, also those inside of functions."""
     path = MODULES[module]

@@ -211,8 +211,18 @@ def write_call(
     loudspeaker: Loudspeaker,
     *,
     rate_hz: int = 24_000,
+    began_at: float | None = None,
 ) -> float:
-    """Write a call as a stereo wav file, user left and agent right; return its seconds."""
+    """Write a call as a stereo wav file, user left and agent right; return its seconds.
+
+    Args:
+        path: the file.
+        microphone: the user's.
+        loudspeaker: the user's.
+        rate_hz: of the file.
+        began_at: where the file begins, on the clock of `time.monotonic`; by default at the first
+            sound. What is earlier is left out.
+    """
     sides = [
         [(at, samples, microphone.rate_hz) for at, samples in microphone.heard],
         [
@@ -224,7 +234,8 @@ def write_call(
     pieces = [piece for side in sides for piece in side]
     if not pieces:
         raise ValueError("nobody said anything, so there is no call to write")
-    began_at = min(at for at, _, _ in pieces)
+    if began_at is None:
+        began_at = min(at for at, _, _ in pieces)
     n_samples = max(
         int((at - began_at) * rate_hz) + int(samples.size * rate_hz / rate) + 1
         for at, samples, rate in pieces

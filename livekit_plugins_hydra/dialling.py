@@ -31,7 +31,7 @@ async def dial(options: Options, trace: Trace | None = None) -> Connection:
     headers = dict(_HEADERS)
     if options.auth == "header":
         headers["Authorization"] = f"Bearer {key}"
-    tap = trace.dial(secret=key) if trace is not None else None
+    tap = trace.dial(secret=key, about=_about(options)) if trace is not None else None
     try:
         return await Connection.dial(
             _url(options, key if options.auth == "query" else None),
@@ -44,6 +44,17 @@ async def dial(options: Options, trace: Trace | None = None) -> Connection:
         if tap is not None:
             await tap.failed(error)
         raise
+
+
+def _about(options: Options) -> dict[str, str | None]:
+    """Return what a log may tell of a dial."""
+    return {
+        "server": urlsplit(options.base_url).hostname,
+        "model": options.model,
+        "voice": options.voice,
+        "auth": options.auth,
+        "livekit-agents": livekit_version,
+    }
 
 
 def _url(options: Options, api_key: str | None) -> str:

@@ -37,6 +37,7 @@ import sys
 import threading
 import time
 import uuid
+from collections.abc import Mapping
 from datetime import UTC, datetime
 from logging.handlers import QueueListener, RotatingFileHandler
 from typing import IO, Any, Final, Literal
@@ -100,11 +101,12 @@ class Trace:
         self._began_wall = 0.0
         self._tap: Tap | None = None
 
-    def dial(self, *, secret: str = "") -> Tap | None:
+    def dial(self, *, secret: str = "", about: Mapping[str, Any] | None = None) -> Tap | None:
         """Return the tap of the next connection; None while nothing is logged.
 
         Args:
             secret: the key; it is cut out of every line, whoever put it there.
+            about: what is dialled, for the first line.
         """
         if self._path is None:
             return None
@@ -119,7 +121,7 @@ class Trace:
             began_wall=self._began_wall,
             secret=secret,
         )
-        self._tap.note("connection.dialling", {})
+        self._tap.note("connection.dialling", about or {})
         return self._tap
 
     def redial(self, reason: str) -> None:
@@ -151,36 +153,42 @@ class Tap:
         self.session: str | None = None
         """The server's id; set by the thread that writes, when `session.created` passes."""
 
-    def sent(self, frame: bytes) -> None:
-        """Log a frame of this side."""
-        if self._log is not None:
-            self._log.put(_Line(self, time.monotonic(), "sent", frame))
+    def sent(self, frame: bytes, *, at: float | None = None) -> None:
+        """Log a frame of this side; `at` is by `time.monotonic`, and now by default."""
+        self._put("sent", frame, at)
 
-    def received(self, frame: str | bytes) -> None:
+    def received(self, frame: str | bytes, *, at: float | None = None) -> None:
         """Log a frame of the server, whatever it is."""
-        if self._log is not None:
-            self._log.put(_Line(self, time.monotonic(), "received", frame))
+        self._put("received", frame, at)
 
-    def note(self, kind: str, fields: dict[str, Any]) -> None:
+    def note(self, kind: str, fields: Mapping[str, Any], *, at: float | None = None) -> None:
         """Log what happened to the connection."""
+        self._put("note", {"type": kind, **fields}, at)
+
+    def _put(
+        self, direction: Direction, frame: str | bytes | dict[str, Any], at: float | None
+    ) -> None:
         if self._log is not None:
-            self._log.put(_Line(self, time.monotonic(), "note", {"type": kind, **fields}))
+            self._log.put(_Line(self, time.monotonic() if at is None else at, direction, frame))
 
     async def failed(self, error: BaseException) -> None:
         """Log that the dial led nowhere; the last line."""
         self.note("connection.failed", {"error": str(error) or type(error).__name__})
         await self._end()
 
-    async def closed(self, code: int | None, reason: str, *, by_server: bool | None) -> None:
+    async def closed(
+        self, code: int | None, reason: str, *, by_server: bool | None, at: float | None = None
+    ) -> None:
         """Log the end of the connection; the last line.
 
         Args:
             code: of the close frame; None or 1006 where none came.
             reason: its words.
             by_server: who sent the first close frame; None where nobody did.
+            at: when, by `time.monotonic`; now by default.
         """
         by = {True: "server", False: "client", None: "nobody"}[by_server]
-        self.note("connection.closed", {"code": code, "reason": reason, "by": by})
+        self.note("connection.closed", {"code": code, "reason": reason, "by": by}, at=at)
         await self._end()
 
     async def _end(self) -> None:

@@ -1,0 +1,105 @@
+"""Reads wire logs: the lines that `livekit_plugins_hydra.wirelog` writes."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, Final, Literal
+
+import msgspec
+
+_ROTATED: Final = re.compile(r"\.(\d+)$")
+
+
+class LogUnreadable(Exception):
+    """There is no wire log to read; the text says why, and what to do."""
+
+
+class Line(msgspec.Struct, frozen=True):
+    """One line: a frame, or a note about its connection."""
+
+    offset_s: float
+    """Seconds since the call's first dial."""
+    call: str
+    connection: int
+    direction: Literal["sent", "received", "note"]
+    type: str
+    frame: Any
+    time: str = ""
+    """ISO 8601, UTC."""
+    session: str | None = None
+    size: int | None = None
+
+    @property
+    def fields(self) -> dict[str, Any]:
+        """The frame's fields; empty where it is no JSON object."""
+        return self.frame if isinstance(self.frame, dict) else {}
+
+    def child(self, name: str) -> dict[str, Any]:
+        """Return an object inside the frame; empty where there is none."""
+        value = self.fields.get(name)
+        return value if isinstance(value, dict) else {}
+
+    def text(self, name: str) -> str:
+        """Return a text field; empty where there is none."""
+        value = self.fields.get(name)
+        return value if isinstance(value, str) else ""
+
+
+_decoder: Final = msgspec.json.Decoder(Line)
+
+
+def read(path: Path) -> list[Line]:
+    """Return all lines of a log, its rotated files first; lines that are torn are left out.
+
+    Raises:
+        LogUnreadable: there is no such file, or it has no line of a wire log.
+    """
+    if not path.is_file():
+        raise LogUnreadable(
+            f"{path} is no file; a session writes one with RealtimeModel(wire_log=...) or"
+            " HYDRA_WIRE_LOG"
+        )
+    lines = [line for part in _parts(path) for line in _lines_of(part)]
+    if not lines:
+        raise LogUnreadable(
+            f"{path} has no line of a wire log; it should be the file of RealtimeModel(wire_log=)"
+        )
+    return lines
+
+
+def calls_in(lines: list[Line]) -> dict[str, list[Line]]:
+    """Return the lines of each call by its id, in order; the call that began last comes last."""
+    by_call: dict[str, list[Line]] = {}
+    for line in lines:
+        by_call.setdefault(line.call, []).append(line)
+    for of_call in by_call.values():
+        of_call.sort(key=lambda line: line.offset_s)
+    return dict(sorted(by_call.items(), key=lambda item: item[1][0].time))
+
+
+def _parts(path: Path) -> list[Path]:
+    """Return a log's files, the oldest first: ``x.jsonl.2``, ``x.jsonl.1``, ``x.jsonl``."""
+    rotated = {
+        int(match[1]): each
+        for each in path.parent.glob(f"{_escaped(path.name)}.*")
+        if (match := _ROTATED.search(each.name)) and each.name == f"{path.name}.{match[1]}"
+    }
+    return [*(rotated[number] for number in sorted(rotated, reverse=True)), path]
+
+
+def _escaped(name: str) -> str:
+    return re.sub(r"([*?[])", r"[\1]", name)
+
+
+def _lines_of(path: Path) -> Iterator[Line]:
+    try:
+        with path.open("rb") as file:
+            for text in file:
+                try:
+                    yield _decoder.decode(text)
+                except (msgspec.DecodeError, UnicodeError, RecursionError):
+                    continue
+    except OSError as error:
+        raise LogUnreadable(f"{path} can't be read: {error.strerror or error}") from None

@@ -1,0 +1,166 @@
+"""One HTML file that shows a call: data, sound, style and script in it, no network.
+
+What comes from the wire is data, never markup: it travels as JSON in which ``<``, ``>`` and ``&``
+are escaped, and the script only ever sets text. A content security policy names the one script
+and the one style by their hashes, and forbids everything else.
+"""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import re
+from dataclasses import asdict
+from importlib.resources import files
+from typing import Any, Final
+
+import msgspec
+import numpy as np
+import numpy.typing as npt
+
+from livekit_plugins_hydra import recordings
+
+from .log import Line
+from .rows import rows_of
+from .timeline import Piece, Timeline, timeline_of
+
+BIN_S: Final = 0.01
+"""Resolution of the waveforms: ten minutes are 60,000 bins a side."""
+
+SOUND_RATE_HZ: Final = 24_000
+
+_MAX_SOUND_S: Final = 2 * 3600
+"""A longer call is drawn without a player: its page would have more than 25 MB. Our choice."""
+
+
+def render(
+    lines: list[Line],
+    *,
+    sound: recordings.Samples | None = None,
+    sound_at_s: float = 0.0,
+    title: str = "",
+) -> str:
+    """Return the page of a call.
+
+    Args:
+        lines: the call's lines, in order; at least one.
+        sound: int16 (n_samples, 2) at `SOUND_RATE_HZ`, user left and agent right; None draws the
+            waveforms from the peaks in the log, and has no player.
+        sound_at_s: where in the call the sound begins: seconds after the first dial.
+        title: a heading; by default the time of the call.
+    """
+    timeline = timeline_of(lines)
+    data = _data_of(timeline, lines, title)
+    encoded = ""
+    if sound is not None and sound.shape[0] <= _MAX_SOUND_S * SOUND_RATE_HZ:
+        placed = _place(sound, sound_at_s)
+        data["duration_s"] = max(data["duration_s"], placed.shape[0] / SOUND_RATE_HZ)
+        data["waves"] = _waves_of_sound(placed)
+        encoded = base64.b64encode(recordings.to_opus(placed, rate_hz=SOUND_RATE_HZ)).decode()
+    else:
+        data["waves"] = _waves_of_pieces(timeline)
+    return _fill(data, encoded)
+
+
+def _data_of(timeline: Timeline, lines: list[Line], title: str) -> dict[str, Any]:
+    turns = [
+        asdict(turn) | {"voice_to_voice_s": turn.voice_to_voice_s, "segments": turn.segments}
+        for turn in timeline.turns
+    ]
+    return {
+        "title": title,
+        "began": timeline.began,
+        "duration_s": timeline.duration_s,
+        "about": timeline.about,
+        "summary": timeline.summary(),
+        "spans": [asdict(span) for span in timeline.spans],
+        "marks": [asdict(mark) for mark in timeline.marks],
+        "turns": turns,
+        "captions": [asdict(caption) for caption in timeline.captions],
+        "rows": [
+            [row.at_s, row.direction, row.connection, row.type, row.summary, row.flag, row.frame]
+            for row in rows_of(lines)
+        ],
+    }
+
+
+def _place(sound: recordings.Samples, at_s: float) -> recordings.Samples:
+    """Return sound that begins with the call: padded in front, or cut there."""
+    n_samples = round(at_s * SOUND_RATE_HZ)
+    if n_samples <= 0:
+        return sound[-n_samples:]
+    return np.concatenate([np.zeros((n_samples, sound.shape[1]), dtype=np.int16), sound])
+
+
+def _waves_of_sound(sound: recordings.Samples) -> dict[str, Any]:
+    sides = [
+        recordings.envelope(sound[:, side], rate_hz=SOUND_RATE_HZ, bin_s=BIN_S) for side in (0, 1)
+    ]
+    return _waves(*sides, source="recording")
+
+
+def _waves_of_pieces(timeline: Timeline) -> dict[str, Any]:
+    n_bins = int(timeline.duration_s / BIN_S) + 1
+    sides = [_envelope_of(pieces, n_bins) for pieces in (timeline.heard, timeline.said)]
+    return _waves(*sides, source="log")
+
+
+def _envelope_of(pieces: list[Piece], n_bins: int) -> npt.NDArray[np.float64]:
+    bins = np.zeros(n_bins)
+    for piece in pieces:
+        first = int(piece.begin_s / BIN_S)
+        last = max(first + 1, int((piece.begin_s + piece.duration_s) / BIN_S))
+        bins[first:last] = np.maximum(bins[first:last], piece.peak)
+    return bins
+
+
+def _waves(
+    user: npt.NDArray[np.float64], agent: npt.NDArray[np.float64], *, source: str
+) -> dict[str, Any]:
+    return {
+        "bin_s": BIN_S,
+        "source": source,
+        "user": _as_bytes(user),
+        "agent": _as_bytes(agent),
+    }
+
+
+def _as_bytes(peaks: npt.NDArray[np.float64]) -> str:
+    """Return peaks as base64 of one byte each; the square root keeps soft speech visible."""
+    quantized = np.rint(np.sqrt(np.clip(peaks, 0.0, 1.0)) * 255).astype(np.uint8)
+    return base64.b64encode(quantized.tobytes()).decode()
+
+
+def _fill(data: dict[str, Any], sound: str) -> str:
+    here = files(__package__)
+    page, style, script = (
+        here.joinpath(name).read_text(encoding="utf-8")
+        for name in ("page.html", "page.css", "page.js")
+    )
+    parts = {
+        "{{csp}}": (
+            "default-src 'none'; media-src blob:; img-src data:; base-uri 'none';"
+            f" form-action 'none'; script-src {_hash_of(script)}; style-src {_hash_of(style)}"
+        ),
+        "{{style}}": style,
+        "{{script}}": script,
+        "{{sound}}": sound,
+        "{{data}}": _as_json(data),
+    }
+    # One pass over the template: what looks like a placeholder in the data stays as it is.
+    return _PLACEHOLDER.sub(lambda match: parts[match[0]], page)
+
+
+_PLACEHOLDER: Final = re.compile(r"\{\{\w+\}\}")
+
+
+def _hash_of(text: str) -> str:
+    digest = base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()
+    return f"'sha256-{digest}'"
+
+
+def _as_json(data: dict[str, Any]) -> str:
+    text = msgspec.json.encode(data).decode()
+    for character in "<>&\u2028\u2029":
+        text = text.replace(character, f"\\u{ord(character):04x}")
+    return text

@@ -1,0 +1,179 @@
+"""The log as people read it: a row for each event, and one for each run of sound."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import Any, Final, Literal
+
+from livekit_plugins_hydra import voices
+
+from .log import Line
+from .timeline import INPUT_RATE_HZ
+
+_SUMMARY_CHARS: Final = 160
+
+_RUN_S: Final = 1.0
+"""A run of sound is cut after so long, so that rows stay near their time."""
+
+_SOUND: Final = {"input_audio_buffer.append": "audio", "response.output_audio.delta": "delta"}
+
+Flag = Literal["", "sound", "error"]
+
+
+@dataclass(slots=True)
+class Row:
+    """One row."""
+
+    at_s: float
+    direction: Literal["sent", "received", "note"]
+    connection: int
+    type: str
+    summary: str
+    flag: Flag
+    frame: Any
+    """What is shown when the row is opened."""
+
+
+def rows_of(lines: Sequence[Line]) -> list[Row]:
+    """Return the rows of a call, in order; frames of sound that follow each other make one."""
+    rows: list[Row] = []
+    runs: dict[tuple[int, str], _Run] = {}
+    rate_hz = voices.FALLBACK_OUTPUT_RATE_HZ
+    for line in lines:
+        field = _SOUND.get(line.type)
+        if field is not None and "bytes" in line.child(field):
+            key = line.connection, line.type
+            run = runs.get(key)
+            if run is None or line.offset_s - run.begin_s > _RUN_S:
+                run = runs[key] = _Run(
+                    line, rate_hz if line.direction == "received" else INPUT_RATE_HZ
+                )
+                rows.append(run.row)
+            run.take(line.offset_s, line.child(field))
+            continue
+        runs.clear()
+        if line.type == "session.configured":
+            rate = line.child("session").get("output_audio_sample_rate")
+            rate_hz = rate if isinstance(rate, int) and rate > 0 else rate_hz
+        rows.append(_row_of(line))
+    return rows
+
+
+class _Run:
+    """Frames of sound, one behind the other."""
+
+    def __init__(self, line: Line, rate_hz: int) -> None:
+        self.begin_s = line.offset_s
+        self._last_s = line.offset_s
+        self._rate_hz = rate_hz
+        self._n_frames = 0
+        self._n_bytes = 0
+        self._peak = 0.0
+        self._gap_s = 0.0
+        self.row = Row(
+            line.offset_s, line.direction, line.connection, line.type, "", "sound", line.frame
+        )
+
+    def take(self, at_s: float, sound: dict[str, Any]) -> None:
+        self._n_frames += 1
+        self._n_bytes += int(sound.get("bytes") or 0)
+        self._peak = max(self._peak, float(sound.get("peak") or 0.0))
+        self._gap_s = max(self._gap_s, at_s - self._last_s)
+        self._last_s = at_s
+        seconds = self._n_bytes / 2 / self._rate_hz
+        frames = "1 frame" if self._n_frames == 1 else f"{self._n_frames} frames"
+        self.row.summary = f"{frames}, {seconds:.2f} s of sound, peak {self._peak:.2f}"
+        self.row.frame = {
+            "type": self.row.type,
+            "frames": self._n_frames,
+            "bytes": self._n_bytes,
+            "sound_s": round(seconds, 4),
+            "peak": self._peak,
+            "from_s": self.begin_s,
+            "to_s": at_s,
+            "longest_gap_s": round(self._gap_s, 4),
+        }
+
+
+def _row_of(line: Line) -> Row:
+    is_error = line.type in ("error", "(malformed)", "(binary)", "connection.failed")
+    summary = " ".join(" ".join(_words(line)).split())
+    if len(summary) > _SUMMARY_CHARS:
+        summary = f"{summary[:_SUMMARY_CHARS]}…"
+    return Row(
+        line.offset_s,
+        line.direction,
+        line.connection,
+        line.type,
+        summary,
+        "error" if is_error else "",
+        line.frame,
+    )
+
+
+def _words(line: Line) -> Iterable[str]:
+    """Say in a few words what is in an event."""
+    match line.type:
+        case "session.configure" | "session.configured" | "session.update" | "session.updated":
+            yield from _of_session(line.child("session"))
+            if line.size is not None and line.direction == "sent":
+                yield f"{line.size} bytes"
+        case "session.created":
+            yield line.text("session_id")
+        case "input_audio_buffer.speech_started" | "input_audio_buffer.speech_stopped":
+            yield line.text("item_id")
+            for name in ("audio_start_ms", "audio_end_ms"):
+                if isinstance(value := line.fields.get(name), int | float):
+                    yield f"at {value / 1000:.2f} s of the sound"
+        case "conversation.item.added" | "conversation.item.done" | "conversation.item.create":
+            yield from _of_item(line.child("item"))
+        case "response.created" | "response.done":
+            yield from _of_response(line.child("response"))
+        case "error" | "warning":
+            body = line.child("error") or line.child("warning") or line.fields
+            for name in ("code", "param", "message"):
+                yield str(body.get(name) or "")
+        case "(malformed)" | "(binary)":
+            yield str(line.frame)
+        case _:
+            for name, value in line.fields.items():
+                if name not in ("type", "event_id", "output_index", "content_index"):
+                    yield f"{value}" if isinstance(value, str) else f"{name} {value}"
+
+
+def _of_session(session: dict[str, Any]) -> Iterable[str]:
+    if session.get("voice"):
+        yield f"voice {session['voice']},"
+    tools = session.get("tools")
+    if isinstance(tools, list) and tools:
+        names = [str(tool.get("name")) for tool in tools if isinstance(tool, dict)]
+        yield f"tools {', '.join(names)},"
+    if session.get("output_audio_sample_rate"):
+        yield f"{session['output_audio_sample_rate']} Hz,"
+    if session.get("generate_initial_response"):
+        yield "speaks first,"
+    if isinstance(session.get("instructions"), str):
+        yield f"{len(session['instructions'])} characters of instructions"
+
+
+def _of_item(item: dict[str, Any]) -> Iterable[str]:
+    for name in ("id", "role", "status", "call_id", "name", "arguments", "output"):
+        if item.get(name):
+            yield str(item[name])
+    if item.get("type") not in (None, "message"):
+        yield str(item["type"])
+    for part in item.get("content") or ():
+        if isinstance(part, dict) and part.get("text"):
+            yield f"“{part['text']}”"
+
+
+def _of_response(response: dict[str, Any]) -> Iterable[str]:
+    for name in ("id", "status"):
+        if response.get(name):
+            yield str(response[name])
+    details, usage = response.get("status_details"), response.get("usage")
+    if isinstance(details, dict) and details.get("reason"):
+        yield f"({details['reason']})"
+    if isinstance(usage, dict) and usage.get("total_tokens"):
+        yield f"{usage['total_tokens']} tokens"

@@ -1,0 +1,267 @@
+"""``livekit-hydra call``: recorded speech through a real `AgentSession`, and what came of it."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from collections.abc import Sequence
+from datetime import datetime
+from pathlib import Path
+from typing import Annotated, Final
+
+import typer
+from livekit.agents import Agent, llm
+from rich.console import Console
+from rich.table import Table
+
+from livekit_plugins_hydra import recordings
+from livekit_plugins_hydra.desk import write_call
+from livekit_plugins_hydra.emulator import Scenario
+from livekit_plugins_hydra.report import (
+    LogUnreadable,
+    Timeline,
+    Turn,
+    calls_in,
+    read,
+    render,
+    timeline_of,
+)
+from livekit_plugins_hydra.report.log import Line
+from livekit_plugins_hydra.report.page import SOUND_RATE_HZ
+
+from . import server
+from .calling import RATE_HZ, Caller, CallFailed, Recording
+from .exits import Exit, errors, stop
+from .functions import FunctionUnusable, load
+from .report import write
+from .scenarios import scenario_option
+
+INSTRUCTIONS: Final = (
+    "You are a friendly voice assistant on the phone. Answer in one or two short sentences."
+)
+
+_COLORS: Final = {"user": "cyan", "agent": "magenta", "tool": "yellow", "hydra": "dim"}
+
+
+def call(
+    files: Annotated[
+        list[Path],
+        typer.Argument(help="What the user says, a turn each: wav, flac, ogg, mp3.", exists=False),
+    ],
+    instructions: Annotated[str, typer.Option(help="What the agent is told to be.")] = INSTRUCTIONS,
+    model: server.Model = "",
+    voice: server.Voice = "",
+    tools: Annotated[
+        list[str] | None,
+        typer.Option(help="A function tool, module:function or file.py:function; may repeat."),
+    ] = None,
+    barge_in: Annotated[
+        float | None,
+        typer.Option(help="Speak again after so many SECONDS of each answer.", min=0.0),
+    ] = None,
+    turns: Annotated[
+        int | None,
+        typer.Option(help="How many turns; the files are said again and again.", min=1),
+    ] = None,
+    out: Annotated[
+        Path, typer.Option(help="Folder for call.wav, wire.jsonl and report.html.")
+    ] = Path(),
+    offline: server.Offline = False,
+    scenario: Annotated[
+        Path | None, typer.Option(help="With --offline: how the emulator behaves, .toml or .py.")
+    ] = None,
+    base_url: server.BaseUrl = "",
+    header: server.Header = False,
+) -> None:
+    """Hold a call with recorded speech as the user, measure it, and write it down.
+
+    The files are played at real time through a real AgentSession. Files that are written:
+    call.wav (user left, agent right), wire.jsonl (every frame, without the sound), report.html.
+
+    Example: livekit-hydra call --offline question.wav
+    """
+    said = _say_in_turn(files, turns, barge_in)
+    functions = _load(tools or [])
+    behaviour = scenario_option(scenario)
+    server.require_key(is_offline=offline)
+    _prepare(out)
+    logging.basicConfig(format="        log    %(message)s", level=logging.WARNING)
+    # LiveKit warns that this loudspeaker can't pause, and of each message without a text.
+    logging.getLogger("livekit.agents").setLevel(logging.ERROR)
+    agent = Agent(instructions=instructions, tools=functions)
+    failure = asyncio.run(
+        _hold(
+            agent,
+            said,
+            barge_in=barge_in,
+            out=out,
+            offline=offline,
+            scenario=behaviour,
+            model=model,
+            voice=voice,
+            base_url=base_url,
+            header=header,
+        )
+    )
+    if failure is not None:
+        code = {"key": Exit.NO_KEY, "connection": Exit.NO_CONNECTION}.get(failure.kind, Exit.FAILED)
+        stop(code, f"The call has failed: {failure}", failure.remedy)
+
+
+def _say_in_turn(
+    files: Sequence[Path], turns: int | None, barge_in: float | None
+) -> list[Recording]:
+    """Return what the user says; one file and a barge-in are two turns."""
+    recorded: list[Recording] = []
+    for path in files:
+        try:
+            samples = recordings.read(path, rate_hz=RATE_HZ)[:, 0]
+        except recordings.RecordingUnreadable as problem:
+            stop(Exit.USAGE, str(problem))
+        recorded.append(Recording(path, samples))
+    default = max(len(recorded), 2) if barge_in is not None else len(recorded)
+    return [recorded[number % len(recorded)] for number in range(turns or default)]
+
+
+def _load(specs: Sequence[str]) -> list[llm.Tool | llm.Toolset]:
+    try:
+        return [load(spec) for spec in specs]
+    except FunctionUnusable as problem:
+        stop(Exit.USAGE, str(problem))
+
+
+def _prepare(out: Path) -> None:
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        stop(
+            Exit.USAGE,
+            f"{out} can't be made: {error.strerror or error}",
+            "Name another folder with --out.",
+        )
+
+
+async def _hold(
+    agent: Agent,
+    said: list[Recording],
+    *,
+    barge_in: float | None,
+    out: Path,
+    offline: bool,
+    scenario: Scenario | None,
+    model: str,
+    voice: str,
+    base_url: str,
+    header: bool,
+) -> CallFailed | None:
+    """Hold the call and write its files; return how it failed, if it did."""
+    console = Console(soft_wrap=True, highlight=False)
+    log = out / "wire.jsonl"
+    failure: CallFailed | None = None
+    async with server.emulated(scenario, is_offline=offline) as emulator:
+        if emulator is not None:
+            console.print("Hydra is emulated here: its wits and its latencies say nothing.")
+        realtime = server.model_of(
+            emulator,
+            model=model,
+            voice=voice,
+            base_url=base_url,
+            header=header,
+            wire_log=str(log),
+        )
+        caller = Caller(realtime, agent, lambda at_s, who, what: _print(console, at_s, who, what))
+        try:
+            await caller.hold(said, barge_in_s=barge_in)
+        except CallFailed as problem:
+            failure = problem
+        except TimeoutError:
+            failure = CallFailed("Hydra was not ready in time.", kind="connection")
+    _write_down(console, caller, log, out)
+    return failure
+
+
+def _print(console: Console, at_s: float, who: str, what: str) -> None:
+    from rich.markup import escape
+
+    color = _COLORS.get(who, "default")
+    console.print(f"[dim]{at_s:7.2f}[/]  [{color}]{who:<6}[/] {escape(what)}")
+
+
+# ------------------------------------------------------------------------- what is left of it
+
+
+def _write_down(console: Console, caller: Caller, log: Path, out: Path) -> None:
+    try:
+        lines = list(calls_in(read(log)).values())[-1]
+    except LogUnreadable:
+        return  # nothing was dialled, or the log has warned
+    if _began_at(lines) < caller.began_at:
+        return  # an earlier call's
+    recording = out / "call.wav"
+    try:
+        write_call(recording, caller.microphone, caller.loudspeaker, began_at=_began_at(lines))
+    except ValueError:  # nobody said anything
+        recording = None  # type: ignore[assignment]
+    except OSError as error:
+        errors().print(f"{recording} can't be written: {error.strerror or error}", markup=False)
+        recording = None  # type: ignore[assignment]
+    sound = None
+    if recording is not None:
+        sound = recordings.read(recording, rate_hz=SOUND_RATE_HZ, n_channels=2)
+    page = out / "report.html"
+    write(page, render(lines, sound=sound))
+    print_latencies(console, timeline_of(lines))
+    written = [path for path in (recording, log, page) if path is not None]
+    console.print(f"Written: {', '.join(str(path) for path in written)}", markup=False)
+
+
+def _began_at(lines: list[Line]) -> float:
+    """Return the call's first dial by the monotonic clock: there, log and recording both begin."""
+    wall = datetime.fromisoformat(lines[0].time).timestamp() - lines[0].offset_s
+    return wall - (time.time() - time.monotonic())
+
+
+def print_latencies(console: Console, timeline: Timeline) -> None:
+    """Print the latencies of a call as a table."""
+    table = Table(box=None, pad_edge=False, header_style="dim", title=None)
+    for name in ("at", "turn", "voice to voice", "detection", "thinking", "tools", "first sound"):
+        table.add_column(name, justify="left" if name == "turn" else "right", no_wrap=True)
+    for turn in timeline.turns:
+        spent: dict[str, float] = {}
+        for name, seconds in turn.segments:
+            spent[name] = spent.get(name, 0.0) + seconds
+        names = ("turn detection", "thinking", "tools", "first sound")
+        table.add_row(
+            f"{turn.begin_s:.1f} s",
+            _describe(turn),
+            f"[bold]{_in_ms(turn.voice_to_voice_s)}[/]",
+            *(_in_ms(spent.get(name)) for name in names),
+        )
+    console.print()
+    console.print(table)
+    summary = timeline.summary()
+    figures = []
+    if summary["plain"]["count"]:
+        figures.append(f"median without tools {_in_ms(summary['plain']['median_s'])}")
+    if summary["tools"]["count"]:
+        figures.append(f"mean with tools {_in_ms(summary['tools']['mean_s'])}")
+    console.print(
+        "Voice to voice: from the end of the user's speech to the first sound of the answer"
+        f"{'; ' if figures else ''}{', '.join(figures)}."
+    )
+    console.print()
+
+
+def _describe(turn: Turn) -> str:
+    if turn.kind != "speech":
+        return "greeting" if turn.kind == "greeting" else "asked for"
+    if turn.is_discarded:
+        return "discarded"
+    names = ", ".join(name for each in turn.rounds for name in each.names)
+    kind = "barge-in" if turn.is_barge_in else "user"
+    return f"{kind}, {names}" if names else kind
+
+
+def _in_ms(seconds: float | None) -> str:
+    return "" if seconds is None else f"{seconds * 1000:,.0f} ms"

@@ -1,0 +1,88 @@
+"""``livekit-hydra emulator``: a local Hydra, until Ctrl-C."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from livekit_plugins_hydra.emulator import ConnectionRecord, Emulator, Observed, Scenario
+from livekit_plugins_hydra.emulator.console import ConsoleObserver, serve_until_stopped
+
+from .exits import Exit, stop
+from .scenarios import scenario_option
+from .tape import Tape
+
+_DEFAULT_THINK_S = 0.3
+
+
+def emulator(
+    port: Annotated[int, typer.Option(help="Where to listen; 0 takes a free port.")] = 8765,
+    host: Annotated[str, typer.Option(help="Address to listen on.")] = "127.0.0.1",
+    think: Annotated[
+        float | None,
+        typer.Option(help="Seconds before each answer; 0.3 without --scenario.", min=0),
+    ] = None,
+    scenario: Annotated[
+        Path | None, typer.Option(help="How it behaves: a .toml or .py file, see --help's end.")
+    ] = None,
+    record: Annotated[
+        Path | None,
+        typer.Option(help="Folder for wire.jsonl and a wav file of each connection."),
+    ] = None,
+    quiet: Annotated[bool, typer.Option("--quiet", help="Don't print the conversations.")] = False,
+) -> None:
+    """Run a local Hydra that hears turns and answers with a tone, until Ctrl-C.
+
+    A scenario says what it answers and how it behaves: every field and switch of
+    livekit_plugins_hydra.emulator.Scenario. In TOML: think_s = 0.4, switches = ["late_deltas"],
+    and for each answer a table [[replies]] with say = "words", wav = "file.wav", call =
+    "function" and arguments = {...}, or pieces = [...]. In Python: scenario = Scenario(...).
+    """
+    chosen = scenario_option(scenario) or Scenario(think_s=_DEFAULT_THINK_S)
+    if think is not None:
+        import dataclasses
+
+        chosen = dataclasses.replace(chosen, think_s=think)
+    tape = None
+    if record is not None:
+        try:
+            record.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            stop(Exit.USAGE, f"{record} can't be made: {error.strerror or error}")
+        tape = Tape(record, typer.echo)
+    console = None if quiet else ConsoleObserver(typer.echo)
+
+    def observe(seen: ConnectionRecord, what: Observed) -> None:
+        for observer in (console, tape):
+            if observer is not None:
+                observer(seen, what)
+
+    server = Emulator(chosen, host=host, port=port, strict=False, observer=observe)
+    try:
+        asyncio.run(_serve(server, tape))
+    except OSError as fault:
+        stop(
+            Exit.FAILED,
+            f"Can't listen on {host}:{port}: {fault.strerror or fault}",
+            "Another program may have the port: --port 0 takes a free one.",
+        )
+    except KeyboardInterrupt:
+        pass  # where the loop has no signal handlers: Windows
+
+
+async def _serve(server: Emulator, tape: Tape | None) -> None:
+    if tape is None:
+        await serve_until_stopped(server, typer.echo)
+        return
+    running = asyncio.create_task(tape.run(server))
+    try:
+        await serve_until_stopped(server, typer.echo)
+    finally:
+        running.cancel()
+        with contextlib.suppress(asyncio.CancelledError):
+            await running
+        await tape.finish()

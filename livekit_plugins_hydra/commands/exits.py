@@ -1,0 +1,54 @@
+"""How commands end: exit codes, and errors that name the remedy."""
+
+from __future__ import annotations
+
+from enum import IntEnum
+from typing import NoReturn
+
+import typer
+from rich.console import Console
+
+
+class Exit(IntEnum):
+    """The exit codes of every command."""
+
+    OK = 0
+    FAILED = 1
+    """The command ran, and what it looked at is not as it should be."""
+    USAGE = 2
+    """Options, files or functions that can't be used."""
+    NO_KEY = 3
+    """There is no key, or the server refused it."""
+    NO_CONNECTION = 4
+    """The server could not be reached, or has no room."""
+
+
+EPILOG = (
+    "Exit codes: 0 all is well; 1 it ran, and something is not as it should be; 2 options or"
+    " files that can't be used; 3 no key, or one that was refused; 4 no connection."
+)
+"""For `--help`."""
+
+
+def errors() -> Console:
+    """Return where errors are printed."""
+    return Console(stderr=True, soft_wrap=True, highlight=False)
+
+
+def stop(code: Exit, what: str, remedy: str = "") -> NoReturn:
+    """End the command with a sentence, and one about what to do.
+
+    Raises:
+        typer.Exit: always.
+    """
+    console = errors()
+    console.print(f"[bold red]{_escaped(what)}[/]")
+    if remedy:
+        console.print(_escaped(remedy))
+    raise typer.Exit(code)
+
+
+def _escaped(text: str) -> str:
+    from rich.markup import escape
+
+    return escape(text)

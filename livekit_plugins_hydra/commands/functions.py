@@ -1,0 +1,80 @@
+"""The function tools of ``--tools module:function``."""
+
+from __future__ import annotations
+
+import importlib
+import importlib.util
+import sys
+from difflib import get_close_matches
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+from livekit.agents import llm
+
+
+class FunctionUnusable(Exception):
+    """A function can't be found or used; the text says why, and what to do."""
+
+
+def load(spec: str) -> llm.Tool:
+    """Return the tool that ``module:function`` or ``file.py:function`` names.
+
+    A plain function is made a tool: its docstring and annotations describe it to the model.
+
+    Raises:
+        FunctionUnusable: there is no such function, or it can't be a tool.
+    """
+    source, colon, name = spec.rpartition(":")
+    if not colon or not source or not name:
+        raise FunctionUnusable(f"--tools {spec}: write module:function or file.py:function")
+    module = _load_file(source) if source.endswith(".py") else _load_module(source)
+    found: Any = getattr(module, name, None)
+    if found is None:
+        near = get_close_matches(name, dir(module), n=1)
+        hint = f"; did you mean {near[0]!r}?" if near else ""
+        raise FunctionUnusable(f"--tools {spec}: {source} has no {name!r}{hint}")
+    if isinstance(found, llm.Tool):
+        return found
+    if not callable(found) or isinstance(found, type):
+        raise FunctionUnusable(f"--tools {spec}: {name!r} is no function")
+    try:
+        tool: llm.Tool = llm.function_tool(found)
+    except Exception as error:  # what the framework makes of a signature
+        raise FunctionUnusable(f"--tools {spec} can't be a tool: {error}") from error
+    return tool
+
+
+def _load_module(name: str) -> ModuleType:
+    here = str(Path.cwd())
+    if here not in sys.path:
+        sys.path.insert(0, here)
+    try:
+        return importlib.import_module(name)
+    except ModuleNotFoundError as error:
+        if error.name is not None and (name == error.name or name.startswith(f"{error.name}.")):
+            raise FunctionUnusable(
+                f"there is no module {name!r} here: run this in the folder that has it, install"
+                " it, or name its file (path/to/file.py:function)"
+            ) from None
+        raise FunctionUnusable(f"{name} can't be imported: {error}") from error
+    except Exception as error:  # whatever the module does
+        raise FunctionUnusable(f"{name} can't be imported: {_said(error)}") from error
+
+
+def _load_file(name: str) -> ModuleType:
+    path = Path(name)
+    spec = importlib.util.spec_from_file_location(path.stem, path)
+    if not path.is_file() or spec is None or spec.loader is None:
+        raise FunctionUnusable(f"{name} is no file")
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[spec.name] = module  # annotations are looked up there
+    try:
+        spec.loader.exec_module(module)
+    except Exception as error:  # whatever the file does
+        raise FunctionUnusable(f"{name} can't be run: {_said(error)}") from error
+    return module
+
+
+def _said(error: Exception) -> str:
+    return f"{type(error).__name__}: {error}"

@@ -1,0 +1,81 @@
+"""``livekit-hydra report``: a wire log, and perhaps a recording, as a page."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.console import Console
+
+from livekit_plugins_hydra import recordings
+from livekit_plugins_hydra.report import LogUnreadable, calls_in, read, render
+from livekit_plugins_hydra.report.log import Line
+from livekit_plugins_hydra.report.page import SOUND_RATE_HZ
+
+from .exits import Exit, stop
+
+
+def report(
+    wire_log: Annotated[
+        Path, typer.Argument(help="The file of RealtimeModel(wire_log=) or HYDRA_WIRE_LOG.")
+    ],
+    recording: Annotated[
+        Path | None,
+        typer.Argument(help="The call as sound: user left, agent right; wav, flac, ogg, mp3."),
+    ] = None,
+    out: Annotated[Path, typer.Option(help="Where to write the page.")] = Path("report.html"),
+    call: Annotated[
+        str, typer.Option(help="Which call of the log: its id, or its number; the last one.")
+    ] = "",
+    recording_at: Annotated[
+        float,
+        typer.Option(help="Seconds from the call's first dial to the recording's begin."),
+    ] = 0.0,
+    title: Annotated[str, typer.Option(help="A heading for the page.")] = "",
+) -> None:
+    """Make one self-contained page of a call: waveforms, events, latencies, and the wire log."""
+    try:
+        calls = calls_in(read(wire_log))
+    except LogUnreadable as problem:
+        stop(Exit.USAGE, str(problem))
+    lines = _choose(calls, call)
+    sound = None
+    if recording is not None:
+        try:
+            sound = recordings.read(recording, rate_hz=SOUND_RATE_HZ, n_channels=2)
+        except recordings.RecordingUnreadable as problem:
+            stop(Exit.USAGE, str(problem))
+    write(out, render(lines, sound=sound, sound_at_s=recording_at, title=title))
+    console = Console(soft_wrap=True, highlight=False)
+    number = list(calls).index(lines[0].call) + 1
+    of = f", call {number} of {len(calls)} (--call chooses)" if len(calls) > 1 else ""
+    console.print(f"{out} shows {len(lines)} frames and notes{of}", markup=False)
+
+
+def write(path: Path, page: str) -> None:
+    """Write a page, or end the command."""
+    try:
+        path.write_text(page, encoding="utf-8")
+    except OSError as error:
+        stop(
+            Exit.USAGE,
+            f"{path} can't be written: {error.strerror or error}",
+            "Name another file with --out.",
+        )
+
+
+def _choose(calls: dict[str, list[Line]], wanted: str) -> list[Line]:
+    ids = list(calls)
+    if not wanted:
+        return calls[ids[-1]]
+    if wanted.isdecimal() and 1 <= int(wanted) <= len(ids):
+        return calls[ids[int(wanted) - 1]]
+    found = [each for each in ids if each.startswith(wanted)]
+    if len(found) != 1:
+        listed = "\n".join(
+            f"  {number}  {each}  {calls[each][0].time}  {len(calls[each])} lines"
+            for number, each in enumerate(ids, 1)
+        )
+        stop(Exit.USAGE, f"the log has no call {wanted!r}", f"It has these:\n{listed}")
+    return calls[found[0]]

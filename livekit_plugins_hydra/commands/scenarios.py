@@ -1,0 +1,20 @@
+"""``--scenario file.toml|file.py``."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from livekit_plugins_hydra.emulator import Scenario
+from livekit_plugins_hydra.emulator.scenario_file import ScenarioUnreadable, read_scenario
+
+from .exits import Exit, stop
+
+
+def scenario_option(path: Path | None) -> Scenario | None:
+    """Return the scenario in a file, None without one; end the command where it has none."""
+    if path is None:
+        return None
+    try:
+        return read_scenario(path)
+    except ScenarioUnreadable as problem:
+        stop(Exit.USAGE, f"--scenario {problem}")

@@ -132,6 +132,7 @@ class Conversation:
         self._round = Round.NONE
 
         self._turn_item_id: str | None = None
+        self._past_turns: set[str | None] = set()
         self._stopped_at: float | None = None
         self._asked_at: float | None = None
         self._responses: dict[str, _Response] = {}
@@ -361,6 +362,7 @@ class Conversation:
             out.append(fx.UserStopped(self._turn_item_id))
         self._move_turn(ev.InputAudioBufferSpeechStarted)
         self._is_untouched = False
+        self._past_turns = (self._past_turns | {self._turn_item_id}) - {item_id, None}
         self._turn_item_id = item_id
         self._stopped_at = None
         return [*out, fx.CancelTimer("answer"), fx.UserStarted(item_id)]
@@ -674,8 +676,8 @@ class Conversation:
     # ------------------------------------------------------------------------- machinery
 
     def _is_turn(self, item_id: str | None) -> bool:
-        """Whether a user item is the present turn's; where an id is missing, it is."""
-        return None in (item_id, self._turn_item_id) or item_id == self._turn_item_id
+        """Whether a user item is the present turn's: any is that is not an earlier one's."""
+        return item_id not in self._past_turns
 
     def _end_turn(self, why: Input) -> list[fx.Effect]:
         """Move the turn on; tell that the user stopped, if that was not told before."""

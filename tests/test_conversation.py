@@ -430,13 +430,31 @@ def test_the_discard_of_an_earlier_turn_does_not_end_the_present_one() -> None:
 def test_the_discard_of_an_earlier_turn_does_not_stop_the_wait_for_an_answer() -> None:
     """A turn that nobody answers is over in time, whatever else comes meanwhile."""
     call = ready()
-    assert call >> server.speech_started("u2") << fx.UserStarted("u2")
-    assert call >> server.speech_stopped("u2") << fx.UserStopped("u2")
+    for item_id in ("u1", "u2"):
+        assert call >> server.speech_started(item_id) << fx.UserStarted(item_id)
+        assert call >> server.speech_stopped(item_id) << fx.UserStopped(item_id)
 
     assert call >> server.discarded("u1") << fx.UserDiscarded("u1")
     assert call.is_in(Turn.ENDED)
     assert call >> after(ANSWER_OVERDUE_S)
     assert call.is_in(Turn.QUIET)
+
+
+@pytest.mark.parametrize("is_discarded", [False, True])
+def test_a_turn_ends_by_an_item_of_an_unknown_id(is_discarded: bool) -> None:
+    """A server that names the same speech differently does not leave the user speaking for ever."""
+    call = ready()
+    assert call >> server.speech_started("speech 1") << fx.UserStarted("speech 1")
+
+    if is_discarded:
+        assert (
+            call
+            >> server.discarded("item 1")
+            << fx.UserStopped("speech 1")
+            << fx.UserDiscarded("item 1")
+        )
+    else:
+        assert call >> server.speech_stopped("item 1") << fx.UserStopped("speech 1")
 
 
 def test_a_late_speech_stopped_tells_nothing() -> None:

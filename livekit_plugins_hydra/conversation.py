@@ -104,6 +104,8 @@ class _Response:
     part: int = 0
     """How often its streams were opened again for something late."""
     partial_calls: dict[str, _PartialCall] = field(default_factory=dict)
+    heard_items: set[str | None] = field(default_factory=set)
+    """Message items whose sound came."""
     written_items: set[str] = field(default_factory=set)
     """Message items whose text came in deltas already."""
 
@@ -379,7 +381,7 @@ class Conversation:
         is_announced = item.id is not None and item.id == self._turn_item_id
         if item.role == "user" or (item.role is None and is_announced):
             return self._receive_user_item(item)
-        response = self._current
+        response = self._response_of(item)
         if response is None or item.role not in (None, "assistant"):
             return []
         if item.type == "function_call":
@@ -427,6 +429,7 @@ class Conversation:
         if response is None:
             return self._drop("audio of an unknown response", is_strange=True)
         response.last_event_at = now
+        response.heard_items.add(event.item_id)
         if not event.delta:
             return []
         if response is self._current and response.cut_by is ev.InputAudioBufferSpeechStarted:
@@ -524,6 +527,12 @@ class Conversation:
     def _find(self, response_id: str | None) -> _Response | None:
         """Return the response of that id; events without one belong to the newest."""
         return self._current if response_id is None else self._responses.get(response_id)
+
+    def _response_of(self, item: ev.Item) -> _Response | None:
+        """Return the response that has spoken `item`; one that nobody has heard is the newest's."""
+        newest_first = reversed(self._responses.values())
+        heard = (it for it in newest_first if item.id and item.id in it.heard_items)
+        return next(heard, self._current)
 
     def _is_silenced(self, response: _Response) -> bool:
         """Whether what `response` says is not to be played: it was cut, or a turn came after it."""

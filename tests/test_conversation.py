@@ -729,6 +729,25 @@ def test_items_that_we_sent_are_not_the_models_words(item: ev.Item) -> None:
     assert answering() >> server.item_done(item)
 
 
+def test_the_late_item_of_a_response_is_not_the_next_ones() -> None:
+    """The words of an answer that was cut are not written down as those of the next answer."""
+    call = answering()
+
+    assert (
+        call
+        >> server.audio("r1", item_id="a1")
+        << fx.OutputAudio("r1", "a1", b"\1\0")
+        >> server.created("r2")
+        << fx.EndStreams("r1", cut=False)
+        << fx.BeginResponse("r2")
+        >> server.audio("r2", item_id="a2")
+        << fx.OutputAudio("r2", "a2", b"\1\0")
+        >> server.spoken("a1", "Old words.", status="incomplete")
+        >> server.spoken("a2", "New words.")
+        << fx.OutputText("r2", "a2", "New words.")
+    )
+
+
 def test_items_without_a_response_are_ignored() -> None:
     """An item of the model before any response belongs to none."""
     assert ready() >> server.spoken("a1", "hi")

@@ -226,14 +226,14 @@ def print_latencies(console: Console, timeline: Timeline) -> None:
     """Print the latencies of a call as a table."""
     table = Table(box=None, pad_edge=False, header_style="dim", title=None)
     for name in ("at", "turn", "voice to voice", "detection", "thinking", "tools", "first sound"):
-        table.add_column(name, justify="left" if name == "turn" else "right", no_wrap=True)
+        table.add_column(name, justify="left" if name == "turn" else "right")
     for turn in timeline.turns:
         spent: dict[str, float] = {}
         for name, seconds in turn.segments:
             spent[name] = spent.get(name, 0.0) + seconds
         names = ("turn detection", "thinking", "tools", "first sound")
         table.add_row(
-            f"{turn.begin_s:.1f} s",
+            f"{turn.begin_s:.1f}\N{NO-BREAK SPACE}s",
             _describe(turn),
             f"[bold]{_in_ms(turn.voice_to_voice_s)}[/]",
             *(_in_ms(spent.get(name)) for name in names),
@@ -264,4 +264,4 @@ def _describe(turn: Turn) -> str:
 
 
 def _in_ms(seconds: float | None) -> str:
-    return "" if seconds is None else f"{seconds * 1000:,.0f} ms"
+    return "" if seconds is None else f"{seconds * 1000:,.0f}\N{NO-BREAK SPACE}ms"

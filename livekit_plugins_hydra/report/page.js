@@ -59,11 +59,11 @@
   $("title").textContent = data.title || (when ? `Call of ${when}` : "Call");
   document.title = `${$("title").textContent} · Hydra`;
   const facts = [data.title && when, about.model, about.voice && `voice ${about.voice}`,
-    about.rate_hz && `${about.rate_hz / 1000} kHz`, clock(duration, 0) + " min", about.server];
+    about.rate_hz && `${about.rate_hz / 1000} kHz`, duration < 60 ? `${duration.toFixed(1)} s` : `${clock(duration, 0)} min`, about.server];
   $("facts").append(...facts.filter(Boolean).map((fact) => make("span", {}, String(fact))));
 
   const figure = (name, value, more, bad) => make("div", { class: bad ? "bad" : "" },
-    make("dt", {}, name), make("dd", {}, value, " ", make("small", {}, more || "")));
+    make("dt", {}, name), make("dd", {}, value, make("small", {}, more || "")));
   const of_kind = (kind) => marks.filter((mark) => mark.kind === kind).length;
   const spoken = turns.filter((turn) => turn.kind === "speech" && !turn.is_discarded);
   const tool_calls = spans.filter((span) => span.kind === "tool").length;
@@ -160,7 +160,7 @@
     context.fill();
   };
 
-  const bar = (span, top, tall, color, { text = "", hollow = false } = {}) => {
+  const bar = (span, top, tall, color, { text = "", hollow = false, room_beside = 0 } = {}) => {
     const left = Math.max(gutter, x_of(span.begin_s));
     const right = Math.min(width, Math.max(x_of(span.end_s), x_of(span.begin_s) + 3));
     if (right <= gutter || left >= width) return null;
@@ -175,15 +175,11 @@
     scene.setLineDash(hollow ? [3, 3] : []);
     scene.stroke();
     scene.setLineDash([]);
-    if (text && right - left > 26) {
-      scene.save();
-      scene.beginPath();
-      scene.rect(left + 5, top, right - left - 8, tall);
-      scene.clip();
-      scene.fillStyle = colors.ink;
-      scene.fillText(text, left + 6, top + tall / 2 + 0.5);
-      scene.restore();
-    }
+    const room = right - left - 12;
+    const y = top + tall / 2 + 0.5;
+    scene.fillStyle = colors.ink;
+    if (text && scene.measureText(text).width <= room) scene.fillText(text, left + 6, y);
+    else if (text && scene.measureText(text).width + 10 < room_beside) scene.fillText(text, right + 5, y);
     return { left, right, top, bottom: top + tall };
   };
 
@@ -271,10 +267,12 @@
       } else if (lane.name === "Latency") {
         paint_latency(top, tall);
       } else if (lane.kinds) {
-        for (const span of spans) {
-          if (!lane.kinds.includes(span.kind) || span.end_s < view.from || span.begin_s > view.to) continue;
+        const seen = spans.filter((span) => lane.kinds.includes(span.kind) && span.end_s >= view.from && span.begin_s <= view.to);
+        for (const [i, span] of seen.entries()) {
           const hollow = span.kind === "discarded";
-          const hit = bar(span, top + 2, tall - 4, tint(span.kind), { text: span.label, hollow });
+          const next = i + 1 < seen.length ? Math.min(width, x_of(seen[i + 1].begin_s)) : width;
+          const room_beside = span.kind === "tool" ? next - Math.max(x_of(span.end_s), x_of(span.begin_s) + 3) : 0;
+          const hit = bar(span, top + 2, tall - 4, tint(span.kind), { text: span.label, hollow, room_beside });
           if (hit) hits.push({ ...hit, title: `${span.label}, ${span_of(span.end_s - span.begin_s)}`,
             text: span.detail });
         }
@@ -282,8 +280,8 @@
       if (lane.name) {
         scene.fillStyle = lane.wave ? colors[lane.wave] : colors.soft;
         scene.font = lane.wave ? "600 12px system-ui, sans-serif" : "12px system-ui, sans-serif";
-        if (gutter) scene.fillText(lane.name, 2, top + tall / 2);
-        else if (lane.wave) scene.fillText(lane.name, 4, top + 9);
+        if (gutter < 80) scene.font = scene.font.replace("12px", "11px");
+        scene.fillText(lane.name, 0, top + tall / 2);
         scene.font = "12px system-ui, sans-serif";
       }
       top += tall;
@@ -350,13 +348,14 @@
 
   const lay_out = () => {
     width = stage.clientWidth;
-    gutter = width < 640 ? 0 : 84;
+    gutter = width < 640 ? 62 : 84;
     height = LANES.reduce((sum, lane) => sum + lane.height, 0);
     fit(scene, width, height);
     fit(cursor, width, height);
     fit(overview, width, 40);
     paint_thumbnail();
     paint();
+    place_chart();
   };
 
   let is_due = false;
@@ -378,7 +377,7 @@
 
   // ------------------------------------------------------------------ where we are
 
-  let caption_now = -1;
+  let caption_now = -1, phrases_now = -1;
   const caption_items = [];
   const arrive = ({ scroll = true } = {}) => {
     $("clock").textContent = clock(at);
@@ -392,12 +391,16 @@
     } else { paint_cursor(); paint_overview(); }
     let now = -1;
     for (let i = 0; i < captions.length && captions[i].begin_s <= at + 0.02; i++) now = i;
-    if (now >= 0 && at - captions[now].begin_s > 6) now = -1;
-    if (now !== caption_now) {
+    if (now >= 0 && at - captions[now].phrases.at(-1)[0] > 4) now = -1;
+    const caption = captions[now];
+    const said = caption ? caption.phrases.filter(([begin]) => begin <= at + 0.02).length : 0;
+    if (now !== caption_now || said !== phrases_now) {
       caption_items[caption_now]?.classList.remove("now");
       caption_now = now;
-      const caption = captions[now];
-      $("caption").replaceChildren(...(caption ? [make("b", { class: caption.who }, caption.who === "user" ? "User" : "Agent"), caption.text] : []));
+      phrases_now = said;
+      const words = (part) => part.map(([, text]) => text).join(" ");
+      $("caption").replaceChildren(...(caption ? [make("b", { class: caption.who }, caption.who === "user" ? "User" : "Agent"),
+        words(caption.phrases.slice(Math.max(0, said - 5), said)), " ", make("span", { class: "ahead" }, words(caption.phrases.slice(said, said + 4)))] : []));
       caption_items[now]?.classList.add("now");
     }
     turn_rows.forEach((row, i) => row.classList.toggle("now",
@@ -545,27 +548,26 @@
       make("thead", {}, make("tr", {}, ...head.map((name, i) => make("th", { class: i === 1 ? "" : "n", scope: "col" }, name)))),
       make("tbody", {}, ...body)));
   };
-  const chart = () => {
+  const chart = (wide) => {
     const shown = turns.filter((turn) => turn.voice_to_voice_s !== null);
     if (!shown.length) return make("p", { class: "note" }, "Nothing was answered, so there is nothing to measure.");
-    const line = 26, left = 92, right = 70, wide = 620, top = 8;
+    const line = 26, left = 70, right = 84, top = 24;
     const longest = Math.max(...shown.map((turn) => turn.voice_to_voice_s), 0.1);
     const steps = [0.05, 0.1, 0.2, 0.25, 0.5, 1, 2, 5, 10, 20];
-    const step = steps.find((each) => longest / each <= 5) || 60;
+    const step = steps.find((each) => longest / each <= (wide - left - right) / 80) || 60;
     const most = Math.ceil(longest / step) * step;
     const scale = (seconds) => left + (seconds / most) * (wide - left - right);
-    const tall = top + shown.length * line + 24;
-    const svg = draw("svg", { viewBox: `0 0 ${wide} ${tall}`, class: "chart", role: "img",
+    const tall = top + shown.length * line + 2;
+    const svg = draw("svg", { width: wide, height: tall, class: "chart", role: "img",
       "aria-label": "Voice to voice of each turn, by what the time went into; the table has the numbers" });
     for (let n = 0; n * step <= most + 1e-9; n++) {
       const x = scale(n * step);
-      svg.append(draw("line", { x1: x, x2: x, y1: top - 4, y2: tall - 22 }));
-      svg.append(draw("text", { x, y: tall - 8, "text-anchor": "middle" }, most < 2 ? `${Math.round(n * step * 1000)}` : `${+(n * step).toFixed(2)} s`));
+      svg.append(draw("line", { x1: x, x2: x, y1: top - 4, y2: tall }));
+      svg.append(draw("text", { x, y: 14, "text-anchor": "middle" }, most < 2 ? `${Math.round(n * step * 1000)}${n ? "" : " ms"}` : `${+(n * step).toFixed(2)} s`));
     }
-    if (most < 2) svg.append(draw("text", { x: wide - right + 26, y: tall - 8 }, "ms"));
     shown.forEach((turn, i) => {
       const y = top + i * line;
-      svg.append(draw("text", { x: left - 10, y: y + 16, "text-anchor": "end" }, `${clock(turn.begin_s)} ${turn.kind === "speech" ? "" : turn.kind === "greeting" ? "◦" : "◦"}`));
+      svg.append(draw("text", { x: left - 10, y: y + 16, "text-anchor": "end" }, `${turn.kind === "speech" ? "" : "◦ "}${clock(turn.begin_s)}`));
       let begin = 0;
       for (const [name, seconds] of turn.segments) {
         svg.append(draw("rect", { x: scale(begin), y: y + 4, height: 16, rx: 2,
@@ -578,9 +580,12 @@
       hit.addEventListener("click", () => jump(turn));
       svg.append(hit);
     });
-    return make("div", { class: "tall-table" }, svg);
+    const key = make("p", { class: "legend" }, ...legend.slice(0, 4).map(([color, name]) => make("span", {}, swatch(color), name)));
+    return make("div", {}, make("div", { class: "tall-table" }, svg), key);
   };
-  $("turns").append(table(), chart());
+  const chart_place = make("div", { class: "chart-place" });
+  $("turns").append(table(), chart_place);
+  const place_chart = () => chart_place.replaceChildren(chart(Math.max(260, chart_place.clientWidth - 18)));
   $("meaning").textContent = "Voice to voice is from the end of the user's speech, as heard in the sound that was sent, to the first sound of the answer, as it came in; "
     + "where functions were called, to the first sound after their last output. Turns with functions count apart, as in the vendor's benchmark."
     + (turns.some((turn) => turn.kind !== "speech") ? " ◦ was asked for and not spoken to." : "")
@@ -614,7 +619,7 @@
 
   const line_of = (i) => {
     const [seconds, direction, connection, kind, words, flag] = rows[i];
-    const line = make("div", { class: `row ${direction} ${flag}`, role: "option", id: `row-${i}` },
+    const line = make("div", { class: `row ${direction === "note" ? "link" : direction} ${flag}`, role: "option", id: `row-${i}` },
       make("span", { class: "t" }, clock(seconds, 3)), ...(many ? [make("span", { class: "c" }, `#${connection}`)] : []),
       make("span", { class: "d", title: direction }, ARROWS[direction]), make("span", { class: "k" }, kind), make("span", { class: "s" }, words));
     line.addEventListener("click", () => choose(i));

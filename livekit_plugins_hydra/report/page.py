@@ -76,7 +76,7 @@ def _data_of(timeline: Timeline, lines: list[Line], title: str) -> dict[str, Any
         "spans": [asdict(span) for span in timeline.spans],
         "marks": [asdict(mark) for mark in timeline.marks],
         "turns": turns,
-        "captions": [asdict(caption) for caption in timeline.captions],
+        "captions": [asdict(each) | {"text": each.text} for each in timeline.captions],
         "rows": [
             [row.at_s, row.direction, row.connection, row.type, row.summary, row.flag, row.frame]
             for row in rows_of(lines)

@@ -45,14 +45,15 @@ def rows_of(lines: Sequence[Line]) -> list[Row]:
         if field is not None and "bytes" in line.child(field):
             key = line.connection, line.type
             run = runs.get(key)
-            if run is None or line.offset_s - run.begin_s > _RUN_S:
+            if run is None or line.offset_s - run.begin_s >= _RUN_S:
                 run = runs[key] = _Run(
                     line, rate_hz if line.direction == "received" else INPUT_RATE_HZ
                 )
                 rows.append(run.row)
             run.take(line.offset_s, line.child(field))
             continue
-        runs.clear()
+        # A frame of its own direction ends a run; the user's sound goes on under the server's frames.
+        runs = {key: run for key, run in runs.items() if run.row.direction != line.direction}
         if line.type == "session.configured":
             rate = line.child("session").get("output_audio_sample_rate")
             rate_hz = rate if isinstance(rate, int) and rate > 0 else rate_hz

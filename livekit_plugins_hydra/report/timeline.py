@@ -66,11 +66,18 @@ class Mark:
 
 @dataclass(slots=True)
 class Caption:
-    """What somebody said, where the wire has the words."""
+    """What somebody said without a pause, where the wire has the words."""
 
     who: Literal["user", "agent"]
     begin_s: float
-    text: str
+    phrases: list[tuple[float, str]]
+    """When each phrase begins, and what it is."""
+    item: str = ""
+
+    @property
+    def text(self) -> str:
+        """All of it."""
+        return " ".join(text for _, text in self.phrases)
 
 
 @dataclass(slots=True)
@@ -301,7 +308,11 @@ class _Reader:
         if text := line.text("delta").strip():
             # Words come with their sound, ten times too fast: they are heard where it is.
             at_s = max(line.offset_s, self._said_until_s)
-            self._captions.append(Caption("agent", at_s, text))
+            item = f"{line.connection} {line.text('response_id')} {line.text('item_id')}"
+            if self._captions and self._captions[-1].item == item:
+                self._captions[-1].phrases.append((at_s, text))
+            else:
+                self._captions.append(Caption("agent", at_s, [(at_s, text)], item))
 
     def _take_configure(self, line: Line) -> None:
         session = line.child("session")
@@ -368,10 +379,13 @@ class _Reader:
         self._said_until_s = min(self._said_until_s, at_s)
         if was_cut:
             self._marks.append(Mark("interruption", at_s, "the user interrupts the agent"))
-            self._captions = [
-                each for each in self._captions if each.who == "user" or each.begin_s < at_s
-            ]
+            self._cut_captions(at_s)
         return was_cut
+
+    def _cut_captions(self, at_s: float) -> None:
+        for caption in self._captions:
+            caption.phrases = [each for each in caption.phrases if each[0] < at_s]
+        self._captions = [caption for caption in self._captions if caption.phrases]
 
     def _end_turn(self, at_s: float) -> None:
         turn, self._turn = self._turn, None
@@ -420,7 +434,7 @@ class _Reader:
             if isinstance(part, dict) and isinstance(part.get("text"), str)
         )
         if words:
-            self._captions.append(Caption("user", turn.begin_s, words))
+            self._captions.append(Caption("user", turn.begin_s, [(turn.begin_s, words)]))
 
     # ------------------------------------------------------------------------ responses
 

@@ -6,6 +6,7 @@ from known ones: by id, since the framework hands over a copy of ours, or the ag
 
 from __future__ import annotations
 
+from bisect import bisect
 from collections.abc import Sequence
 
 from livekit.agents import llm
@@ -16,10 +17,13 @@ from .history import Line
 
 
 class ChatLog:
-    """An append-only chat context."""
+    """What was said and called, in the order in which it began; texts may come late."""
 
     def __init__(self) -> None:
         self._ctx = llm.ChatContext.empty()
+        self._places: list[int] = []
+        """Of the context's items, in order."""
+        self._next_place = 0
         self._by_id: dict[str, llm.ChatItem] = {}
         self._calls: dict[str, llm.FunctionCall] = {}
 
@@ -27,27 +31,34 @@ class ChatLog:
         """Return a copy for the framework."""
         return self._ctx.copy()
 
-    @property
-    def last_id(self) -> str | None:
-        """The id of the newest item; None before there is one."""
-        return self._ctx.items[-1].id if self._ctx.items else None
+    def take_place(self) -> int:
+        """Return a place behind all that is there, for something whose text comes later."""
+        self._next_place += 1
+        return self._next_place
 
-    def add(self, item: llm.ChatItem, *, after: str | None = None) -> None:
-        """Write down an item, at the end or after another one; a known id is left as it is.
+    def add(self, item: llm.ChatItem, *, place: int | None = None) -> None:
+        """Write down an item, at the end or in its place; a known id is written anew.
 
-        Texts come late; `after` puts them where they were said.
+        Args:
+            item: what was said or called.
+            place: from `take_place`; None for the end.
         """
         if item.id in self._by_id:
-            return
-        items = self._ctx.items
-        place = len(items)
-        if after in self._by_id:
-            while items[place - 1].id != after:
-                place -= 1
+            self._ctx.items[self._index(item.id)] = item
+        else:
+            place = self.take_place() if place is None else place
+            index = bisect(self._places, place)
+            self._places.insert(index, place)
+            self._ctx.items.insert(index, item)
         self._by_id[item.id] = item
-        items.insert(place, item)
         if item.type == "function_call":
             self._calls[item.call_id] = item
+
+    def remove(self, item_id: str) -> None:
+        """Forget what was not said after all."""
+        if item_id in self._by_id:
+            index = self._index(item_id)
+            del self._by_id[item_id], self._ctx.items[index], self._places[index]
 
     def add_new(self, ctx: llm.ChatContext) -> list[llm.ChatItem]:
         """Append the items of `ctx` that are new, and return them.
@@ -66,12 +77,8 @@ class ChatLog:
         """Return `item_id`, or something like it that no item has yet."""
         return f"{item_id}-{shortuuid()}" if item_id in self._by_id else item_id
 
-    def rewrite(self, message_id: str, text: str) -> None:
-        """Set the text of a message to what was really heard of it."""
-        message = self._by_id.get(message_id)
-        if message is not None and message.type == "message":
-            message.content = [text] if text else []
-            message.interrupted = True
+    def _index(self, item_id: str) -> int:
+        return next(i for i, item in enumerate(self._ctx.items) if item.id == item_id)
 
     def name_of(self, call_id: str) -> str:
         """Return the name of the function of a call; empty where it is unknown."""

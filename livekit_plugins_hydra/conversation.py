@@ -395,8 +395,10 @@ class Conversation:
     def _receive_user_item(self, item: ev.Item) -> list[fx.Effect]:
         if item.status != "incomplete":
             is_speech = any(part.type == "input_audio" for part in item.content or ())
-            is_written = is_speech and item.id and item.text
-            return [fx.UserText(item.id or "", item.text)] if is_written else []
+            is_somebodys = item.id is not None or self._turn is not Turn.QUIET
+            item_id = item.id or self._turn_item_id or ""
+            is_written = is_speech and is_somebodys and item.text
+            return [fx.UserText(item_id, item.text)] if is_written else []
         if not self._is_turn(item.id):
             return [fx.UserDiscarded(item.id)]
         self._stopped_at = None
@@ -452,6 +454,9 @@ class Conversation:
         response.last_event_at = now
         if not text:
             return []
+        if response is self._current and response.cut_by is ev.InputAudioBufferSpeechStarted:
+            response.written_items.add(item_id or "")
+            return [fx.LateText(response.id, text)]
         if self._is_silenced(response) or not response.is_open:
             return self._drop("late text")
         response.written_items.add(item_id or "")

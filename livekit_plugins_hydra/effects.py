@@ -62,7 +62,8 @@ class OutputAudio:
 @dataclass(frozen=True, slots=True)
 class LateAudio:
     """Keep sound of a response that the user's speech has cut: it is not played, unless the
-    turn turns out to be none."""
+    turn turns out to be none.
+    """
 
     response_id: str
     pcm: bytes
@@ -74,6 +75,14 @@ class OutputText:
 
     generation_id: str
     item_id: str
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class LateText:
+    """Keep a phrase of a response that the user's speech has cut, as `LateAudio` its sound."""
+
+    response_id: str
     text: str
 
 
@@ -188,6 +197,7 @@ Effect = (
     | OutputAudio
     | LateAudio
     | OutputText
+    | LateText
     | CallFunction
     | EndStreams
     | EndResponse

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Callable
-from typing import Final, Literal
+from typing import Final, Literal, TypeVar
 
 from livekit import rtc
 from livekit.agents import llm, utils
@@ -17,9 +17,19 @@ from .transcription import Recognition, Transcriber
 TEXT_AFTER_PLAYOUT_S: Final = 0.5
 """How long the text may come after the sound could have been heard: the turn ends with it."""
 
+_CUT_S: Final = 0.05
+"""What lacks less of its end than this was heard: positions are not more exact."""
+
+_T = TypeVar("_T")
+
 
 class Message:
-    """A message of a response: what is heard, and the text of it."""
+    """A message of a response: what is heard, and the text of it.
+
+    The framework plays a message when those before it were heard, and the first read of a stream
+    shows when that is. Then it waits for the end of both streams, so a text that is still awaited
+    is given up once the sound could have been heard, or a little later.
+    """
 
     def __init__(
         self,
@@ -38,30 +48,49 @@ class Message:
             on_written: called when the text is known, or has changed.
         """
         self.id = message_id
-        self.duration_s = 0.0
-        """How much sound there is."""
-        self.heard_s: float | None = None
-        """How much of it was heard; None for all."""
-        self.heard_words = ""
-        """What the framework says was heard, where it knows better than by length."""
+        self.opened_at = time.time()
+        """Wall clock."""
         self.text = ""
         """What is said, as far as it is known: all of it, heard or not."""
-        self._frames = FrameMaker(rate_hz)
-        self._audio: utils.aio.Chan[rtc.AudioFrame] = utils.aio.Chan()
-        self._text: utils.aio.Chan[str] = utils.aio.Chan()
         self._on_written = on_written
-        self._began_at = time.monotonic()
+        self._frames = FrameMaker(rate_hz)
+        self._audio = _Stream[rtc.AudioFrame](on_read=self._play)
+        self._text = _Stream[str](on_read=self._read_text)
+        self._duration_s = 0.0
+        self._is_read = False
+        self._is_played = False
+        self._heard_until = 0.0
+        """When all sound so far could have been heard, once it is played; monotonic clock."""
+        self._heard_s: float | None = None
+        """How much was heard, where that is not all."""
+        self._heard_words = ""
+        """What the framework says was heard, where it knows better than by length."""
+        self._text_may_lag_s = 0.0
         self._deadline: asyncio.TimerHandle | None = None
         self._recognition: Recognition | None = None
         if transcriber is not None:
             self._recognition = transcriber.begin(self._recognized)
 
+    # --------------------------------------------------------------------------- facts
+
     @property
     def heard_text(self) -> str:
-        """The text of what was heard."""
-        if self.heard_s is None or self.heard_words:
-            return self.heard_words or self.text
-        return cut_to_heard(self.text, heard_s=self.heard_s, duration_s=self.duration_s)
+        """The text of what was heard, or still can be."""
+        if not self.was_cut:
+            return self.text
+        if self._heard_words:
+            return self._heard_words
+        return cut_to_heard(self.text, heard_s=self._heard_s or 0.0, duration_s=self._duration_s)
+
+    @property
+    def was_cut(self) -> bool:
+        """Whether a part of it was not heard, and never will be."""
+        return self._heard_s is not None and self._heard_s < self._duration_s - _CUT_S
+
+    @property
+    def is_speechless(self) -> bool:
+        """Whether it has sound, but nobody tells what is said."""
+        return self._duration_s > 0 and not self.text and self._recognition is None
 
     def present(self) -> llm.MessageGeneration:
         """Return what the framework plays."""
@@ -74,14 +103,18 @@ class Message:
             modalities=modalities,
         )
 
+    # ------------------------------------------------------------------- sound and text
+
     def push_audio(self, pcm: bytes) -> None:
         """Play sound: int16 mono; an odd byte waits for the next piece."""
         frame = self._frames.push(pcm)
-        if frame is not None:
-            self.duration_s += frame.duration
-            self._audio.send_nowait(frame)
-            if self._recognition is not None:
-                self._recognition.push(frame)
+        if frame is None or self._audio.closed:
+            return
+        self._duration_s += frame.duration
+        self._heard_until = max(self._heard_until, time.monotonic()) + frame.duration
+        self._audio.send_nowait(frame)
+        if self._recognition is not None:
+            self._recognition.push(frame)
 
     def push_text(self, phrase: str) -> None:
         """Write down a phrase; the wire leaves out the spaces between them."""
@@ -93,42 +126,92 @@ class Message:
             self._text.send_nowait(f" {phrase}" if self.text else phrase)
             self.text = f"{self.text} {phrase}".strip()
 
-    def finish(self, *, cut: bool, has_calls: bool) -> None:
+    def finish(self, *, cut: bool = False, text_may_lag: bool = True) -> None:
         """End the sound at once, and the text when it is known or no longer awaited.
 
         Args:
             cut: the message is not played to its end, so nobody awaits its text.
-            has_calls: the outputs of functions go out after it, so its text must not be late.
+            text_may_lag: nothing waits for the end of the message.
         """
         if self._audio.closed:
             return
         self._audio.close()
+        self._text_may_lag_s = TEXT_AFTER_PLAYOUT_S if text_may_lag else 0.0
         if self._recognition is not None:
             self._recognition.end()
         if self.text:
             self._on_written(self)
-        if cut or self.text or self._recognition is None:
+        if cut or self._recognition is None:
             self._text.close()
-            return
-        now = time.monotonic()
-        could_end_in_s = max(0.0, self._began_at + self.duration_s - now)
-        patience_s = could_end_in_s + (0.0 if has_calls else TEXT_AFTER_PLAYOUT_S)
-        self._deadline = asyncio.get_running_loop().call_later(patience_s, self._text.close)
+        self._set_deadline()
+
+    def hurry(self) -> None:
+        """Something waits for the end of the message: its text must not be late."""
+        self._text_may_lag_s = 0.0
+        self._set_deadline()
 
     def close(self) -> None:
         """Let go of everything; the text is not awaited any more."""
-        self.finish(cut=True, has_calls=False)
+        self.finish(cut=True)
         self._text.close()
         if self._deadline is not None:
             self._deadline.cancel()
+        if self._recognition is not None:
+            self._recognition.drop()
+
+    # ------------------------------------------------------------------------- hearing
+
+    def cut_short(self) -> None:
+        """The user has begun to speak: what was not heard by now never will be.
+
+        The framework reports how much was heard of what it has played, and says nothing of the
+        rest; until then, time tells.
+        """
+        if self._heard_s is not None or (self._is_read and not self._is_played):
+            return
+        unheard_s = self._heard_until - time.monotonic()
+        if not self._is_played:
+            self._heard_s = 0.0
+        elif unheard_s > 0:
+            self._heard_s = self._duration_s - unheard_s
+        else:
+            return
+        self._on_written(self)
+
+    def report(self, heard_s: float, words: str) -> None:
+        """Take the framework's report of how much was heard."""
+        self._heard_s = heard_s
+        if words != self.text:  # else the text ran ahead of the sound, and says nothing
+            self._heard_words = words
+        self._on_written(self)
+
+    def _play(self) -> None:
+        self._is_played = True
+        self._heard_until = time.monotonic() + self._duration_s
+        self._read_text()
+
+    def _read_text(self) -> None:
+        self._is_read = True
+        self._set_deadline()
+
+    # ------------------------------------------------------------------------- writing
+
+    def _set_deadline(self) -> None:
+        """Give the text up in time, once the sound is complete and somebody waits."""
+        if self._deadline is not None:
+            self._deadline.cancel()
+        if self._is_read and self._audio.closed and not self._text.closed:
+            heard_in_s = max(0.0, self._heard_until - time.monotonic())
+            self._deadline = asyncio.get_running_loop().call_later(
+                heard_in_s + self._text_may_lag_s, self._text.close
+            )
 
     def _recognized(self, text: str) -> None:
         self._recognition = None
         self.text = text
         if text and not self._text.closed:
             self._text.send_nowait(text)
-        if self._audio.closed:
-            self._text.close()
+        self._text.close()
         if text:
             self._on_written(self)
 
@@ -155,6 +238,11 @@ class Generation:
         self._by_item: dict[str, Message] = {}
         self._has_calls = False
 
+    @property
+    def is_speechless(self) -> bool:
+        """Whether something of it is heard, but nobody tells what is said."""
+        return any(message.is_speechless for message in self._by_item.values())
+
     def created_event(self, *, user_initiated: bool) -> llm.GenerationCreatedEvent:
         """Return what the framework is told."""
         return llm.GenerationCreatedEvent(
@@ -167,9 +255,8 @@ class Generation:
     def message(self, item_id: str) -> Message:
         """Return the message of an item, a new one if need be."""
         if item_id not in self._by_item:
-            # One message plays at a time, so what came before is complete.
-            for earlier in self._by_item.values():
-                earlier.finish(cut=False, has_calls=self._has_calls)
+            for earlier in self._by_item.values():  # one message plays at a time
+                earlier.finish(text_may_lag=False)
             message = self._by_item[item_id] = self._open_message(item_id)
             self._messages.send_nowait(message.present())
         return self._by_item[item_id]
@@ -182,6 +269,21 @@ class Generation:
     def finish(self, *, cut: bool) -> None:
         """Nothing more comes; texts may still be awaited."""
         for message in self._by_item.values():
-            message.finish(cut=cut, has_calls=self._has_calls)
+            # The outputs of functions go out after the messages.
+            message.finish(cut=cut, text_may_lag=not self._has_calls)
         self._messages.close()
         self._functions.close()
+
+
+class _Stream(utils.aio.Chan[_T]):
+    """A channel that tells when it is read for the first time."""
+
+    def __init__(self, on_read: Callable[[], None]) -> None:
+        super().__init__()
+        self._on_read: Callable[[], None] | None = on_read
+
+    async def __anext__(self) -> _T:
+        if self._on_read is not None:
+            on_read, self._on_read = self._on_read, None
+            on_read()
+        return await super().__anext__()

@@ -23,7 +23,10 @@ NOTICE_S: Final = 0.5
 """How long the server may take to say that it hears speech. Our choice."""
 
 PRE_ROLL_S: Final = 0.5 + NOTICE_S
-"""Sound before `speech_started` that belongs to the turn."""
+"""Sound before `speech_started` that belongs to the turn, unless it belongs to the last one."""
+
+REMEMBERED_TURNS: Final = 8
+"""How many turns the server may still write down."""
 
 
 @dataclass(slots=True)
@@ -36,11 +39,20 @@ class Turn:
     """The server's; empty where it gives none."""
     began_at: float
     """Wall clock."""
-    place: str | None
-    """The chat item after which it belongs."""
+    place: int
+    """In the chat log."""
     recognition: Recognition | None = None
     text: str = ""
+    """What was said, as long as nobody was told."""
     is_over: bool = False
+    is_heard_again: bool = False
+    """Whether its sound goes to the next server too, which makes a turn of its own of it."""
+
+    def drop(self) -> None:
+        """Its words are not wanted, or known better."""
+        if self.recognition is not None:
+            self.recognition.drop()
+            self.recognition = None
 
 
 class Listening:
@@ -73,6 +85,7 @@ class Listening:
         self._tick: asyncio.TimerHandle | None = None
         self._sent: deque[tuple[float, bytes]] = deque()
         self._turn: Turn | None = None
+        self._turns: dict[str, Turn] = {}
         self._unanswered_since: float | None = None
         """When the turn began that the server has not answered yet."""
         self._understood_until = 0.0
@@ -116,6 +129,8 @@ class Listening:
             since = max(heard_from_server_at - NOTICE_S, self._understood_until)
         unheard = [chunk for at, chunk in self._sent if at >= since]
         self._sent.clear()
+        if turn_began_at is not None and self._turn is not None:
+            self._turn.is_heard_again = True
         if turn_began_at is None and all(is_quiet(chunk) for chunk in unheard):
             unheard = []
         self._uplink.stop(unheard)
@@ -156,19 +171,22 @@ class Listening:
 
     def turn_started(self, item_id: str | None) -> None:
         """The user begins to speak."""
+        if self._turn is not None and self._turn.is_heard_again:
+            self.turn_discarded(None)
         self.turn_kept()
         now = time.monotonic()
-        turn = Turn(item_id or shortuuid("turn_"), item_id or "", time.time(), self._chat.last_id)
-        if self._transcriber is not None:
-            turn.recognition = self._transcriber.begin(
-                on_text=lambda text: self._recognized(turn, text),
-                on_guess=lambda text: self._on_text(turn, text, False),
-            )
-            for at, chunk in self._sent:
-                if at >= now - PRE_ROLL_S:
-                    turn.recognition.push(_frame(chunk))
-        self._turn = turn
+        turn = self._turn = self._new_turn(item_id)
         self._unanswered_since = now
+        if self._transcriber is None:
+            return
+        turn.recognition = self._transcriber.begin(
+            on_text=lambda text: self._recognized(turn, text),
+            on_guess=lambda text: self._on_text(turn, text, False),
+        )
+        since = max(now - PRE_ROLL_S, self._understood_until)
+        for at, chunk in self._sent:
+            if at >= since:
+                turn.recognition.push(_frame(chunk))
 
     def turn_stopped(self) -> None:
         """The user has stopped."""
@@ -176,12 +194,13 @@ class Listening:
         if self._turn is not None and self._turn.recognition is not None:
             self._turn.recognition.end()
 
-    def turn_discarded(self) -> None:
-        """The turn was none: nothing is written down."""
-        self.turn_answered()
-        turn, self._turn = self._turn, None
-        if turn is not None and turn.recognition is not None:
-            turn.recognition.drop()
+    def turn_discarded(self, item_id: str | None) -> None:
+        """A turn was none: nothing is written down."""
+        turn = self._turn
+        if turn is not None and (not item_id or turn.wire_id in ("", item_id)):
+            self._turn = None
+            self.turn_answered()
+            turn.drop()
 
     def turn_answered(self) -> None:
         """The server has answered: it need not hear the turn again."""
@@ -199,18 +218,28 @@ class Listening:
 
     def turn_written(self, item_id: str, text: str) -> None:
         """The server itself has written down a turn, so it counts."""
-        turn = self._turn
-        if turn is None or turn.item_id != item_id:
-            turn = Turn(item_id, item_id, time.time(), self._chat.last_id)
-        elif turn.recognition is not None:
-            turn.recognition.drop()
-            turn.recognition = None
+        turn = self._turns.get(item_id)
+        if turn is None and (not item_id or (self._turn and not self._turn.wire_id)):
+            turn = next(reversed(self._turns.values()), None)
+        turn = turn or self._new_turn(item_id)
+        turn.drop()
         turn.is_over = True
         turn.text = text
         self._tell(turn)
 
+    def _new_turn(self, item_id: str | None) -> Turn:
+        wire_id = item_id or ""
+        own_id = self._chat.unique_id(wire_id) if wire_id else shortuuid("turn_")
+        turn = Turn(own_id, wire_id, time.time(), self._chat.take_place())
+        self._turns[wire_id or own_id] = turn
+        if len(self._turns) > REMEMBERED_TURNS:
+            del self._turns[next(iter(self._turns))]
+        return turn
+
     def _recognized(self, turn: Turn, text: str) -> None:
         turn.text = text
+        if turn.text and not turn.is_over:
+            self._on_text(turn, text, False)
         self._tell(turn)
 
     def _tell(self, turn: Turn) -> None:

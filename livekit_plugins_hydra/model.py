@@ -111,6 +111,7 @@ class RealtimeModel(llm.RealtimeModel):
             wire_log=resolve_wire_log(wire_log),
         )
         self._learned = Learned()
+        self._told: set[str] = set()
         self._sessions: weakref.WeakSet[RealtimeSession] = weakref.WeakSet()
 
     def __repr__(self) -> str:
@@ -135,7 +136,9 @@ class RealtimeModel(llm.RealtimeModel):
         """
         if turn_detection_disabled:
             logger.warning("Hydra's turn detection can't be turned off; it stays on")
-        session = RealtimeSession(self, options=self._options, learned=self._learned)
+        session = RealtimeSession(
+            self, options=self._options, learned=self._learned, told=self._told
+        )
         self._sessions.add(session)
         session.start()
         return session

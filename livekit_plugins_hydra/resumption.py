@@ -39,6 +39,8 @@ class Speech:
         self.is_complete = False
         """Whether the server sends nothing more of it."""
         self.n_resumed = 0
+        self.late_phrases: list[str] = []
+        """Text that came after the cut and that no message has."""
         self._pcm = bytearray()
         self._begins_at_s: dict[str, float] = {}
 
@@ -60,6 +62,11 @@ class Speech:
         """A new message plays it from a position on."""
         self.n_resumed += 1
         self._begins_at_s[message_id] = position_s
+
+    def take_late_phrases(self) -> list[str]:
+        """Return the text that came after the cut, once."""
+        phrases, self.late_phrases = self.late_phrases, []
+        return phrases
 
     def position_s(self, message_id: str, heard_s: float) -> float | None:
         """Return how far it was heard in all; None for a message that plays something else."""
@@ -95,6 +102,8 @@ class Cut:
     """A speech that the user cut, and what is known of the cut."""
 
     speech: Speech
+    turn_id: str | None
+    """The server's id of the user's turn; None where it gives none."""
     at: float
     position_s: float | None = None
     """How far the speech was heard, once the framework has said so."""
@@ -106,8 +115,10 @@ class Cut:
         self.position_s = self.speech.position_s(message_id, heard_s)
         return self.position_s is not None and now - self.at <= MAX_REPORT_S
 
-    def discarded(self, now: float) -> bool:
-        """Take the server's verdict; return whether the cut still stands."""
+    def discarded(self, turn_id: str | None, now: float) -> bool:
+        """Take the server's verdict on a turn; return whether the cut still stands."""
+        if self.turn_id and turn_id and turn_id != self.turn_id:
+            return True  # it is about another turn
         self.was_discarded = now - self.at <= MAX_DISCARD_S
         return self.was_discarded
 

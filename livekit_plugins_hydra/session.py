@@ -56,9 +56,21 @@ class RealtimeSession(llm.RealtimeSession[SessionEvents]):
     """
 
     def __init__(
-        self, realtime_model: RealtimeModel, *, options: Options, learned: Learned
+        self,
+        realtime_model: RealtimeModel,
+        *,
+        options: Options,
+        learned: Learned,
+        told: set[str],
     ) -> None:
-        """Prepare a session; nothing happens before `start`."""
+        """Prepare a session; nothing happens before `start`.
+
+        Args:
+            realtime_model: the model that makes it.
+            options: the model's options, as they are now.
+            learned: what the model's calls have learned of the server.
+            told: warnings of which one is enough for all calls of the model.
+        """
         super().__init__(realtime_model)
         self._options = options
         self._learned = learned
@@ -71,7 +83,7 @@ class RealtimeSession(llm.RealtimeSession[SessionEvents]):
         self._trace = Trace(options.wire_log)
         self._chat = ChatLog()
         self._transcribers = [
-            Transcriber(engine, side=side) if engine is not None else None
+            Transcriber(engine, side=side, told=told) if engine is not None else None
             for engine, side in ((options.input_stt, "user"), (options.output_stt, "agent"))
         ]
         self._listening = Listening(
@@ -86,6 +98,7 @@ class RealtimeSession(llm.RealtimeSession[SessionEvents]):
             transcriber=self._transcribers[1],
             resumes=options.resume_false_interruption,
             on_text=self._call.note_text,
+            on_speechless=self._warn_of_missing_text,
         )
         self._speaking.rate_hz = voices.output_rate_hz(options.model)
         is_refused = options.voice in learned.voices_refused
@@ -107,6 +120,7 @@ class RealtimeSession(llm.RealtimeSession[SessionEvents]):
         self._closers: set[asyncio.Task[None]] = set()
         self._closing: asyncio.Task[None] | None = None
         self._told: set[str] = set()
+        self._told_by_model = told
 
     def __repr__(self) -> str:
         return f"<hydra.RealtimeSession {self._session_id} {self._call!r}>"
@@ -403,6 +417,8 @@ class RealtimeSession(llm.RealtimeSession[SessionEvents]):
                 self._speaking.late_audio(response_id, pcm)
             case fx.OutputText(generation_id=generation_id, item_id=item_id, text=text):
                 self._speaking.text(generation_id, item_id, text)
+            case fx.LateText(response_id=response_id, text=text):
+                self._speaking.late_text(response_id, text)
             case fx.Send(event=event):
                 if self._connection is not None:
                     self._connection.send(event)
@@ -422,16 +438,16 @@ class RealtimeSession(llm.RealtimeSession[SessionEvents]):
                 self._listening.turn_started(item_id)
                 self.emit("input_speech_started", llm.InputSpeechStartedEvent())
                 # Only now: the framework calls interrupt() while it takes this event.
-                self._speaking.cut(time.monotonic())
+                self._speaking.cut(item_id, time.monotonic())
             case fx.UserStopped():
                 self._listening.turn_stopped()
                 is_written = self._realtime_model.capabilities.user_transcription
                 self.emit("input_speech_stopped", llm.InputSpeechStoppedEvent(is_written))
             case fx.UserText(item_id=item_id, text=text):
                 self._listening.turn_written(item_id, text)
-            case fx.UserDiscarded():
-                self._listening.turn_discarded()
-                self._speaking.discard(time.monotonic())
+            case fx.UserDiscarded(item_id=item_id):
+                self._listening.turn_discarded(item_id)
+                self._speaking.discard(item_id, time.monotonic())
                 self._resume_speech()
             case fx.Compose(greet=greet, opening=opening):
                 body = self._configuration.compose(self._chat.lines(), greet=greet, opening=opening)
@@ -494,8 +510,10 @@ class RealtimeSession(llm.RealtimeSession[SessionEvents]):
         """Tell what the user said; the message stands where it was said."""
         if is_final:
             self._call.note_text(turn.wire_id)
-            message = llm.ChatMessage(id=turn.item_id, role="user", content=[text])
-            self._chat.add(message, after=turn.place)
+            message = llm.ChatMessage(
+                id=turn.item_id, role="user", content=[text], created_at=turn.began_at
+            )
+            self._chat.add(message, place=turn.place)
         self.emit(
             "input_audio_transcription_completed",
             llm.InputTranscriptionCompleted(
@@ -575,7 +593,7 @@ class RealtimeSession(llm.RealtimeSession[SessionEvents]):
     def _on_timer(self, name: str) -> None:
         self._timers.pop(name, None)
         self._perform(self._call.timer(name, time.monotonic()))
-        if self._call.conversation.turn is Turn.QUIET:
+        if name in ("answer", "kept_turn") and self._call.conversation.turn is Turn.QUIET:
             self._listening.turn_kept()
 
     def _report(self, error: Exception, *, recoverable: bool) -> None:
@@ -590,6 +608,23 @@ class RealtimeSession(llm.RealtimeSession[SessionEvents]):
                 recoverable=recoverable,
             ),
         )
+
+    def _warn_of_missing_text(self) -> None:
+        sides = [
+            f"{option}= takes any STT and adds {whose} words"
+            for option, whose, engine in (
+                ("output_stt", "the agent's", self._options.output_stt),
+                ("input_stt", "the user's", self._options.input_stt),
+            )
+            if engine is None
+        ]
+        sentence = (
+            "Hydra sends no text of what is said, so LiveKit's history and captions lack it, and"
+            " reconnects and handoffs forget it: in RealtimeModel, " + ", ".join(sides)
+        )
+        if sentence not in self._told_by_model:
+            self._told_by_model.add(sentence)
+            logger.warning("%s", sentence)
 
     def _warn_once(self, sentence: str) -> None:
         if sentence not in self._told:

@@ -29,6 +29,7 @@ class Speaking:
         transcriber: Transcriber | None,
         resumes: bool,
         on_text: Callable[[str], None],
+        on_speechless: Callable[[], None],
     ) -> None:
         """Begin in silence.
 
@@ -37,6 +38,7 @@ class Speaking:
             transcriber: writes down what is said, where the server does not.
             resumes: whether what a false interruption cut is played after all.
             on_text: called with the id of a response whose text is known now.
+            on_speechless: called when something was said and nobody tells what.
         """
         self.rate_hz = 0
         """Rate of the server's audio."""
@@ -44,6 +46,7 @@ class Speaking:
         self._transcriber = transcriber
         self._resumes = resumes
         self._on_text = on_text
+        self._on_speechless = on_speechless
         self._open: dict[str, Generation] = {}
         self._messages: dict[str, Message] = {}
         self._speech: Speech | None = None
@@ -56,7 +59,9 @@ class Speaking:
         """Open the streams of a response, or of a late part of one."""
         self.forget_cut()
         self._speech = Speech(generation_id, self.rate_hz) if self._resumes else None
-        generation = Generation(generation_id, lambda item: self._open_message(generation_id, item))
+        for earlier in self._messages.values():
+            earlier.hurry()
+        generation = self._generation(generation_id)
         self._open[generation_id] = generation
         return generation
 
@@ -70,18 +75,27 @@ class Speaking:
 
     def late_audio(self, response_id: str, pcm: bytes) -> None:
         """Keep sound that came after the cut; play it if the cut was none."""
-        speech = self._speech
-        if speech is None or not speech.belongs_to(response_id):
+        speech = self._late_speech(response_id)
+        if speech is None:
             return
         if self._resumed is not None:
             self._messages[speech.message_id].push_audio(pcm)
-        if self._cut is not None or self._resumed is not None:
-            speech.push(speech.message_id, pcm)
+        speech.push(speech.message_id, pcm)
 
     def text(self, generation_id: str, item_id: str, phrase: str) -> None:
         """Write down a phrase."""
         if generation := self._open.get(generation_id):
             generation.message(item_id).push_text(phrase)
+
+    def late_text(self, response_id: str, phrase: str) -> None:
+        """Keep a phrase that came after the cut; write it down if the cut was none."""
+        speech = self._late_speech(response_id)
+        if speech is None:
+            return
+        if self._resumed is not None:
+            self._messages[speech.message_id].push_text(phrase)
+        else:
+            speech.late_phrases.append(phrase)
 
     def call(self, generation_id: str, call: llm.FunctionCall) -> None:
         """Run a function."""
@@ -93,6 +107,8 @@ class Speaking:
         """Close the streams of a response."""
         if generation := self._open.pop(generation_id, None):
             generation.finish(cut=cut)
+            if not cut and generation.is_speechless:
+                self._on_speechless()
 
     def complete(self, response_id: str) -> None:
         """The server sends nothing more of a response."""
@@ -113,10 +129,12 @@ class Speaking:
     def hush(self) -> None:
         """The user begins to speak: what is played after a false interruption ends, too."""
         self._finish_resumed(cut=True)
+        for message in list(self._messages.values()):
+            message.cut_short()
 
-    def cut(self, now: float) -> None:
-        """The user has cut what is said, if something is."""
-        self._cut = Cut(self._speech, now) if self._speech is not None else None
+    def cut(self, turn_id: str | None, now: float) -> None:
+        """The user's turn has cut what is said, if something is."""
+        self._cut = Cut(self._speech, turn_id, now) if self._speech is not None else None
 
     def forget_cut(self) -> None:
         """What was cut stays cut: something else has come, or was wanted."""
@@ -128,16 +146,13 @@ class Speaking:
         message = self._messages.get(message_id)
         if message is None:
             return
-        message.heard_s = heard_s
-        if transcript != message.text:  # else the text ran ahead of the sound, and says nothing
-            message.heard_words = transcript
-        self._chat.rewrite(message_id, message.heard_text)
+        message.report(heard_s, transcript)
         if self._cut is not None and not self._cut.reported(message_id, heard_s, now):
             self.forget_cut()
 
-    def discard(self, now: float) -> None:
-        """The server says that the user's turn was none."""
-        if self._cut is not None and not self._cut.discarded(now):
+    def discard(self, turn_id: str | None, now: float) -> None:
+        """The server says that a turn of the user was none."""
+        if self._cut is not None and not self._cut.discarded(turn_id, now):
             self.forget_cut()
 
     def resume(self) -> Generation | None:
@@ -151,13 +166,11 @@ class Speaking:
         rest = speech.rest(begins_at_s)
         if not rest and speech.is_complete:
             return None
-        text = self._text_from(speech, begins_at_s)
-        generation_id = f"{speech.generation_id}~{speech.n_resumed + 1}"
-        generation = Generation(generation_id, lambda item: self._open_message(generation_id, item))
-        message = generation.message(generation_id)
+        text = self._rest_of_text(speech)
+        generation = self._generation(f"{speech.generation_id}~{speech.n_resumed + 1}")
+        message = generation.message(generation.id)
         speech.resume(message.id, begins_at_s)
-        if text:
-            message.push_text(text)
+        message.push_text(text)
         step = int(_RESUMED_FRAME_S * speech.rate_hz) * 2
         for i in range(0, len(rest), step):
             message.push_audio(rest[i : i + step])
@@ -167,13 +180,19 @@ class Speaking:
             self._finish_resumed(cut=False)
         return generation
 
-    def _text_from(self, speech: Speech, position_s: float) -> str:
-        """Return the words after a position, where the text is known."""
+    def _late_speech(self, response_id: str) -> Speech | None:
+        """Return what was cut of a response, if its rest may still be played."""
+        speech = self._speech
+        is_wanted = self._cut is not None or self._resumed is not None
+        return speech if speech and is_wanted and speech.belongs_to(response_id) else None
+
+    def _rest_of_text(self, speech: Speech) -> str:
+        """Return the words that were not heard, where the text is known."""
         message = self._messages.get(speech.message_id)
         if message is None or not message.text:
             return ""
-        heard = message.heard_text
-        return message.text.removeprefix(heard).strip() if heard else message.text
+        rest = message.text.removeprefix(message.heard_text)
+        return " ".join([rest, *speech.take_late_phrases()]).strip()
 
     def _finish_resumed(self, *, cut: bool) -> None:
         generation, self._resumed = self._resumed, None
@@ -182,8 +201,11 @@ class Speaking:
 
     # ------------------------------------------------------------------------- messages
 
+    def _generation(self, generation_id: str) -> Generation:
+        return Generation(generation_id, lambda item: self._open_message(generation_id, item))
+
     def _open_message(self, generation_id: str, item_id: str) -> Message:
-        place = self._chat.last_id
+        place = self._chat.take_place()
         message = Message(
             self._chat.unique_id(item_id or f"{generation_id}-message"),
             rate_hz=self.rate_hz,
@@ -195,16 +217,18 @@ class Speaking:
             self._messages.pop(next(iter(self._messages))).close()
         return message
 
-    def _write_down(self, generation_id: str, message: Message, place: str | None) -> None:
-        self._on_text(generation_id)
-        text = message.heard_text
-        if not text:
+    def _write_down(self, generation_id: str, message: Message, place: int) -> None:
+        if message.text:
+            self._on_text(generation_id)
+        content: list[llm.ChatContent] = [message.heard_text]
+        if not message.heard_text:
+            self._chat.remove(message.id)
             return
-        content: list[llm.ChatContent] = [text]
         written = llm.ChatMessage(
             id=message.id,
             role="assistant",
             content=content,
-            interrupted=message.heard_s is not None,
+            interrupted=message.was_cut,
+            created_at=message.opened_at,
         )
-        self._chat.add(written, after=place)
+        self._chat.add(written, place=place)

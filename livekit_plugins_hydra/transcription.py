@@ -8,16 +8,22 @@ and one that fails or dawdles gives no text, with one warning.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable
 from typing import Any, Final
 
 from livekit import rtc
-from livekit.agents import stt, utils
+from livekit.agents import APIConnectOptions, stt, utils
 
 from .log import logger
 
 PATIENCE_S: Final = 10.0
 """Longest wait for the text of a stretch of speech after its end. Our choice."""
+
+_CLOSE_BUDGET_S: Final = 0.5
+"""How long an STT may take to let go when the call is closed."""
+
+_ONE_TRY: Final = APIConnectOptions(max_retry=0)
+"""LiveKit would warn of each attempt, and a stream would not hear again what it has missed."""
 
 OnText = Callable[[str], None]
 
@@ -25,28 +31,46 @@ OnText = Callable[[str], None]
 class Recognition:
     """The writing down of one stretch of speech; `Transcriber.begin` makes one."""
 
-    def __init__(self, *, on_text: OnText, on_guess: OnText | None) -> None:
-        self.frames: utils.aio.Chan[rtc.AudioFrame] = utils.aio.Chan()
+    def __init__(self, on_text: OnText, on_guess: OnText | None) -> None:
         self.ended = asyncio.Event()
+        """Set when nothing more is said."""
         self.task: asyncio.Task[None] | None = None
-        self._on_text = on_text
+        self.sure = ""
+        """The beginning of the text that will not change any more, where the STT tells."""
+        self._on_text: OnText | None = on_text
         self._on_guess = on_guess
+        self._frames: list[rtc.AudioFrame] = []
+        self._has_grown = asyncio.Event()
 
     def push(self, frame: rtc.AudioFrame) -> None:
         """Listen to a piece of sound: mono, any rate, the same throughout."""
         if not self.ended.is_set():
-            self.frames.send_nowait(frame)
+            self._frames.append(frame)
+            self._has_grown.set()
 
     def end(self) -> None:
         """Nothing more is said; the text comes by `on_text`, if there is any."""
-        self.frames.close()
         self.ended.set()
+        self._has_grown.set()
 
     def drop(self) -> None:
         """The text is not wanted any more, and does not come."""
         self.end()
+        self._on_text = self._on_guess = None
         if self.task is not None:
             self.task.cancel()
+
+    async def frames(self) -> AsyncIterator[rtc.AudioFrame]:
+        """Give all that is said, from its beginning; for one reader at a time."""
+        n_read = 0
+        while True:
+            while n_read < len(self._frames):
+                n_read += 1
+                yield self._frames[n_read - 1]
+            if self.ended.is_set():
+                return
+            self._has_grown.clear()
+            await self._has_grown.wait()
 
     def guess(self, text: str) -> None:
         """Tell what the text looks like so far."""
@@ -55,23 +79,25 @@ class Recognition:
 
     def settle(self, text: str) -> None:
         """Tell the text."""
-        self._on_text(" ".join(text.split()))
+        if self._on_text is not None:
+            self._on_text(" ".join(text.split()))
 
 
 class Transcriber:
     """One side's STT."""
 
-    def __init__(self, engine: stt.STT[Any], *, side: str) -> None:
+    def __init__(self, engine: stt.STT[Any], *, side: str, told: set[str]) -> None:
         """Use an STT, which stays its owner's to close.
 
         Args:
             engine: any STT.
             side: whose words it writes down, for warnings: "user" or "agent".
+            told: warnings that were given already.
         """
         self._engine = engine
         self._side = side
+        self._told = told
         self._tasks: set[asyncio.Task[None]] = set()
-        self._has_warned = False
 
     def begin(self, on_text: OnText, on_guess: OnText | None = None) -> Recognition:
         """Begin to listen to one stretch of speech.
@@ -80,7 +106,7 @@ class Transcriber:
             on_text: called once with the text, empty where there is none; never after `drop`.
             on_guess: called with what the text looks like so far, where the STT tells.
         """
-        recognition = Recognition(on_text=on_text, on_guess=on_guess)
+        recognition = Recognition(on_text, on_guess)
         task = asyncio.get_running_loop().create_task(self._write(recognition))
         recognition.task = task
         self._tasks.add(task)
@@ -89,61 +115,73 @@ class Transcriber:
 
     async def aclose(self) -> None:
         """Stop writing."""
-        await utils.aio.cancel_and_wait(*self._tasks)
+        for task in self._tasks:
+            task.cancel()
+        if self._tasks:
+            await asyncio.wait(self._tasks, timeout=_CLOSE_BUDGET_S)
 
     async def _write(self, recognition: Recognition) -> None:
         """See to it that the text is told, whatever the STT does."""
-        loop = asyncio.get_running_loop()
-        streams = self._engine.capabilities.streaming
-        work = loop.create_task(
-            self._stream(recognition) if streams else self._recognize(recognition)
-        )
-        work.add_done_callback(lambda done: done.cancelled() or done.exception())
-        text = ""
+        reading = asyncio.get_running_loop().create_task(self._read(recognition))
         try:
             await recognition.ended.wait()
-            async with asyncio.timeout(PATIENCE_S):
-                text = await work
-        except TimeoutError:
-            self._warn(f"took more than {PATIENCE_S:g} s")
-        except Exception as error:
-            self._warn(f"failed ({type(error).__name__})")
+            await asyncio.wait([reading], timeout=PATIENCE_S)
+            if reading.done():
+                recognition.settle(reading.result())
+            else:
+                self._warn(f"took more than {PATIENCE_S:g} s")
+                recognition.settle(recognition.sure)
+        except Exception:
+            logger.exception("a bug: a text could not be told")
         finally:
-            await utils.aio.cancel_and_wait(work)
-        recognition.settle(text)
+            await utils.aio.cancel_and_wait(reading)
 
-    async def _recognize(self, recognition: Recognition) -> str:
-        frames = [frame async for frame in recognition.frames]
+    async def _read(self, recognition: Recognition) -> str:
+        """Return the text; empty where the STT has failed twice: once may be a stale socket."""
+        read = self._read_stream if self._engine.capabilities.streaming else self._read_whole
+        try:
+            return await read(recognition)
+        except Exception as error:
+            name = type(error).__name__
+            logger.debug("the STT for the %s's words: %s; trying again", self._side, name)
+        try:
+            return await read(recognition)
+        except Exception as error:
+            self._warn(f"has failed ({type(error).__name__})")
+            return ""
+
+    async def _read_whole(self, recognition: Recognition) -> str:
+        frames = [frame async for frame in recognition.frames()]
         if not frames:
             return ""
-        event = await self._engine.recognize(frames)
+        event = await self._engine.recognize(frames, conn_options=_ONE_TRY)
         return event.alternatives[0].text if event.alternatives else ""
 
-    async def _stream(self, recognition: Recognition) -> str:
+    async def _read_stream(self, recognition: Recognition) -> str:
         finals: list[str] = []
-        async with self._engine.stream() as stream:
-            feeder = asyncio.get_running_loop().create_task(_feed(recognition, stream))
+        async with self._engine.stream(conn_options=_ONE_TRY) as stream:
+            feeding = asyncio.get_running_loop().create_task(_feed(recognition, stream))
             try:
                 async for event in stream:
                     text = event.alternatives[0].text if event.alternatives else ""
-                    if event.type is stt.SpeechEventType.FINAL_TRANSCRIPT and text:
+                    if event.type is stt.SpeechEventType.FINAL_TRANSCRIPT:
                         finals.append(text)
-                        recognition.guess(" ".join(finals))
+                        recognition.sure = " ".join(finals)
+                        recognition.guess(recognition.sure)
                     elif event.type is stt.SpeechEventType.INTERIM_TRANSCRIPT:
                         recognition.guess(" ".join([*finals, text]))
             finally:
-                await utils.aio.cancel_and_wait(feeder)
+                await utils.aio.cancel_and_wait(feeding)
         return " ".join(finals)
 
     def _warn(self, what: str) -> None:
-        if not self._has_warned:
-            self._has_warned = True
-            logger.warning(
-                "the STT for the %s's words %s; the call goes on without them", self._side, what
-            )
+        sentence = f"the STT for the {self._side}'s words {what}; the call goes on without them"
+        if sentence not in self._told:
+            self._told.add(sentence)
+            logger.warning("%s", sentence)
 
 
 async def _feed(recognition: Recognition, stream: stt.RecognizeStream) -> None:
-    async for frame in recognition.frames:
+    async for frame in recognition.frames():
         stream.push_frame(frame)
     stream.end_input()

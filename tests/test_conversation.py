@@ -304,6 +304,7 @@ def test_a_barge_in_closes_the_response_before_the_turn_begins() -> None:
         >> server.audio("r1")
         << fx.LateAudio("r1", b"\1\0")
         >> server.text("r1", "and so")
+        << fx.LateText("r1", "and so")
         >> server.spoken("a1", "and so on", status="incomplete")
         >> server.done("r1", "cancelled")
         << ended("r1", "cancelled")
@@ -539,6 +540,22 @@ def test_the_servers_own_transcript_of_a_turn_is_passed_on() -> None:
         >> server.heard("u2", None)
         >> server.heard(None, "whose?")
         >> server.item_done(typed)
+    )
+
+
+@pytest.mark.parametrize("item_id", ["u1", None])
+def test_a_transcript_without_an_id_is_of_the_turn_that_goes_on(item_id: str | None) -> None:
+    """A server that names no items can still write down what the user says."""
+    call = ready()
+
+    assert (
+        call
+        >> server.speech_started(item_id)
+        << fx.UserStarted(item_id)
+        >> server.speech_stopped(item_id)
+        << fx.UserStopped(item_id)
+        >> server.heard(None, "hello there")
+        << fx.UserText(item_id or "", "hello there")
     )
 
 
@@ -1299,6 +1316,7 @@ def test_a_call_of_a_cut_response_is_run_but_nothing_more_is_said() -> None:
         >> server.audio("r1")
         << fx.LateAudio("r1", b"\1\0")
         >> server.text("r1", "so")
+        << fx.LateText("r1", "so")
         >> after(GRACE_S)
         << fx.EndStreams("r1+1", cut=False)
         >> server.done("r1", "cancelled")

@@ -233,18 +233,17 @@ class Connection:
         was_told = False
         try:
             while True:
-                await asyncio.sleep(PING_EVERY_S)
                 now = time.monotonic()
                 if pinged_at is None or self._heard_at >= pinged_at:
                     pinged_at = now
                     asyncio.ensure_future(await self._socket.ping()).add_done_callback(self._pong)
-                elif now - pinged_at < DEAD_AFTER_S - _CLOCK_SLACK_S:
-                    continue
-                elif self._answers_pings:
-                    break
-                elif not was_told:
-                    was_told = True
-                    logger.info("Hydra does not answer pings, so a dead link shows late")
+                elif now - pinged_at >= DEAD_AFTER_S - _CLOCK_SLACK_S:
+                    if self._answers_pings:
+                        break
+                    if not was_told:
+                        was_told = True
+                        logger.info("Hydra does not answer pings, so a dead link shows late")
+                await asyncio.sleep(PING_EVERY_S)
         except websockets.ConnectionClosed:
             await asyncio.Future()  # the receiving side tells how the connection ended
         raise ConnectionLost(reason=f"no sign of life for {DEAD_AFTER_S:g} s")

@@ -498,6 +498,7 @@ class RealtimeSession(llm.RealtimeSession[SessionEvents]):
             arguments=effect.arguments,
         )
         self._speaking.call(effect.generation_id, call)
+        self._listening.turn_answered()
 
     def _resume_speech(self) -> None:
         """Go on with what a false interruption has cut, if nothing else has come up."""

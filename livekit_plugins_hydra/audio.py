@@ -9,7 +9,7 @@ Everything here is synchronous; clocks are passed in, in seconds.
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from itertools import pairwise
 from typing import Final
 
@@ -165,6 +165,11 @@ class Pacer:
         """Whether sound flows."""
         return self._started_at is not None
 
+    @property
+    def is_behind(self) -> bool:
+        """Whether sound waits."""
+        return bool(self._waiting)
+
     def push(self, chunk: bytes) -> None:
         """Add sound; it leaves by `take`.
 
@@ -285,11 +290,17 @@ class Uplink:
         for chunk in [*self._chunker.push(self._resampler.flush()), *self._chunker.flush()]:
             self._pacer.push(chunk)
         self._heard_at = None
-        self._paused_at = now
         self._filled_until = heard_at
+        self._begin_silence(now)
+
+    def _begin_silence(self, now: float) -> None:
+        self._paused_at = now
         self._silent_until = now + SILENCE_AFTER_GAP_S
 
     def _fill(self, now: float, *, user_is_speaking: bool) -> None:
+        if self._pacer.is_behind:  # the server has to hear an end of that, too
+            self._begin_silence(now)
+        self._filled_until = max(self._filled_until, now - GAP_S)
         if user_is_speaking and now < self._paused_at + SILENCE_IN_TURN_S:
             self._silent_until = max(self._silent_until, now + GAP_S)
         if now < self._silent_until:
@@ -304,6 +315,17 @@ class Uplink:
         if taken:
             self._sent_at = now
         return taken
+
+
+def without_pauses(chunks: Iterable[bytes]) -> list[bytes]:
+    """Return appends with only `KEPT_PAUSE_S` of each pause left."""
+    kept: list[bytes] = []
+    pause_s = 0.0
+    for chunk in chunks:
+        pause_s = pause_s + len(chunk) / BYTES_PER_S if is_quiet(chunk) else 0.0
+        if pause_s <= KEPT_PAUSE_S:
+            kept.append(chunk)
+    return kept
 
 
 def is_quiet(chunk: bytes) -> bool:

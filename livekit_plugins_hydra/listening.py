@@ -12,12 +12,15 @@ from typing import Final
 from livekit import rtc
 from livekit.agents.utils import shortuuid
 
-from .audio import INPUT_RATE_HZ, Uplink, is_quiet
+from .audio import INPUT_RATE_HZ, MAX_CHUNK, Uplink, is_quiet, without_pauses
 from .chat import ChatLog
 from .transcription import Recognition, Transcriber
 
 KEPT_S: Final = 6.0
-"""How much of the sound that was sent is kept, in case the server has not heard it."""
+"""How much of the sound that was sent is sent again, in case the server has not heard it."""
+
+KEPT_FOR_S: Final = 16.0
+"""How long it is kept: a dead link is noticed after 15 s."""
 
 NOTICE_S: Final = 0.5
 """How long the server may take to say that it hears speech. Our choice."""
@@ -127,7 +130,8 @@ class Listening:
             since = turn_began_at - PRE_ROLL_S
         else:
             since = max(heard_from_server_at - NOTICE_S, self._understood_until)
-        unheard = [chunk for at, chunk in self._sent if at >= since]
+        unheard = without_pauses(chunk for at, chunk in self._sent if at >= since)
+        unheard = unheard[-int(KEPT_S * INPUT_RATE_HZ / MAX_CHUNK) :]
         self._sent.clear()
         if turn_began_at is not None and self._turn is not None:
             self._turn.is_heard_again = True
@@ -148,7 +152,7 @@ class Listening:
             self._sent.append((now, chunk))
             if self._turn is not None and self._turn.recognition is not None:
                 self._turn.recognition.push(_frame(chunk))
-        while self._sent and self._sent[0][0] < now - KEPT_S:
+        while self._sent and self._sent[0][0] < now - KEPT_FOR_S:
             self._sent.popleft()
 
     def _arm(self, now: float) -> None:

@@ -1,0 +1,640 @@
+"""Random calls through a bad network, each judged by the promises.
+
+``python -m tests.storm 17`` holds the call of seed 17 and tells what it broke; two numbers hold
+all calls between them. A call is a whole one: framework, plugin, proxy and emulator.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import dataclasses
+import gc
+import logging
+import random
+import sys
+import time
+import weakref
+from collections import Counter
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import partial
+from typing import Any, Final, Literal
+
+from livekit.agents import Agent, AgentSession, APIConnectOptions, function_tool
+
+import livekit_plugins_hydra as hydra
+from livekit_plugins_hydra import events as ev
+from livekit_plugins_hydra.desk import Loudspeaker, Microphone
+from livekit_plugins_hydra.emulator import (
+    Call,
+    ConnectionRecord,
+    Context,
+    Emulator,
+    Observed,
+    Reply,
+    Say,
+    Scenario,
+    Violation,
+    random_switches,
+)
+
+from . import clock
+from .calls import COUGH, SESSION_EVENTS, tone
+from .promises import Answer, Evidence, Question, broken, marked, read_marks, tone_s
+from .proxy import FaultProxy
+
+PATIENCE_S: Final = 45.0
+"""How long a call waits for anything: more than the longest outage and what follows it."""
+
+SETTLED_S: Final = 1.0
+"""Quiet for so long is settled."""
+
+GREET: Final = "Greet the caller."
+
+_REPLY_DEADLINE_S: Final = 10.0
+
+TURNS: Final = ("ask", "ask", "tool", "tool", "barge", "cough", "quick", "pause", "mute")
+
+TRIGGERS: Final = (
+    "session.created",
+    "session.configure",
+    "session.configured",
+    "input_audio_buffer.append",
+    "input_audio_buffer.speech_started",
+    "input_audio_buffer.speech_stopped",
+    "conversation.item.added",
+    "conversation.item.done",
+    "conversation.item.create",
+    "response.create",
+    "response.created",
+    "response.output_audio.delta",
+    "response.output_audio.done",
+    "response.function_call_arguments.delta",
+    "response.function_call_arguments.done",
+    "response.done",
+)
+"""Frames of either side at which faults happen; and at any other moment."""
+
+HARD: Final = ("reset", "abort", "close", "half_close", "cut", "outage", "busy", "full", "freeze")
+SOFT: Final = ("delay", "throttle", "stall", "garbage", "repeat", "error")
+DEAD: Final = ("vanish", "long_stall")
+"""What only pings can find out."""
+
+
+@dataclass(frozen=True)
+class Fault:
+    """Something that goes wrong once."""
+
+    kind: str
+    trigger: str
+    """The type of the frame at which it happens; empty for no frame."""
+    nth: int
+    after_s: float
+    size: float
+    """How much of it, from 0 to 1."""
+
+
+@dataclass(frozen=True)
+class Plan:
+    """A call, told in advance."""
+
+    seed: int
+    switches: tuple[str, ...]
+    turns: tuple[str, ...]
+    faults: tuple[Fault, ...]
+    greets: bool
+    tool_s: float
+    auth: Literal["query", "header"]
+
+    @classmethod
+    def random(cls, seed: int) -> Plan:
+        """Return the plan of a seed."""
+        dice = random.Random(seed)
+        switches = random_switches(seed)
+        kinds = [*HARD, *SOFT]
+        if "pings_unanswered" not in switches:
+            kinds += DEAD
+        return cls(
+            seed=seed,
+            switches=switches,
+            turns=tuple(dice.choices(TURNS, k=dice.randint(2, 5))),
+            faults=tuple(
+                Fault(
+                    kind=dice.choice(kinds),
+                    trigger=dice.choice((*TRIGGERS, "", "", "")),
+                    nth=1 + int(dice.expovariate(0.7)),
+                    after_s=dice.choice((0.0, dice.uniform(0.0, 0.3), dice.uniform(0.0, 3.0))),
+                    size=dice.random(),
+                )
+                for _ in range(dice.randint(1, 3))
+            ),
+            greets=dice.random() < 0.6,
+            tool_s=dice.choice((0.0, 0.3, 1.5)),
+            auth=dice.choice(("query", "header")),
+        )
+
+
+def a_call(
+    *turns: str, fault: str = "", at: str = "", after_s: float = 0.0, switches: tuple[str, ...] = ()
+) -> Plan:
+    """Return the plan of a call with at most one fault, for tests that say what happens."""
+    faults = (Fault(fault, at, nth=1, after_s=after_s, size=0.4),) if fault else ()
+    return Plan(
+        seed=0,
+        switches=switches,
+        turns=turns,
+        faults=faults,
+        greets=False,
+        tool_s=1.5,
+        auth="query",
+    )
+
+
+class Mind:
+    """The emulated model: understands the tones, and marks what it says."""
+
+    def __init__(self, evidence: Evidence, scenario: Scenario) -> None:
+        self._evidence = evidence
+        self._scenario = scenario
+
+    def answer(self, context: Context) -> Reply:
+        """Answer everything that it has heard of."""
+        questions = [each for each in self._evidence.questions if _was_asked(each, context)]
+        calls = [each.number for each in questions if each.needs_tool]
+        heard_of = [output.output for output in context.outputs] + [context.text]
+        opening = ""
+        if context.trigger == "greeting":
+            history, _, opening = context.instructions.partition("# Your first words")
+            if "tool call above" in opening:
+                heard_of.append(history[history.rfind("result-of") :])
+        results = [
+            each.number
+            for each in self._evidence.questions
+            if any(f"{each.result}." in text for text in heard_of)
+        ]
+        number = context.response_number
+        answer = self._evidence.answers[number] = Answer(
+            response=number,
+            duration_s=3.0 if context.response_number % 3 == 0 else 0.8,
+            questions=frozenset(each.number for each in questions),
+            results=frozenset(results),
+            greets=GREET in opening or GREET in context.text,
+            calls=frozenset(calls),
+        )
+        if calls and len(calls) == len(questions) and not results:
+            return [Call("look", {"question": each}) for each in calls]
+        rate_hz = self._scenario.rate_of(context.model)
+        sound = Say(pcm=marked(number, answer.duration_s, rate_hz), text=f"Answer {number}.")
+        return [sound, *(Call("look", {"question": each}) for each in calls)]
+
+
+def _was_asked(question: Question, context: Context) -> bool:
+    if context.turn is None:
+        return False
+    return tone_s(context.turn.pcm, question.hz) >= 0.6 * min(question.duration_s, 0.4)
+
+
+class Clerk(Agent):
+    """Looks things up."""
+
+    def __init__(self, plan: Plan, evidence: Evidence) -> None:
+        super().__init__(instructions="You are a clerk.")
+        self._plan = plan
+        self._evidence = evidence
+
+    async def on_enter(self) -> None:
+        """Greet, if that is planned."""
+        if self._plan.greets:
+            self._evidence.greetings += 1
+            self.session.generate_reply(instructions=GREET)
+
+    @function_tool
+    async def look(self, question: int) -> str:
+        """Look up the answer.
+
+        Args:
+            question: its number.
+        """
+        await asyncio.sleep(self._plan.tool_s)
+        self._evidence.ran.append(question)
+        return f"{self._evidence.questions[question - 1].result}."
+
+
+class WatchedModel(hydra.RealtimeModel):
+    """Keeps what its sessions hear from the server."""
+
+    def __init__(self, evidence: Evidence, **options: Any) -> None:
+        super().__init__(**options)
+        self._evidence = evidence
+        self.made: list[weakref.ref[hydra.RealtimeSession]] = []
+
+    def session(self, *, turn_detection_disabled: bool = False) -> hydra.RealtimeSession:
+        """Make a session and watch it."""
+        session = super().session(turn_detection_disabled=turn_detection_disabled)
+        wire = self._evidence.wire
+        session.on("hydra_server_event", lambda event: wire.append((time.monotonic(), event)))
+        self.made.append(weakref.ref(session))
+        return session
+
+
+class LogWatch(logging.Handler):
+    """Keeps every record of every logger, as it would be printed."""
+
+    def __init__(self) -> None:
+        super().__init__(logging.DEBUG)
+        self.lines: list[str] = []
+        self.complaints: list[str] = []
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Keep a record."""
+        line = f"{record.name}: {self.format(record)} {vars(record)!r}"
+        self.lines.append(line)
+        if record.levelno >= logging.ERROR:
+            self.complaints.append(f"{record.name}: {self.format(record)}")
+
+
+@contextmanager
+def all_logs() -> Iterator[LogWatch]:
+    """Keep all that is logged in the block, from DEBUG on, whatever the levels are."""
+    watch = LogWatch()
+    root = logging.getLogger()
+    loggers = [root, *map(logging.getLogger, list(root.manager.loggerDict))]
+    levels = [(each, each.level) for each in loggers]
+    handlers = root.handlers[:]
+    for each in loggers:
+        each.setLevel(logging.DEBUG)
+    root.handlers[:] = [watch]
+    try:
+        yield watch
+    finally:
+        root.handlers[:] = handlers
+        for each, level in levels:
+            each.setLevel(level)
+
+
+class Storm:
+    """One call and what befalls it."""
+
+    def __init__(self, plan: Plan, evidence: Evidence, proxy: FaultProxy) -> None:
+        self._plan = plan
+        self._call = evidence
+        self._server = evidence.server
+        self._proxy = proxy
+        self._dice = random.Random(plan.seed + 1)
+        self._seen: Counter[str] = Counter()
+        self._began_at = time.monotonic()
+        self._changed = asyncio.Event()
+        self.microphone = Microphone()
+        self.loudspeaker = Loudspeaker()
+        for name in ("playback_started", "playback_finished"):
+            self.loudspeaker.on(name, self.note)
+
+    # ---------------------------------------------------------------------------- watching
+
+    def note(self, *_: object) -> None:
+        """Something has happened."""
+        self._changed.set()
+
+    def observe(self, record: ConnectionRecord, what: Observed) -> None:
+        """Take in a frame that the server got or sent."""
+        if not isinstance(what, Violation) and not isinstance(what.event, str):
+            self._seen[what.event.type] += 1
+            if isinstance(what.event, ev.ResponseCreated):
+                number = max(self._call.answers, default=0)
+                self._call.response_ids.setdefault(what.event.response.id, number)
+        self.note()
+
+    def keep(self, name: str, event: Any) -> None:
+        """Take in an event of the framework's session; those that hold the session are told."""
+        shown = event if name in ("error", "close") else None
+        error = getattr(event, "error", None)
+        self._call.said.append((time.monotonic(), name, error if shown else repr(event)))
+        self.note()
+
+    async def _until(self, what: str, look: Any, patience_s: float = PATIENCE_S) -> None:
+        try:
+            async with asyncio.timeout(patience_s):
+                while not look():
+                    self._changed.clear()
+                    await self._changed.wait()
+        except TimeoutError:
+            self._call.hangs.append(f"waited {patience_s:g} s for {what}")
+            raise
+
+    def _has_heard(self, question: Question, *, told: bool = False) -> bool:
+        numbers = {
+            answer.response
+            for answer in self._call.answers.values()
+            if question.number in (answer.results if told else answer.questions)
+        }
+        return any(each.response in numbers for each in read_marks(self.loudspeaker.heard))
+
+    # -------------------------------------------------------------------------- the caller
+
+    async def converse(self, session: AgentSession[Any]) -> None:
+        """Hold the conversation that is planned."""
+        if self._plan.greets:
+            await self._until("the greeting", self._greeting_is_over)
+        for turn in self._plan.turns:
+            await self._take(turn, session)
+        await self._settle(session)
+
+    def _greeting_is_over(self) -> bool:
+        is_late = time.monotonic() - self._began_at > _REPLY_DEADLINE_S
+        return self.loudspeaker.n_finished > 0 or is_late
+
+    async def close_well(self, session: AgentSession[Any]) -> None:
+        """Ask a last question: after all that has happened, it is answered."""
+        self.microphone.unmute()
+        await self._take("ask", session)
+
+    async def _take(self, turn: str, session: AgentSession[Any]) -> None:
+        match turn:
+            case "ask":
+                await self._answered(await self._ask())
+                await self._settle(session)
+            case "tool":
+                question = await self._ask(needs_tool=True)
+                await self._until(
+                    f"the result for question {question.number}",
+                    lambda: self._has_heard(question, told=True),
+                )
+                await self._settle(session)
+            case "barge":
+                await self._answered(await self._ask())
+            case "cough":
+                self.microphone.say(COUGH)
+                await asyncio.sleep(1.5)
+            case "quick":
+                question = await self._ask()
+                question.is_overtaken = True
+                await asyncio.sleep(self._dice.uniform(0.2, 1.0))
+            case "pause":
+                await asyncio.sleep(self._dice.uniform(1.0, 8.0))
+            case "mute":
+                question = await self._ask()
+                self.microphone.mute()
+                await self._answered(question)
+                await asyncio.sleep(self._dice.uniform(0.0, 40.0))
+                self.microphone.unmute()
+                await self._settle(session)
+
+    async def _ask(self, *, needs_tool: bool = False) -> Question:
+        number = len(self._call.questions) + 1
+        duration_s = self._dice.choice((0.6, 0.9, 1.2))
+        question = Question(number, 250 + 150 * number, duration_s, needs_tool, time.monotonic())
+        self._call.questions.append(question)
+        self.microphone.say(tone(duration_s, hz=question.hz))
+        await self.microphone.wait_quiet()
+        return question
+
+    async def _answered(self, question: Question) -> None:
+        number = question.number
+        what = f"the answer to question {number}"
+        if question.needs_tool:
+            await self._until(what, lambda: number in self._call.ran)
+        else:
+            await self._until(what, lambda: self._has_heard(question))
+
+    async def _settle(self, session: AgentSession[Any]) -> None:
+        """Wait until nobody has spoken for a while."""
+        try:
+            async with asyncio.timeout(PATIENCE_S):
+                while True:
+                    n_seen = len(self._call.said), self.loudspeaker.n_finished, self._n_frames
+                    await asyncio.sleep(SETTLED_S)
+                    is_quiet = self.loudspeaker.n_finished == len(self.loudspeaker.heard)
+                    now = len(self._call.said), self.loudspeaker.n_finished, self._n_frames
+                    if is_quiet and now == n_seen and session.agent_state == "listening":
+                        return
+        except TimeoutError:
+            state = f"the agent is {session.agent_state}"
+            self._call.hangs.append(f"waited {PATIENCE_S:g} s for quiet: {state}")
+            raise
+
+    @property
+    def _n_frames(self) -> int:
+        """How much the server said, but for keep-alive."""
+        return sum(count for kind, count in self._seen.items() if kind.startswith("response."))
+
+    # --------------------------------------------------------------------------- the storm
+
+    async def rage(self) -> None:
+        """Let the faults happen, each at its moment."""
+        async with asyncio.TaskGroup() as tasks:
+            for fault in self._plan.faults:
+                tasks.create_task(self._happen(fault))
+
+    async def _happen(self, fault: Fault) -> None:
+        if fault.trigger:
+            while self._seen[fault.trigger] < fault.nth:
+                self._changed.clear()
+                await self._changed.wait()
+        else:
+            await asyncio.sleep(fault.nth * 2.0)
+        await asyncio.sleep(fault.after_s)
+        self._call.faults.append((time.monotonic(), f"{fault.kind} {fault.size:.2f}"))
+        await self._do(fault)
+
+    async def _do(self, fault: Fault) -> None:
+        server, proxy, size = self._server, self._proxy, fault.size
+        is_open = bool(server.open_connections)
+        match fault.kind:
+            case "reset":
+                proxy.reset()
+            case "abort" if is_open:
+                server.drop()
+            case "close" if is_open:
+                codes = (1000, 1001, 1011, 1012, 1013)
+                server.close(codes[int(size * len(codes))])
+            case "half_close":
+                proxy.half_close()
+            case "cut":
+                proxy.cut_after(1 + int(size * 4_000))
+            case "outage":
+                proxy.refuses = "reset" if size < 0.5 else "silence"
+                proxy.reset()
+                await asyncio.sleep(4.0 * size)
+                proxy.refuses = "no"
+            case "busy":
+                server.scenario = dataclasses.replace(
+                    server.scenario,
+                    http_refusals=len(server.dials) + 1 + int(2 * size),
+                    http_refusal_status=503 if size < 0.5 else 429,
+                )
+                proxy.reset()
+            case "full":
+                server.scenario = dataclasses.replace(
+                    server.scenario, server_full_connections=len(server.connections) + 1
+                )
+                proxy.reset()
+            case "freeze" if is_open:
+                frozen = server.open_connections
+                server.freeze()
+                await asyncio.sleep(4.0 * size)
+                for record in frozen:
+                    if record.is_open:
+                        server.thaw(record)
+            case "delay":
+                proxy.delay_s = 0.3 * size
+            case "throttle":
+                proxy.bytes_per_s = 300_000 + 700_000 * size
+            case "stall":
+                proxy.stall()
+                await asyncio.sleep(4.0 * size)
+                proxy.resume()
+            case "garbage" if is_open:
+                server.send(_GARBAGE[int(size * len(_GARBAGE))])
+            case "repeat" if is_open:
+                for sent in server.connection.server_events[-5:]:
+                    if not isinstance(sent.event, str) and not sent.n_audio_bytes:
+                        server.send(sent.event)
+            case "error" if is_open:
+                body = ev.ErrorBody(code="internal_error", message="something failed")
+                server.send(ev.Error(error=body))
+            case "vanish":
+                proxy.stall()
+                await asyncio.sleep(16.0)
+                proxy.reset()
+                proxy.resume()
+            case "long_stall":
+                proxy.stall()
+                await asyncio.sleep(4.0 + 12.0 * size)
+                proxy.resume()
+
+    def calm(self) -> None:
+        """End all that is still wrong."""
+        self._proxy.refuses = "no"
+        self._proxy.delay_s = 0.0
+        self._proxy.bytes_per_s = None
+        self._proxy.resume()
+
+
+_GARBAGE: Final[tuple[str | bytes, ...]] = (
+    "",
+    "{}",
+    "null",
+    "[" * 2000,
+    '{"type":"session.sang"}',
+    '{"type":"response.created"}',
+    '{"type":"response.done","response":{"id":"r_unknown"}}',
+    '{"type":"response.output_audio.delta","response_id":"r_unknown","delta":"AAAA"}',
+    '{"type":"response.output_audio.delta","delta":"***"}',
+    '{"type":"error","error":{}}',
+    b"\x00\x01\x02",
+    b"",
+)
+
+
+_TIMED_OUT: Final = "generate_reply timed out"
+
+
+def scenario_of(plan: Plan) -> Scenario:
+    """Return how the server of a plan behaves.
+
+    What it holds against clients leaves out what a bad network excuses: a client that hears late
+    of something, and a burst after a stall.
+    """
+    scenario = Scenario().with_switches(*plan.switches)
+    return dataclasses.replace(
+        scenario, race_grace_s=60.0, flood_clock="session", http_retry_after_s=None
+    )
+
+
+async def hold(plan: Plan, model_type: type[WatchedModel] = WatchedModel) -> Evidence:
+    """Hold the call of a plan, to its end, and write down everything."""
+    before = asyncio.all_tasks()
+    key = f"sk-secret-{plan.seed}-of-the-storm"
+    with all_logs() as logs:
+        observers: list[Storm] = []
+        scenario = scenario_of(plan)
+        server = Emulator(
+            scenario, strict=False, observer=lambda record, what: observers[0].observe(record, what)
+        )
+        evidence = Evidence(server, key)
+        evidence.max_dials = 4 + sum(_DIALS.get(fault.kind, 3) for fault in plan.faults)
+        server.scenario = dataclasses.replace(scenario, replies=Mind(evidence, scenario).answer)
+        async with server, FaultProxy(server.port) as proxy:
+            storm = Storm(plan, evidence, proxy)
+            observers.append(storm)
+            model = model_type(
+                evidence,
+                api_key=key,
+                base_url=proxy.url,
+                auth=plan.auth,
+                conn_options=APIConnectOptions(max_retry=8, timeout=5.0),
+            )
+            await _hold(plan, evidence, storm, model)
+            made = model.made
+            del model, storm
+            await asyncio.sleep(2.5)
+            evidence.left_sockets = proxy.n_open
+            evidence.n_dials = proxy.n_connections
+            observers.clear()
+            observers.append(Storm(plan, evidence, proxy))
+        await asyncio.sleep(0.1)
+        gc.collect()
+        evidence.left_sessions = sum(each() is not None for each in made)
+        left = asyncio.all_tasks() - before
+        evidence.left_tasks = [repr(task.get_coro()) for task in left]
+        for task in left:
+            task.cancel()
+    evidence.logged, evidence.complaints = logs.lines, logs.complaints
+    if any(fault.kind in DEAD for fault in plan.faults):  # longer than a reply may take
+        evidence.complaints = [each for each in logs.complaints if _TIMED_OUT not in each]
+    return evidence
+
+
+async def _hold(plan: Plan, evidence: Evidence, storm: Storm, model: WatchedModel) -> None:
+    session: AgentSession[Any] = AgentSession(llm=model, aec_warmup_duration=None)
+    for name in SESSION_EVENTS:
+        session.on(name, partial(storm.keep, name))  # type: ignore[arg-type]
+    session.input.audio, session.output.audio = storm.microphone, storm.loudspeaker
+    await session.start(Clerk(plan, evidence))
+    raging = asyncio.get_running_loop().create_task(storm.rage())
+    try:
+        await storm.converse(session)
+        raging.cancel()
+        await asyncio.gather(raging, return_exceptions=True)
+        storm.calm()
+        await storm.close_well(session)
+    except TimeoutError:
+        pass
+    finally:
+        raging.cancel()
+        await asyncio.gather(raging, return_exceptions=True)
+        storm.calm()
+        evidence.states = (session.agent_state, session.user_state)
+        began_at = time.monotonic()
+        await session.aclose()
+        await model.aclose()
+        evidence.close_s = time.monotonic() - began_at
+    evidence.heard = list(read_marks(storm.loudspeaker.heard))
+
+
+_DIALS: Final = {"outage": 8, "vanish": 5, "long_stall": 5, "busy": 6, "full": 4}
+"""How many dials a fault may cost, beyond the usual."""
+
+
+def main(arguments: list[str]) -> int:
+    """Hold the calls of some seeds; return how many broke a promise."""
+    first, last = int(arguments[0]), int(arguments[-1])
+    n_broken = 0
+    for seed in range(first, last + 1):
+        plan = Plan.random(seed)
+        evidence = clock.run(partial(hold, plan), seed=seed)
+        found = broken(evidence)
+        n_broken += bool(found)
+        if first == last:
+            print(plan, *evidence.server.transcript(), *evidence.said, sep="\n")
+        if found or first == last:
+            print(f"seed {seed}: {' '.join(plan.turns)}\n  faults: {evidence.faults}")
+            for name, how in found.items():
+                print(f"  {name}: {[each[:600] for each in how[:3]]}")
+    print(f"{last - first + 1 - n_broken} of {last - first + 1} calls kept every promise")
+    return n_broken
+
+
+if __name__ == "__main__":
+    sys.exit(bool(main(sys.argv[1:])))

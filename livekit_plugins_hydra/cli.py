@@ -5,6 +5,7 @@ from __future__ import annotations
 import typer
 
 from .commands.call import call
+from .commands.doctor import doctor
 from .commands.emulator import emulator
 from .commands.exits import EPILOG
 from .commands.report import report
@@ -18,7 +19,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
 )
 
-for _command in (call, report, emulator):
+for _command in (call, report, doctor, emulator):
     app.command(epilog=EPILOG)(_command)
 
 

@@ -172,6 +172,16 @@ class Connection:
                 worker.cancel()
             await asyncio.gather(*workers, return_exceptions=True)
 
+    async def ping(self, timeout_s: float) -> float | None:
+        """Return how long the server took to answer a ping, in seconds; None if it did not."""
+        began_at = time.monotonic()
+        try:
+            async with asyncio.timeout(timeout_s):
+                await (await self._socket.ping())
+        except (TimeoutError, websockets.ConnectionClosed):
+            return None
+        return time.monotonic() - began_at
+
     async def close(self) -> None:
         """Close the socket, within `CLOSE_TIMEOUT_S` or a little more."""
         self.leave()

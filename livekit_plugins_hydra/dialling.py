@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from typing import Final
 from urllib.parse import parse_qsl, urlencode, urlsplit, urlunsplit
 
@@ -9,8 +10,8 @@ from livekit.agents import __version__ as livekit_version
 from livekit.agents import get_job_context
 
 from .connection import Connection
-from .errors import ConnectionLost
-from .options import ApiKey, Options
+from .errors import ConfigurationError, ConnectionLost
+from .options import ApiKey, Options, check_key
 from .wirelog import Trace
 
 _HEADERS: Final = {"X-Source": "livekit", "X-LiveKit-Version": livekit_version}
@@ -27,7 +28,7 @@ async def dial(options: Options, trace: Trace | None = None) -> Connection:
     Raises:
         ConnectionFailed: it could not be opened, or the key could not be had.
     """
-    key = await _key(options.api_key)
+    key = await _key(options.api_key, timeout_s=options.conn_options.timeout)
     headers = dict(_HEADERS)
     if options.auth == "header":
         headers["Authorization"] = f"Bearer {key}"
@@ -66,16 +67,21 @@ def _url(options: Options, api_key: str | None) -> str:
     return urlunsplit(parts._replace(query=urlencode(query)))
 
 
-async def _key(api_key: ApiKey) -> str:
+async def _key(api_key: ApiKey, *, timeout_s: float) -> str:
     """Return the key; a callable mints one for each dial."""
     if isinstance(api_key, str):
         return api_key
     try:
-        return await api_key()
+        async with asyncio.timeout(timeout_s):
+            return check_key(await api_key())
+    except ConfigurationError:
+        reason = "api_key() returned what can't be a key"
+    except TimeoutError:
+        reason = f"api_key() took longer than {timeout_s:g} s"
     except Exception as error:
-        kind = type(error).__name__
+        reason = f"api_key() raised {type(error).__name__}"
     # Outside of the handler: what a token service says may hold secrets.
-    raise ConnectionLost(reason=f"api_key() raised {kind}")
+    raise ConnectionLost(reason=reason)
 
 
 def _job_proxy() -> str | None:

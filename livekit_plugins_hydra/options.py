@@ -76,9 +76,16 @@ def resolve_key(api_key: ApiKey | None) -> ApiKey:
         ConfigurationError: there is none, or it can't be one.
     """
     key = api_key if api_key is not None else os.environ.get("SMALLEST_API_KEY", "")
-    if not isinstance(key, str):
-        return key
-    key = key.strip()
+    return check_key(key) if isinstance(key, str) else key
+
+
+def check_key(key: str) -> str:
+    """Return a key without the spaces around it.
+
+    Raises:
+        ConfigurationError: it can't be a key.
+    """
+    key = key.strip() if isinstance(key, str) else ""
     if not key:
         raise ConfigurationError(
             "no API key: set SMALLEST_API_KEY, or pass api_key= to hydra.RealtimeModel"

@@ -30,7 +30,7 @@ from .listening import Turn as UserTurn
 from .log import logger
 from .options import Options
 from .speaking import Speaking
-from .states import Turn
+from .states import Handshake, Turn
 from .transcription import Transcriber
 from .voices import SERVER_DEFAULT_VOICE
 from .wirelog import Trace
@@ -345,7 +345,7 @@ class RealtimeSession(llm.RealtimeSession[SessionEvents]):
         else:
             self._listening.stop(time.monotonic())
         finally:
-            self._connection = None
+            self._connection = self._session_id = None
             self._speaking.forget_cut()
             closer = asyncio.get_running_loop().create_task(connection.close())
             self._closers.add(closer)
@@ -356,8 +356,8 @@ class RealtimeSession(llm.RealtimeSession[SessionEvents]):
     def _receive(self, event: events.ServerEvent | events.UnknownEvent) -> None:
         self.emit("hydra_server_event", wire.elide(event))
         match event:
-            case events.SessionCreated(session_id=session_id):
-                self._session_id = session_id
+            case events.SessionCreated() if self._call.conversation.handshake is Handshake.DIALLED:
+                self._session_id = event.session_id
             case events.Warning():
                 body = event.warning
                 message = event.message or (body and body.message) or event.code or ""

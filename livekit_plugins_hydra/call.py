@@ -64,9 +64,14 @@ INSTRUCTIONS_REDIAL_EVERY_S: Final = 15.0
 _CONFIGURED: Final = frozenset({Handshake.CONFIGURING, Handshake.READY})
 """From here on, what changes has to be sent; before, it goes into the configuration."""
 
-_ANSWER_TEXT: Final = "Answer the user's last message, which was typed and not spoken."
-_ANSWER_TOOLS: Final = "Tell the user what the last tool call above returned."
-_GO_ON: Final = "Go on with the conversation: say what comes next."
+_PASSING: Final = "internal_error"
+"""The code of errors that say nothing about what was sent. Source: docs of 2026-08-21."""
+
+_STALE: Final = "the instructions have changed"
+
+ANSWER_TEXT: Final = "Answer the user's last message, which was typed and not spoken."
+ANSWER_TOOLS: Final = "Tell the user what the last tool call above returned."
+GO_ON: Final = "Go on with the conversation: say what comes next."
 
 
 @dataclass
@@ -101,6 +106,11 @@ class _Reply:
     answers_outputs: bool = False
     was_refused: bool = False
     event_ids: set[str] = field(default_factory=set)
+
+    @property
+    def tells_outputs(self) -> bool:
+        """Whether it was asked for because functions have returned."""
+        return self.opening == ANSWER_TOOLS
 
     def hold(self) -> None:
         """Begin anew: nothing was asked yet."""
@@ -141,15 +151,19 @@ class Call:
         self._is_configurable = False
         self._window_is_open = True
 
-        self._greeting_is_due = greet
+        self._owes_greeting = greet
+        """Whether the model was to speak first, and has not spoken yet."""
+        self._greeting_is_due = False
+        """Whether this connection was asked for a first response that has not begun."""
         self._reply: _Reply | None = None
         self._owes_cancel = False
         self._debt_blocks = False
         self._texts: list[_Text] = []
-        self._sent_texts: set[str] = set()
+        self._sent_texts: dict[str, _Text | None] = {}
         self._has_new_outputs = False
         self._interrupted_calls: set[str] = set()
-        self._has_untold_outputs = False
+        self._narrates_at: float | None = None
+        """When to tell what functions have returned and nobody has told; None for nothing."""
         self._stale_since: float | None = None
         self._unwritten: set[str] = set()
         self._was_touched = False
@@ -170,15 +184,10 @@ class Call:
         return self._conversation
 
     @property
-    def reply_is_pending(self) -> bool:
-        """Whether a reply is owed that has not begun."""
-        return self._reply is not None
-
-    @property
     def is_occupied(self) -> bool:
         """Whether something is to be said: a reply is owed, functions run, or results wait."""
         is_calling = self._conversation.round is not Round.NONE
-        return self.reply_is_pending or is_calling or self._has_untold_outputs
+        return is_calling or self._reply is not None or self._narrates_at is not None
 
     # ----------------------------------------------------------------- the connection's life
 
@@ -189,17 +198,18 @@ class Call:
     def receive(self, event: ev.ServerEvent | ev.UnknownEvent, now: float) -> list[fx.Effect]:
         """Take one event of the server."""
         user_was_quiet = self._conversation.turn is Turn.QUIET
+        effects = self._conversation.receive(event, now)
+        if type(event) is ev.ResponseOutputAudioDelta:  # fifty a second: little follows from it
+            return self._relay_sound(effects)
         out: list[fx.Effect] = []
-        for effect in self._conversation.receive(event, now):
-            if type(effect) is fx.OutputAudio:  # fifty a second: nothing follows from it here
-                return [*out, effect]
+        for effect in effects:
             out += self._relay(effect, now, user_was_quiet=user_was_quiet)
         return out + self._advance(now)
 
     def configurable(self, now: float) -> list[fx.Effect]:
         """Instructions, history and tools are known: `Compose` may be asked for."""
         self._is_configurable = True
-        return self._advance(now)
+        return [fx.StartTimer("greeting_window", GREETING_WINDOW_S), *self._advance(now)]
 
     def configure(self, session: ev.ClientSession, now: float) -> list[fx.Effect]:
         """Send the configuration that `Compose` asked for; it holds all texts so far."""
@@ -225,17 +235,19 @@ class Call:
         self._expects_turn = keeps_turn
         self._was_touched |= not self._conversation.is_untouched
         self._conversation = Conversation(self._new_event_id)
+        self._greeting_is_due = False
         self._owes_cancel = self._debt_blocks = False
         self._has_new_outputs = False
         self._sent_texts.clear()
         self._unwritten.clear()
         if self._reply:
             self._reply.hold()
-        return [*out, fx.CancelTimer("reply_silence")]
+        stale = ("reply_silence", "greeting", "kept_turn")
+        return [*out, *(fx.CancelTimer(name) for name in stale)]
 
     def end(self, reason: str, now: float) -> list[fx.Effect]:
         """The call is over; nothing stays open or owed."""
-        return [*self._give_up_reply(reason), *self.lose(now)]
+        return [*self._give_up_reply(reason, now), *self.lose(now)]
 
     def timer(self, name: str, now: float) -> list[fx.Effect]:
         """A timer that an effect asked for has run out."""
@@ -243,19 +255,18 @@ class Call:
         match name:
             case "greeting_window":
                 self._window_is_open = False
+            case "greeting":
+                self._greeting_is_due = False
             case "reply_deadline":
-                out += self._give_up_reply(
-                    f"generate_reply timed out: Hydra began no response in {REPLY_DEADLINE_S:g} s"
-                )
+                reason = f"Hydra began no response in {REPLY_DEADLINE_S:g} s"
+                out += self._give_up_reply(f"generate_reply timed out: {reason}", now)
             case "reply_silence":
                 out += self._meet_silence(now)
-            case "narrate":
-                out += self._narrate()
             case "debt":
                 self._debt_blocks = False
             case "kept_turn":
                 self._expects_turn = False
-            case "instructions":
+            case "narrate" | "instructions":
                 pass  # _advance() sees whether the moment has come
             case _:
                 for effect in self._conversation.timer(name, now):
@@ -267,30 +278,35 @@ class Call:
     def generate_reply(self, reply_id: str, instructions: str, now: float) -> list[fx.Effect]:
         """Owe a reply; it takes the place of one that is pending."""
         out: list[fx.Effect] = []
-        reply = _Reply(reply_id, instructions, self._opening(instructions))
-        if self._reply and self._reply.id is not None:
-            out.append(fx.ReplyFailed(self._reply.id, "superseded by a newer generate_reply()"))
-        if self._reply and (instructions or self._texts):
-            out += self._drop_reply()
-        elif self._reply:  # nothing new to say: go on with the one that is on its way
-            reply = replace(self._reply, id=reply_id)
+        reply, older = _Reply(reply_id, instructions, self._opening(instructions)), self._reply
+        if older and older.id is not None:
+            out.append(fx.ReplyFailed(older.id, "superseded by a newer generate_reply()"))
+        if older and older.stage is not _Stage.HELD and not self._is_news(instructions, older):
+            reply = replace(older, id=reply_id)
+        else:
+            out += self._drop_reply(now)
         self._reply = reply
-        self._has_untold_outputs = False
-        out += [fx.CancelTimer("narrate"), fx.StartTimer("reply_deadline", REPLY_DEADLINE_S)]
+        self._narrates_at = None
+        out.append(fx.StartTimer("reply_deadline", REPLY_DEADLINE_S))
         return out + self._advance(now)
+
+    def _is_news(self, instructions: str, older: _Reply) -> bool:
+        """Whether there is more to say now than the older request can lead to."""
+        has_newer_outputs = self._has_new_outputs and not older.answers_outputs
+        return bool(instructions or self._texts) or has_newer_outputs
 
     def cancel_reply(self, reply_id: str, now: float) -> list[fx.Effect]:
         """Stop owing a reply; its response is cancelled should it come all the same."""
         if self._reply is None or self._reply.id != reply_id:
             return []
-        return [*self._drop_reply(), *self._advance(now)]
+        return [*self._drop_reply(now), *self._advance(now)]
 
     def add_text(self, role: str, text: str) -> None:
         """Note a text item that is already in the session's history.
 
         It waits for the next request, so that a new connection's history can hold it instead.
         """
-        self._texts.append(_Text(role, text, _ANSWER_TEXT if role == "user" else _GO_ON))
+        self._texts.append(_Text(role, text, ANSWER_TEXT if role == "user" else GO_ON))
 
     def post_output(
         self, call_id: str, output: str, *, as_text: str, now: float
@@ -301,10 +317,11 @@ class Call:
             out += self._conversation.post_output(call_id, output)
             self._has_new_outputs = True
         elif output:
-            self._texts.append(_Text("system", as_text, _ANSWER_TOOLS))
+            self._texts.append(_Text("system", as_text, ANSWER_TOOLS))
         if call_id in self._interrupted_calls:
             self._interrupted_calls.remove(call_id)
-            self._has_untold_outputs |= bool(output)
+            if output:
+                self._narrates_at = now + NARRATE_AFTER_S
         return out + self._advance(now)
 
     def update_tools(self, tools: list[ev.Tool]) -> list[fx.Effect]:
@@ -337,11 +354,15 @@ class Call:
                 return self._begin(effect, user_was_quiet=user_was_quiet)
             case fx.SessionReady() if self._expects_turn:
                 return [effect, fx.StartTimer("kept_turn", KEPT_TURN_S)]
+            case fx.SessionReady() if self._greeting_is_due:
+                return [effect, fx.StartTimer("greeting", REPLY_SILENCE_S)]
             case fx.UserStarted(item_id=item_id):
                 self._expects_turn = False
                 self._interrupted_calls |= self._conversation.open_calls
                 self._unwritten.add(item_id or "")
-                return [effect, fx.CancelTimer("narrate"), *self._send_texts()]
+                is_ours = self._reply is not None and self._reply.id is None
+                dropped = self._drop_reply(now) if is_ours else []
+                return [effect, *dropped, *self._send_texts()]
             case fx.UserStopped():
                 self._owes_cancel = False
             case fx.UserText(item_id=key) | fx.OutputText(generation_id=key):
@@ -354,43 +375,69 @@ class Call:
                 return self._meet_refusal(error) or [effect]
         return [effect]
 
+    def _relay_sound(self, effects: list[fx.Effect]) -> list[fx.Effect]:
+        """Pass on what follows from sound; the narration may be a late part of what called."""
+        reply = self._reply
+        if reply is None or reply.stage is not _Stage.ASKED or not reply.answers_outputs:
+            return effects
+        out: list[fx.Effect] = []
+        for effect in effects:
+            out += self._fulfil(effect) if isinstance(effect, fx.BeginResponse) else [effect]
+        return out
+
     def _begin(self, effect: fx.BeginResponse, *, user_was_quiet: bool) -> list[fx.Effect]:
         """Say whose response this is: nobody's, the server's own, or the owed reply."""
-        self._greeting_is_due = False
-        if self._owes_cancel:
-            self._owes_cancel = self._debt_blocks = False
-            return [fx.CancelTimer("debt"), *self._conversation.cancel_response()]
+        settled: list[fx.Effect] = [fx.CancelTimer("greeting"), fx.CancelTimer("debt")]
+        is_unwanted = self._owes_cancel
+        self._owes_greeting = self._greeting_is_due = self._expects_turn = False
+        self._owes_cancel = self._debt_blocks = False
+        if is_unwanted:
+            cancelled = self._conversation.cancel_response()
+            return settled + [e for e in cancelled if not isinstance(e, fx.EndStreams)]
         self._unwritten.add(effect.generation_id)
-        self._has_untold_outputs = self._has_new_outputs = False
         reply = self._reply
         if reply is None or (reply.stage is _Stage.HELD and self._texts):
-            return [effect]
+            self._outputs_are_told()
+            return [*settled, effect]
         if reply.stage is _Stage.ASKED and not reply.answers_outputs and user_was_quiet:
             self._learned.create_speaks = True
-        self._reply = None
+        return [*settled, *self._fulfil(effect)]
+
+    def _fulfil(self, effect: fx.BeginResponse) -> list[fx.Effect]:
+        """The owed reply begins."""
+        reply, self._reply = self._reply, None
+        self._outputs_are_told()
         return [
             fx.CancelTimer("reply_deadline"),
             fx.CancelTimer("reply_silence"),
-            fx.BeginResponse(effect.generation_id, reply_id=reply.id),
+            replace(effect, reply_id=reply.id if reply else None),
         ]
 
+    def _outputs_are_told(self) -> None:
+        """A response begins, and the server knows all results so far."""
+        self._has_new_outputs = False
+        self._narrates_at = None
+
     def _meet_refusal(self, error: ServerError) -> list[fx.Effect]:
-        """Take an error that names our request: learn from it, and go another way."""
-        event_id = error.event_id
+        """Take an error that names what we sent: learn from it, and go another way."""
+        event_id = error.event_id or ""
         is_text = event_id in self._sent_texts
-        reply = self._reply
-        is_reply = reply is not None and event_id in reply.event_ids
-        if event_id is None or not (is_text or is_reply):
+        reply = self._reply if self._reply and event_id in self._reply.event_ids else None
+        if reply is None and not is_text:
             return []
+        is_lasting = error.code != _PASSING
         # While somebody speaks, the refusal may be about that and say nothing in general.
-        if self._conversation.is_free:
-            self._learned.items_refused |= is_text
-            if is_reply and not is_text and reply and not reply.answers_outputs:
-                self._learned.create_refused = True
+        is_free = self._conversation.is_free
+        if is_text:
+            self._learned.items_refused |= is_lasting
+            if text := self._sent_texts.pop(event_id):
+                self._texts.append(text)
+        elif is_free and reply and not reply.answers_outputs:
+            self._learned.create_refused |= is_lasting
         if reply is None or reply.stage is not _Stage.ASKED or reply.answers_outputs:
             return [fx.Fault(error, fatal=False)]
-        reply.stage = _Stage.HELD
-        reply.was_refused = self._conversation.is_free
+        reply.hold()
+        reply.was_refused = is_free
         return [fx.CancelTimer("reply_silence")]
 
     # -------------------------------------------------------------------------- advancing
@@ -401,8 +448,8 @@ class Call:
             return self._compose() if self._is_configurable else []
         if self._reply is not None:
             return self._advance_reply(self._reply, now)
-        if self._is_quiet and self._has_untold_outputs:
-            return [fx.StartTimer("narrate", NARRATE_AFTER_S)]
+        if self._is_quiet and self._narrates_at is not None:
+            return self._advance_narration(self._narrates_at, now)
         if self._is_quiet and self._stale_since is not None:
             return self._advance_instructions(self._stale_since, now)
         return []
@@ -421,10 +468,10 @@ class Call:
 
     def _compose(self) -> list[fx.Effect]:
         reply = self._reply
-        is_owed = self._greeting_is_due or reply is not None or self._has_untold_outputs
+        is_owed = self._owes_greeting or reply is not None or self._narrates_at is not None
         greet = is_owed and not self._expects_turn
-        if self._window_is_open and not greet:
-            return [fx.StartTimer("greeting_window", GREETING_WINDOW_S)]
+        if self._window_is_open and reply is None:
+            return []
         if not greet:
             return [fx.Compose(greet=False, opening="")]
         return [fx.Compose(greet=True, opening=reply.opening if reply else self._opening(""))]
@@ -435,27 +482,29 @@ class Call:
             return instructions
         if self._texts:
             return self._texts[-1].opening
-        if self._has_new_outputs or self._has_untold_outputs:
-            return _ANSWER_TOOLS
+        if self._has_new_outputs or self._narrates_at is not None:
+            return ANSWER_TOOLS
         is_beginning = self._conversation.is_untouched and not self._was_touched
-        return "" if is_beginning else _GO_ON
+        return "" if is_beginning else GO_ON
 
     def _advance_reply(self, reply: _Reply, now: float) -> list[fx.Effect]:
-        if reply.stage is not _Stage.HELD or self._conversation.handshake not in _CONFIGURED:
+        conversation = self._conversation
+        if reply.stage is not _Stage.HELD or conversation.handshake not in _CONFIGURED:
             return []
         if self._greeting_is_due and not self._texts:
             reply.stage = _Stage.GREETING
+        if self._greeting_is_due or self._expects_turn:
             return []
-        must_wait = self._debt_blocks or self._greeting_is_due or self._expects_turn
-        if must_wait or not self._conversation.is_free:
+        can_ask = conversation.is_free and not self._debt_blocks
+        if not can_ask and not conversation.is_untouched:
             return []
         reply.answers_outputs = self._has_new_outputs
-        reason = "" if reply.answers_outputs else self._reason_to_redial(reply)
+        reason = "" if reply.answers_outputs else self._reason_to_redial(reply, now)
         if reason:
             return self._redial_for_reply(reason, now)
-        return self._ask(reply, now)
+        return self._ask(reply, now) if can_ask else []
 
-    def _reason_to_redial(self, reply: _Reply) -> str:
+    def _reason_to_redial(self, reply: _Reply, now: float) -> str:
         """Say why only a new connection can speak this reply; empty where this one can."""
         learned = self._learned
         needs_items = bool(reply.instructions or self._texts)
@@ -465,14 +514,14 @@ class Call:
             return "the server takes no text items"
         if self._conversation.is_untouched and not learned.create_speaks:
             return "nothing was said yet, and only a first response is documented"
-        if self._stale_since is not None:
-            return "the instructions have changed"
+        if self._stale_since is not None and not self._wait_for_instructions_s(now):
+            return _STALE
         return ""
 
     def _ask(self, reply: _Reply, now: float) -> list[fx.Effect]:
         out: list[fx.Effect] = self._send_texts()
         if reply.instructions and not self._learned.items_refused:
-            out += self._send_text("system", reply.instructions)
+            out += self._send_item("system", reply.instructions, None)
         out += self._conversation.create_response(now)
         reply.stage = _Stage.ASKED
         reply.event_ids = _event_ids(out)
@@ -487,38 +536,40 @@ class Call:
             return []
         out: list[fx.Effect] = []
         for text in self._texts:
-            out += self._send_text(text.role, text.text)
+            out += self._send_item(text.role, text.text, text)
         self._texts.clear()
         return out
 
-    def _send_text(self, role: str, text: str) -> list[fx.Effect]:
+    def _send_item(self, role: str, text: str, source: _Text | None) -> list[fx.Effect]:
+        """Send a text item; `source` waits for the next request again, should it be refused."""
         sent = self._conversation.add_message(role, text)
-        self._sent_texts |= _event_ids(sent)
+        self._sent_texts |= dict.fromkeys(_event_ids(sent), source)
         return sent
 
-    def _narrate(self) -> list[fx.Effect]:
-        """Ask for the reply to outputs that the framework will not ask for.
+    def _advance_narration(self, narrates_at: float, now: float) -> list[fx.Effect]:
+        """Ask for the reply to outputs that the framework does not ask for.
 
         When the user speaks while a tool runs, the framework posts the outputs and leaves it at
         that. If the turn was only a cough, nobody would ever tell the result.
         """
-        if self._reply or not self._has_untold_outputs or not self._is_quiet:
-            return []
-        self._reply = _Reply(None, "", self._opening(""))
-        self._has_untold_outputs = False
-        return [fx.StartTimer("reply_deadline", REPLY_DEADLINE_S)]
+        if narrates_at > now:
+            return [fx.StartTimer("narrate", narrates_at - now)]
+        self._narrates_at = None
+        self._reply = _Reply(None, "", ANSWER_TOOLS)
+        deadline = fx.StartTimer("reply_deadline", REPLY_DEADLINE_S)
+        return [deadline, *self._advance_reply(self._reply, now)]
 
     def _advance_instructions(self, stale_since: float, now: float) -> list[fx.Effect]:
-        wait_s = max(
-            stale_since + INSTRUCTIONS_DEBOUNCE_S - now,
-            self._instruction_redials.wait_s(now),
-            self._redials.wait_s(now),
-        )
+        debounce_s = stale_since + INSTRUCTIONS_DEBOUNCE_S - now
+        wait_s = max(debounce_s, self._wait_for_instructions_s(now))
         if wait_s > 0:
             return [fx.StartTimer("instructions", wait_s)]
-        self._instruction_redials.take(now)
         self._redials.take(now)
-        return self._redial("the instructions have changed", now)
+        return self._redial(_STALE, now)
+
+    def _wait_for_instructions_s(self, now: float) -> float:
+        """Return how long no connection may be made for new instructions."""
+        return max(self._instruction_redials.wait_s(now), self._redials.wait_s(now))
 
     # ------------------------------------------------------------------- failing, redialling
 
@@ -531,32 +582,42 @@ class Call:
         return self._give_up_reply(
             f"Hydra ignored response.create for {REPLY_SILENCE_S:g} s: it is only documented to"
             " speak after user speech or function outputs. A new connection could make it speak,"
-            " but would forget what was said so far, because there is no text of it."
+            " but would forget what was said so far, because there is no text of it.",
+            now,
         )
 
     def _redial_for_reply(self, reason: str, now: float) -> list[fx.Effect]:
         if not self._redials.take(now):
             return self._give_up_reply(
                 f"a new connection is needed ({reason}), and {DIALS_PER_MINUTE} were made within"
-                " a minute already; ask again later"
+                " a minute already; ask again later",
+                now,
             )
         return self._redial(reason, now)
 
     def _redial(self, reason: str, now: float) -> list[fx.Effect]:
+        if self._stale_since is not None:
+            self._instruction_redials.take(now)
         return [*self.lose(now), fx.Redial(reason)]
 
-    def _give_up_reply(self, reason: str) -> list[fx.Effect]:
+    def _give_up_reply(self, reason: str, now: float) -> list[fx.Effect]:
         """Fail the reply; its response is cancelled should it come all the same."""
         reply = self._reply
         failed = [fx.ReplyFailed(reply.id, reason)] if reply and reply.id is not None else []
-        return [*failed, *self._drop_reply()]
+        return [*failed, *self._drop_reply(now)]
 
-    def _drop_reply(self) -> list[fx.Effect]:
+    def _drop_reply(self, now: float) -> list[fx.Effect]:
         """Forget the reply; remember to cancel its response if it was asked for."""
         reply, self._reply = self._reply, None
+        if reply is None:
+            return []
         out: list[fx.Effect] = [fx.CancelTimer("reply_deadline"), fx.CancelTimer("reply_silence")]
-        if reply and reply.stage is not _Stage.HELD:
-            self._owes_cancel = self._debt_blocks = True
+        turn = self._conversation.turn
+        if turn is not Turn.QUIET and reply.tells_outputs:  # it may have been dropped for a cough
+            self._narrates_at = now
+        if reply.stage is not _Stage.HELD:
+            self._owes_cancel = turn is not Turn.ENDED  # the answer to the user comes next
+            self._debt_blocks = True
             self._greeting_is_due = False
             out.append(fx.StartTimer("debt", DEBT_BLOCKS_S))
         return out

@@ -19,7 +19,8 @@ transcripts are printed. A transcript that nobody asserts fails when it is throw
 Timers are not written down: the transcript has a clock and obeys `StartTimer` and `CancelTimer`,
 so that a test says what happens after which time, and not how. Nor are the times of an
 `EndResponse`, for which there is `Transcript.only`, and the ids of what is sent, for which there
-is `Transcript.id_of`. Errors are compared by their type, those of the server by their text too.
+is `Transcript.id_of`. Errors are compared by their type, those of the server by their text too;
+what only people read, the reason of a `Redial` or `ReplyFailed`, is not compared.
 """
 
 from __future__ import annotations
@@ -264,6 +265,8 @@ def _show_effect(effect: fx.Effect) -> str:
             return f"Send {wire.encode(anonymous).decode()}"
         case fx.EndResponse():
             return repr(replace(effect, requested_at=0.0, first_audio_at=None, ended_at=0.0))
+        case fx.Redial() | fx.ReplyFailed():
+            return repr(replace(effect, reason=""))
         case fx.Fault(error=ServerError() as error, fatal=fatal):
             return f"Fault ServerError fatal={fatal}: {error}"
         case fx.Fault(error=error, fatal=fatal):

@@ -24,6 +24,9 @@ A successful dial proves nothing: `server_full` comes after the upgrade.
 LOST_CALL_BUDGET_S: Final = 20.0
 """A call that was READY is retried until so long after its loss."""
 
+MAX_RETRY_AFTER_S: Final = 30.0
+"""A server that asks for more patience than this gets none: nobody waits so long on the phone."""
+
 POLICY_VIOLATION: Final = 1008
 """Close code that is forgiven once, after a stable connection: it may be an expired token."""
 
@@ -105,7 +108,10 @@ class Recovery:
             return None
         if self._was_ready and is_new and isinstance(error, ConnectionLost):
             return 0.0
-        delay_s = max(next(self._delays), _retry_after_s(error))
+        asked_s = _retry_after_s(error)
+        if asked_s > MAX_RETRY_AFTER_S:
+            return None
+        delay_s = max(next(self._delays), asked_s)
         if self._was_ready:
             return delay_s if now + delay_s - began_at <= LOST_CALL_BUDGET_S else None
         self._retries += 1

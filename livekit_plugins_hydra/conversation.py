@@ -380,7 +380,7 @@ class Conversation:
     def _receive_item_done(self, item: ev.Item, now: float) -> list[fx.Effect]:
         is_announced = item.id is not None and item.id == self._turn_item_id
         if item.role == "user" or (item.role is None and is_announced):
-            return self._receive_user_item(item)
+            return self._receive_user_item(item, now)
         response = self._response_of(item)
         if response is None or item.role not in (None, "assistant"):
             return []
@@ -392,18 +392,27 @@ class Conversation:
             return self._receive_text(response.id, item.id, item.text, now)
         return []
 
-    def _receive_user_item(self, item: ev.Item) -> list[fx.Effect]:
+    def _receive_user_item(self, item: ev.Item, now: float) -> list[fx.Effect]:
         if item.status != "incomplete":
+            out = self._end_turn_by_item(item, now)
             is_speech = any(part.type == "input_audio" for part in item.content or ())
             is_somebodys = item.id is not None or self._turn is not Turn.QUIET
             item_id = item.id or self._turn_item_id or ""
             is_written = is_speech and is_somebodys and item.text
-            return [fx.UserText(item_id, item.text)] if is_written else []
+            return [*out, fx.UserText(item_id, item.text)] if is_written else out
         if not self._is_turn(item.id):
             return [fx.UserDiscarded(item.id)]
         self._stopped_at = None
         stopped = self._end_turn(Signal.DISCARDED)
         return [*stopped, fx.CancelTimer("answer"), fx.UserDiscarded(item.id)]
+
+    def _end_turn_by_item(self, item: ev.Item, now: float) -> list[fx.Effect]:
+        """The user's item is complete: if nobody said that the user has stopped, this does."""
+        is_typed = any(part.type == "input_text" for part in item.content or ())
+        if self._turn is not Turn.SPEAKING or is_typed or not self._is_turn(item.id):
+            return []
+        self._stopped_at = now
+        return [*self._end_turn(ev.ConversationItemDone), fx.StartTimer("answer", ANSWER_OVERDUE_S)]
 
     def _receive_created(self, body: ev.Response, now: float) -> list[fx.Effect]:
         if not self.is_ready or body.id in self._responses:

@@ -115,6 +115,8 @@ class RealtimeSession(llm.RealtimeSession[SessionEvents]):
         self._is_performing = False
         self._replies: dict[str, asyncio.Future[llm.GenerationCreatedEvent]] = {}
 
+        self._last_caller: str | None = None
+        """The response that last called a function."""
         self._timers: dict[str, asyncio.TimerHandle] = {}
         self._main: asyncio.Task[None] | None = None
         self._closers: set[asyncio.Task[None]] = set()
@@ -430,6 +432,7 @@ class RealtimeSession(llm.RealtimeSession[SessionEvents]):
                 self._listening.turn_answered()
             case fx.EndResponse():
                 self._speaking.complete(effect.response_id)
+                self._check_sound(effect)
                 self.emit("metrics_collected", reports.of_response(self._realtime_model, effect))
             case fx.CallFunction():
                 self._call_function(effect)
@@ -491,6 +494,7 @@ class RealtimeSession(llm.RealtimeSession[SessionEvents]):
         self.emit("generation_created", event)
 
     def _call_function(self, effect: fx.CallFunction) -> None:
+        self._last_caller = effect.generation_id.partition("+")[0]
         call = llm.FunctionCall(
             id=self._chat.unique_id(effect.item_id),
             call_id=effect.call_id,
@@ -499,6 +503,15 @@ class RealtimeSession(llm.RealtimeSession[SessionEvents]):
         )
         self._speaking.call(effect.generation_id, call)
         self._listening.turn_answered()
+
+    def _check_sound(self, end: fx.EndResponse) -> None:
+        """Notice that the server has gone silent, which it does without an error."""
+        is_silent = end.first_audio_at is None and end.response_id != self._last_caller
+        if is_silent and end.status == "completed":
+            self._warn_once(
+                "a response of Hydra's came without any sound, so the user heard nothing; it does"
+                " that when instructions, tools and conversation together are too large"
+            )
 
     def _resume_speech(self) -> None:
         """Go on with what a false interruption has cut, if nothing else has come up."""

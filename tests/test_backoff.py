@@ -236,3 +236,10 @@ def test_a_delay_stays_in_its_bounds(
         now += lasted_s
         wait_s = recovery.failed(error, now)
         assert wait_s is None or 0.0 <= wait_s <= MAX_DELAY_S
+
+
+def test_a_server_that_asks_for_an_hour_is_not_waited_for() -> None:
+    """Nobody stays on the phone for a Retry-After of an hour: the call fails at once."""
+    recovery = Recovery(3, LONGEST)
+
+    assert recovery.failed(HandshakeRefused(503, retry_after_s=3600.0), 0.0) is None

@@ -1688,3 +1688,28 @@ def test_the_representation_shows_all_four_machines() -> None:
     assert call >> server.speech_started() << fx.UserStarted(None)
 
     assert repr(call.conversation) == "<Conversation READY SPEAKING WAITING SETTLING>"
+
+
+@pytest.mark.parametrize("item_id", ["u1", None])
+def test_a_complete_item_ends_a_turn_that_nothing_else_has_ended(item_id: str | None) -> None:
+    """A server that never says speech_stopped does not leave the user speaking for ever."""
+    call = ready()
+    assert (
+        call
+        >> server.speech_started(item_id)
+        << fx.UserStarted(item_id)
+        >> server.heard(item_id)
+        << fx.UserStopped(item_id)
+        >> server.speech_stopped(item_id)
+        >> server.created("r1")
+        << fx.BeginResponse("r1")
+    )
+
+
+def test_a_typed_item_does_not_end_a_turn() -> None:
+    """The server's echo of typed text says nothing about who speaks."""
+    call = ready()
+    content = [ev.Content(type="input_text", text="typed")]
+    typed = ev.Item(type="message", role="user", status="completed", content=content)
+    assert call >> server.speech_started("u1") << fx.UserStarted("u1") >> server.item_done(typed)
+    assert call.conversation.turn is Turn.SPEAKING

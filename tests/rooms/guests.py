@@ -20,11 +20,14 @@ from livekit_plugins_hydra.desk import Microphone
 
 from .sound import RATE_HZ, Ear, Samples, Utterance
 
-PATIENCE_S: Final = 60.0
+PATIENCE_S: Final = 30.0
 """How long a guest waits for what must come; far more than it takes on a slow machine."""
 
 TELLS: Final = "tests.tells"
 """The topic on which the tests' worker tells what its session emits."""
+
+ENDS: Final = "tests.ends"
+"""The topic on which the tests' worker is asked to close its session."""
 
 _MICROPHONE_QUEUE_MS: Final = 60
 """What may wait in WebRTC's source: little, so that `Microphone` keeps the time."""
@@ -69,14 +72,39 @@ class Guest:
 
     # ---------------------------------------------------------------------- speaking
 
-    async def open_microphone(self) -> None:
-        """Publish a track; it carries silence until `say`."""
+    async def open_microphone(self, *, said_before: Samples | None = None) -> None:
+        """Publish a track; it carries silence until `say`.
+
+        Args:
+            said_before: what was said before the track was there, sent as LiveKit's clients send
+                pre-connect audio.
+        """
         rate_hz = self.microphone.rate_hz
         source = rtc.AudioSource(rate_hz, 1, queue_size_ms=_MICROPHONE_QUEUE_MS)
         track = rtc.LocalAudioTrack.create_audio_track("microphone", source)
-        options = rtc.TrackPublishOptions(source=rtc.TrackSource.SOURCE_MICROPHONE)
+        options = rtc.TrackPublishOptions(
+            source=rtc.TrackSource.SOURCE_MICROPHONE, preconnect_buffer=said_before is not None
+        )
         self.publication = await self.room.local_participant.publish_track(track, options)
+        if said_before is not None:
+            await self._send_before(said_before, self.publication.sid)
         self._spawn(self._speak(source))
+
+    async def _send_before(self, samples: Samples, track_id: str) -> None:
+        assert self.agent is not None, "it is in the room"
+        writer = await self.room.local_participant.stream_bytes(
+            "pre-connect-audio",
+            topic="lk.agent.pre-connect-audio-buffer",
+            mime_type="audio/raw",
+            attributes={
+                "trackId": track_id,
+                "sampleRate": str(self.microphone.rate_hz),
+                "channels": "1",
+            },
+            destination_identities=[self.agent.identity],
+        )
+        await writer.write(samples.tobytes())
+        await writer.aclose()
 
     async def _speak(self, source: rtc.AudioSource) -> None:
         try:
@@ -90,6 +118,10 @@ class Guest:
         self.microphone.say(samples)
         await self.microphone.wait_quiet()
         return self.microphone.ended_at
+
+    async def ask_to_end(self) -> None:
+        """Ask the tests' worker to close its session and to stay in the room."""
+        await self.room.local_participant.publish_data(b"", topic=ENDS)
 
     # ---------------------------------------------------------------------- waiting
 
@@ -163,6 +195,11 @@ class Guest:
             if caption.is_final and caption.identity.startswith(prefix)
         ]
 
+    @property
+    def user_states(self) -> list[str]:
+        """The user's states, as the worker has told them."""
+        return [tell["state"] for tell in self.told("user")]
+
     # ---------------------------------------------------------------------- inside
 
     def _listen(self) -> None:
@@ -221,6 +258,8 @@ class Guest:
         async for chunk in reader:
             caption.text += chunk
             self._changed.set()
+        # The last attributes of a stream come with its end.
+        caption.attributes = dict(reader.info.attributes or {})
         caption.is_final = caption.attributes.get("lk.transcription_final") == "true"
         self._changed.set()
 
@@ -229,12 +268,13 @@ class Guest:
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
 
-    async def aclose(self) -> None:
-        """Leave the room."""
+    async def leave(self) -> None:
+        """Leave the room. Idempotent."""
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
-        await self.room.disconnect()
+        if self.room.isconnected():
+            await self.room.disconnect()
 
 
 @asynccontextmanager
@@ -259,4 +299,4 @@ async def joined(
             await guest.open_microphone()
         yield guest
     finally:
-        await guest.aclose()
+        await guest.leave()

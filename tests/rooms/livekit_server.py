@@ -21,9 +21,9 @@ VERSION: Final = "1.13.5"
 API_KEY: Final = "devkey"
 API_SECRET: Final = "a-secret-of-thirty-two-characters"
 
-PORT: Final = 7880
-_TCP_PORT: Final = 7881
-_UDP_PORT: Final = 7882
+PORT: Final = 7890
+_TCP_PORT: Final = 7891
+_UDP_PORT: Final = 7892
 
 
 def find_program() -> str | None:
@@ -83,7 +83,7 @@ def running(address: str) -> Iterator[LiveKit]:
     assert program is not None, "see find_program"
     configuration: dict[str, Any] = {
         "port": PORT,
-        "bind_addresses": [address, "127.0.0.1"],
+        "bind_addresses": [address],
         "keys": {API_KEY: API_SECRET},
         "rtc": {
             "node_ip": address,

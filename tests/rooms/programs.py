@@ -108,6 +108,11 @@ class Program:
         self._reader.join(_STOP_S)
         return self._process.wait()
 
+    def wait(self) -> int:
+        """Wait until it has ended by itself; return its exit code."""
+        assert self._process is not None, "inside of the block"
+        return self._process.wait(PATIENCE_S)
+
     def kill(self) -> None:
         """End it as a crash would, with all that it has started."""
         self._kill_group()

@@ -116,6 +116,12 @@ class Ear:
         return False
 
     @property
+    def heard_s(self) -> float:
+        """How much sound there was."""
+        pairs = zip(self._pieces, self._levels, strict=True)
+        return sum(piece.size for piece, value in pairs if value >= LOUD) / RATE_HZ
+
+    @property
     def longest_gap_s(self) -> float:
         """The longest time between two pieces inside of sound; 10 ms when nothing is late."""
         loud = [value >= LOUD for value in self._levels]

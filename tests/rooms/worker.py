@@ -20,6 +20,9 @@ import os
 import threading
 from typing import Any
 
+import av
+import numpy as np
+from livekit import rtc
 from livekit.agents import (
     Agent,
     AgentServer,
@@ -32,14 +35,19 @@ from livekit.agents import (
 )
 from livekit.plugins import hydra
 
-from tests.rooms.guests import TELLS
+from tests.rooms.guests import ENDS, TELLS
+from tests.rooms.sound import LOUD, RATE_HZ, level
 
-# Runs in threads where it is told so; a busy machine must not make it refuse calls.
+
+def load(worker: AgentServer) -> float:
+    """Tell how busy a worker is: by its calls, since others use this machine, too."""
+    return len(worker.active_jobs) / 100
+
+
+in_threads = bool(os.environ.get("HYDRA_ROOMS_THREADS"))
 server = AgentServer(
-    job_executor_type=(
-        JobExecutorType.THREAD if os.environ.get("HYDRA_ROOMS_THREADS") else JobExecutorType.PROCESS
-    ),
-    load_fnc=lambda: 0.0,
+    job_executor_type=JobExecutorType.THREAD if in_threads else JobExecutorType.PROCESS,
+    load_fnc=load,
     num_idle_processes=1,
     initialize_process_timeout=60.0,
     port=0,
@@ -127,12 +135,44 @@ async def talk(ctx: JobContext) -> None:
         room_options=room_io.RoomOptions(audio_input=microphone),
         record=wishes.get("record", False),
     )
+
+    @ctx.room.on("data_received")
+    def _(packet: rtc.DataPacket) -> None:
+        if packet.topic == ENDS:
+            ending = asyncio.create_task(end(ctx, session, teller))
+            ending.add_done_callback(lambda task: task.result())
+
     teller.tell(
         "started",
         pid=os.getpid(),
         thread=threading.current_thread().name,
         worker=os.environ.get("HYDRA_ROOMS_WORKER", ""),
     )
+
+
+async def end(ctx: JobContext, session: AgentSession[None], teller: Teller) -> None:
+    """Close the session; tell how much sound its recording has, if it was recorded."""
+    await session.aclose()
+    path = ctx.session_directory / "audio.ogg"
+    if path.exists():
+        seconds = await asyncio.to_thread(seconds_of_sound, str(path))
+        teller.tell("recorded", seconds_of_sound=seconds)
+
+
+def seconds_of_sound(path: str) -> list[float]:
+    """Return how many seconds of each channel of a file are sound."""
+    with av.open(path) as file:
+        (stream,) = file.streams.audio
+        to_stereo = av.AudioResampler(format="s16p", layout="stereo", rate=RATE_HZ)
+        frames = [frame for coded in file.decode(stream) for frame in to_stereo.resample(coded)]
+        pieces = [frame.to_ndarray() for frame in frames]
+    n_step = RATE_HZ // 100
+    samples = np.concatenate(pieces, axis=1)
+    return [
+        sum(level(side[begin : begin + n_step]) >= LOUD for begin in range(0, side.size, n_step))
+        / 100
+        for side in samples
+    ]
 
 
 if __name__ == "__main__":

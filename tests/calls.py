@@ -15,6 +15,7 @@ from typing import Any, TypeVar
 
 import numpy as np
 from livekit.agents import Agent, AgentSession, llm
+from livekit.agents.voice import TranscriptSynchronizer, io
 
 import livekit_plugins_hydra as hydra
 from livekit_plugins_hydra.desk import Loudspeaker, Microphone, Playout, Samples
@@ -60,6 +61,31 @@ class Complaints(logging.Handler):
         self.records.append(self.format(record))
 
 
+class Captions(io.TextOutput):
+    """What the caller reads while the agent speaks, one line for each message."""
+
+    def __init__(self) -> None:
+        super().__init__(label="captions", next_in_chain=None)
+        self.lines: list[str] = []
+        self._is_open = False
+
+    async def capture_text(self, text: str) -> None:
+        """Take a piece of text."""
+        if not self._is_open:
+            self.lines.append("")
+        self._is_open = True
+        self.lines[-1] += text
+
+    def flush(self) -> None:
+        """The message has ended."""
+        self._is_open = False
+
+
+def told(ctx: llm.ChatContext) -> list[tuple[str, str]]:
+    """Return who said what in a history, oldest first; functions are left out."""
+    return [(str(item.role), item.text_content or "") for item in ctx.messages()]
+
+
 @dataclass
 class Desk:
     """One call, with both ends at hand."""
@@ -103,6 +129,23 @@ class Desk:
         """Wait until the agent is in a state, for example ``speaking``."""
         await self.until(lambda: self.session.agent_state == state)
 
+    @property
+    def line(self) -> hydra.RealtimeSession:
+        """The present agent's session with the model."""
+        line = self.session.current_agent.realtime_llm_session
+        assert isinstance(line, hydra.RealtimeSession)
+        return line
+
+    @property
+    def told(self) -> list[tuple[str, str]]:
+        """Who said what, by LiveKit's history."""
+        return told(self.session.history)
+
+    @property
+    def remembered(self) -> list[tuple[str, str]]:
+        """Who said what, by the session's own history: what a reconnect replays."""
+        return told(self.line.chat_ctx)
+
     def of(self, kind: str) -> list[Any]:
         """Return the session's events of a kind, oldest first."""
         return [event for name, event in self.events if name == kind]
@@ -120,6 +163,7 @@ async def call(
     *,
     microphone: Microphone | None = None,
     loudspeaker: Loudspeaker | None = None,
+    captions: Captions | None = None,
     complaints_are_fine: bool = False,
     session_options: dict[str, Any] | None = None,
     model: llm.RealtimeModel | None = None,
@@ -132,6 +176,7 @@ async def call(
         agent: whom the user talks to.
         microphone: the user's; by default one like a room's.
         loudspeaker: the user's; by default at real time.
+        captions: shows what the agent says, in step with the voice, as in a room.
         complaints_are_fine: whether errors may be logged; otherwise they fail the test.
         session_options: for `AgentSession`.
         model: instead of one with `model_options`.
@@ -163,12 +208,20 @@ async def call(
                 desk.loudspeaker.on(name, desk.note)  # type: ignore[arg-type]
             session.input.audio = desk.microphone
             session.output.audio = desk.loudspeaker
+            if captions is not None:
+                synchronizer = TranscriptSynchronizer(
+                    next_in_chain_audio=desk.loudspeaker, next_in_chain_text=captions
+                )
+                session.output.audio = synchronizer.audio_output
+                session.output.transcription = synchronizer.text_output
             await session.start(agent)
             try:
                 yield desk
             finally:
                 await session.aclose()
                 await model.aclose()
+                if captions is not None:
+                    await synchronizer.aclose()
     finally:
         for logger in loggers:
             logger.removeHandler(complaints)

@@ -52,7 +52,7 @@ def rows_of(lines: Sequence[Line]) -> list[Row]:
                 rows.append(run.row)
             run.take(line.offset_s, line.child(field))
             continue
-        # A frame of its own direction ends a run; the user's sound goes on under the server's frames.
+        # A frame of the same direction ends a run; the user's sound goes on under the server's.
         runs = {key: run for key, run in runs.items() if run.row.direction != line.direction}
         if line.type == "session.configured":
             rate = line.child("session").get("output_audio_sample_rate")

@@ -314,7 +314,7 @@ async def test_a_barge_in_before_the_text_is_missed_by_livekit_alone() -> None:
     """The agent is interrupted before its words are known: only the session's history has them."""
     slow = GatedSTT(Vocabulary({600: ("one two three four five six seven eight", 2.0)}))
     story = Say(duration_s=2.0, tone_hz=600)
-    options = {"input_stt": ToneSTT(USER), "output_stt": slow}
+    options: dict[str, Any] = {"input_stt": ToneSTT(USER), "output_stt": slow}
     async with call(Scenario(replies=[story, []]), Agent(instructions=""), **options) as desk:
         await desk.say(asking())
         await desk.until(lambda: desk.server.responses and desk.server.responses[0].ended_at_s)

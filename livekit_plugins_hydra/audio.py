@@ -123,7 +123,7 @@ class Chunker:
             samples = np.concatenate([self._rest, samples])
         n_parts = -(-samples.size // MAX_CHUNK)
         if samples.size < MIN_CHUNK:
-            self._rest = samples
+            self._rest = samples.copy()  # the frame's owner may fill its buffer again
             return []
         self._rest = samples[:0]
         pcm = samples.tobytes()
@@ -167,8 +167,8 @@ class Pacer:
 
     @property
     def is_behind(self) -> bool:
-        """Whether sound waits."""
-        return bool(self._waiting)
+        """Whether sound of the source waits; what its pauses are filled with does not count."""
+        return bool(self._waiting) and self._waiting[0] is not _SILENCE
 
     def push(self, chunk: bytes) -> None:
         """Add sound; it leaves by `take`.
@@ -258,7 +258,8 @@ class Uplink:
 
     def push(self, frame: rtc.AudioFrame, now: float) -> list[bytes]:
         """Take a frame; return the appends to send now."""
-        self._heard_at = now
+        if frame.samples_per_channel:
+            self._heard_at = now
         taken: list[bytes] = []
         for chunk in self._chunker.push(self._resampler.push(frame)):
             self._pacer.push(chunk)
@@ -281,8 +282,10 @@ class Uplink:
             waits.append(early_s)
         if self._heard_at is not None:
             waits.append(self._heard_at + GAP_S - now)
-        elif now < self._silent_until:
-            waits.append(self._filled_until - now)
+        elif self._pacer.is_running:
+            is_filling = now < self._silent_until
+            due_at = self._filled_until if is_filling else self._sent_at + KEEP_ALIVE_EVERY_S
+            waits.append(due_at - now)
         return max(0.001, min(waits))
 
     def _pause(self, heard_at: float, now: float) -> None:

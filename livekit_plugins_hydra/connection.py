@@ -66,7 +66,7 @@ class Connection:
         self._n_audio = 0
         self._has_work = asyncio.Event()
         self._left: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        self._heard_at = time.monotonic()
+        self.opened_at = self._heard_at = time.monotonic()
         self._answers_pings = False
         self.n_binary = 0
         """How many binary frames came; the protocol has none, so they are dropped."""
@@ -124,6 +124,11 @@ class Connection:
     def heard_at(self) -> float:
         """When the server last gave a sign of life; monotonic clock."""
         return self._heard_at
+
+    @property
+    def is_open(self) -> bool:
+        """Whether neither side has ended it, as far as is known."""
+        return self._socket.state is websockets.State.OPEN
 
     def send(self, event: events.ClientEvent) -> None:
         """Send a control event, before all audio that still waits."""

@@ -26,6 +26,7 @@ from .options import (
     resolve_wire_log,
 )
 from .session import RealtimeSession
+from .spare import Spare
 
 PROVIDER: Final = "SmallestAI"
 """As the vendor's STT and TTS plugins say it, so that usage adds up under one name."""
@@ -112,6 +113,7 @@ class RealtimeModel(llm.RealtimeModel):
         )
         self._learned = Learned()
         self._told: set[str] = set()
+        self._spare: Spare | None = None
         self._sessions: weakref.WeakSet[RealtimeSession] = weakref.WeakSet()
 
     def __repr__(self) -> str:
@@ -136,8 +138,9 @@ class RealtimeModel(llm.RealtimeModel):
         """
         if turn_detection_disabled:
             logger.warning("Hydra's turn detection can't be turned off; it stays on")
+        spare, self._spare = self._spare, None
         session = RealtimeSession(
-            self, options=self._options, learned=self._learned, told=self._told
+            self, options=self._options, learned=self._learned, told=self._told, spare=spare
         )
         self._sessions.add(session)
         session.start()
@@ -153,6 +156,23 @@ class RealtimeModel(llm.RealtimeModel):
             _, name = resolve_voice(self._options.model, voice)
             self._options = replace(self._options, voice=name)
 
+    async def prewarm(self) -> None:
+        """Dial a connection that the next session takes: its call begins without a dial.
+
+        For a first call, or before a handoff that is planned. Returns when the connection is
+        there; where it can't be had, that is a warning, and the session dials by itself. Nobody
+        calls this for you: the connection counts and is billed from here on. One that no session
+        takes in 20 s is closed; while one waits, a second call does nothing.
+        """
+        if self._spare is None or not self._spare.is_usable:
+            self._spare = Spare(self._options)
+            self._spare.start()
+        await self._spare.ready()
+
     async def aclose(self) -> None:
         """End all calls of this model."""
-        await asyncio.gather(*(session.aclose() for session in list(self._sessions)))
+        spare, self._spare = self._spare, None
+        closing = [session.aclose() for session in list(self._sessions)]
+        if spare is not None:
+            closing.append(spare.aclose())
+        await asyncio.gather(*closing)

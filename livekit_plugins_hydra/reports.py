@@ -39,6 +39,22 @@ def of_response(model: llm.RealtimeModel, end: fx.EndResponse) -> RealtimeModelM
     )
 
 
+def of_acquisition(
+    model: llm.RealtimeModel, acquire_s: float, *, is_reused: bool
+) -> RealtimeModelMetrics:
+    """Return the metrics of getting a connection: dialled just now, or before it was needed."""
+    return RealtimeModelMetrics(
+        request_id="",
+        timestamp=time.time(),
+        label=model.label,
+        acquire_time=acquire_s,
+        connection_reused=is_reused,
+        input_token_details=RealtimeModelMetrics.InputTokenDetails(),
+        output_token_details=RealtimeModelMetrics.OutputTokenDetails(),
+        metadata=_metadata(model),
+    )
+
+
 def of_connection(model: llm.RealtimeModel, connected_s: float) -> RealtimeModelMetrics:
     """Return the metrics of one connection: Hydra is billed by the minute of it."""
     return RealtimeModelMetrics(

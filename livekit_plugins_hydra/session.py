@@ -29,6 +29,7 @@ from .listening import Listening
 from .listening import Turn as UserTurn
 from .log import logger
 from .options import Options
+from .spare import Spare
 from .speaking import Speaking
 from .states import Handshake, Turn
 from .transcription import Transcriber
@@ -62,6 +63,7 @@ class RealtimeSession(llm.RealtimeSession[SessionEvents]):
         options: Options,
         learned: Learned,
         told: set[str],
+        spare: Spare | None = None,
     ) -> None:
         """Prepare a session; nothing happens before `start`.
 
@@ -70,6 +72,7 @@ class RealtimeSession(llm.RealtimeSession[SessionEvents]):
             options: the model's options, as they are now.
             learned: what the model's calls have learned of the server.
             told: warnings of which one is enough for all calls of the model.
+            spare: a connection that was dialled before, for this session alone.
         """
         super().__init__(realtime_model)
         self._options = options
@@ -80,7 +83,8 @@ class RealtimeSession(llm.RealtimeSession[SessionEvents]):
             greet=options.generate_initial_response,
         )
         self._recovery = Recovery(options.conn_options.max_retry)
-        self._trace = Trace(options.wire_log)
+        self._spare = spare
+        self._trace = spare.trace if spare is not None else Trace(options.wire_log)
         self._chat = ChatLog()
         self._transcribers = [
             Transcriber(engine, side=side, told=told) if engine is not None else None
@@ -334,16 +338,25 @@ class RealtimeSession(llm.RealtimeSession[SessionEvents]):
             HydraError: it could not be made, or it ended.
         """
         began_at = time.monotonic()
-        connection = self._connection = await dial(self._options, self._trace)
-        opened_at = time.monotonic()
-        self._report_connection_acquired(opened_at - began_at)
+        connection = await self._spare.take() if self._spare is not None else None
+        self._spare = None
+        is_spare = connection is not None
+        connection = self._connection = connection or await dial(self._options, self._trace)
+        acquire_s = time.monotonic() - began_at
+        self.emit(
+            "metrics_collected",
+            reports.of_acquisition(self._realtime_model, acquire_s, is_reused=is_spare),
+        )
         try:
             self._perform(self._call.open())
             await connection.run(self._receive)
-        except errors.HydraError:
+        except errors.HydraError as error:
+            was_dead = is_spare and not self._call.conversation.is_ready
             keeps_turn = self._listening.stop(connection.heard_at)
             self._perform(self._call.lose(time.monotonic(), keeps_turn=keeps_turn))
-            raise
+            if not (was_dead and isinstance(error, errors.ConnectionLost)):
+                raise
+            logger.info("the spare connection had died; dialling")
         else:
             self._listening.stop(time.monotonic())
         finally:
@@ -352,7 +365,7 @@ class RealtimeSession(llm.RealtimeSession[SessionEvents]):
             closer = asyncio.get_running_loop().create_task(connection.close())
             self._closers.add(closer)
             closer.add_done_callback(self._closers.discard)
-            connected_s = time.monotonic() - opened_at
+            connected_s = time.monotonic() - connection.opened_at
             self.emit("metrics_collected", reports.of_connection(self._realtime_model, connected_s))
 
     def _receive(self, event: events.ServerEvent | events.UnknownEvent) -> None:
@@ -385,6 +398,8 @@ class RealtimeSession(llm.RealtimeSession[SessionEvents]):
         if self._main is not None:
             self._main.cancel()
             await asyncio.wait([self._main], timeout=CLOSE_BUDGET_S / 4)
+        if self._spare is not None:
+            self._closers.add(asyncio.get_running_loop().create_task(self._spare.aclose()))
         for transcriber in self._transcribers:
             if transcriber is not None:
                 await transcriber.aclose()
@@ -624,17 +639,13 @@ class RealtimeSession(llm.RealtimeSession[SessionEvents]):
         )
 
     def _warn_of_missing_text(self) -> None:
-        sides = [
-            f"{option}= takes any STT and adds {whose} words"
-            for option, whose, engine in (
-                ("output_stt", "the agent's", self._options.output_stt),
-                ("input_stt", "the user's", self._options.input_stt),
-            )
-            if engine is None
-        ]
+        options = self._options
+        missing = [("output_stt= (for the agent's side)", options.output_stt)]
+        missing.append(("input_stt= (for the user's)", options.input_stt))
+        remedies = " and ".join(what for what, engine in missing if engine is None)
         sentence = (
             "Hydra sends no text of what is said, so LiveKit's history and captions lack it, and"
-            " reconnects and handoffs forget it: in RealtimeModel, " + ", ".join(sides)
+            f" reconnects and handoffs forget it: give hydra.RealtimeModel an STT as {remedies}"
         )
         if sentence not in self._told_by_model:
             self._told_by_model.add(sentence)

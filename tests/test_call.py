@@ -1615,6 +1615,99 @@ def test_an_owed_reply_to_outputs_survives_a_lost_connection() -> None:
     answered(call, "r1", "g1")
 
 
+@pytest.mark.parametrize("instructions", ["", "Say bye."])
+def test_a_reply_is_owed_until_its_first_sound(instructions: str) -> None:
+    """What was begun and lost before anybody heard of it is said by the next connection, once."""
+    call = talked()
+    call = call >> session.reply("g1", instructions)
+    assert (call << item(instructions, "system") if instructions else call) << ASK
+    assert call >> server.created("r1") << fx.BeginResponse("r1", reply_id="g1")
+
+    assert call >> session.lose() << fx.EndStreams("r1", cut=False) << ended("r1", "lost")
+    connect(call, greet=True, opening=instructions or GO_ON)
+    answered(call, "r1")
+    assert call >> session.lose()
+    connect(call)
+
+
+def test_a_reply_that_was_heard_is_not_said_again() -> None:
+    """Nobody wants to hear the same words twice."""
+    call = asked()
+    assert call >> server.created("r1") << fx.BeginResponse("r1", reply_id="g1")
+    assert call >> server.audio("r1") << sound("r1")
+
+    assert call >> session.lose() << fx.EndStreams("r1", cut=False) << ended("r1", "lost")
+    connect(call)
+
+
+def test_a_reply_that_was_interrupted_is_not_said_again() -> None:
+    """Who speaks over a reply has made it needless, sound or not."""
+    call = asked()
+    assert call >> server.created("r1") << fx.BeginResponse("r1", reply_id="g1")
+    assert (
+        call >> server.speech_started("u1") << fx.EndStreams("r1", cut=True) << fx.UserStarted("u1")
+    )
+
+    assert call >> session.lose() << ended("r1", "cancelled") << fx.UserStopped("u1")
+    connect(call)
+
+
+def test_a_reply_that_has_called_a_function_is_not_said_again() -> None:
+    """Its result is what comes next."""
+    call = asked()
+    assert call >> server.created("r1") << fx.BeginResponse("r1", reply_id="g1")
+    assert call >> server.called("r1", "c1") << call_function("r1", "c1")
+
+    assert call >> session.lose() << fx.EndStreams("r1", cut=False) << ended("r1", "lost")
+    connect(call)
+
+
+def test_a_newer_reply_takes_the_place_of_one_that_was_lost() -> None:
+    """One reply is owed at a time, also to the next connection."""
+    call = asked()
+    assert call >> server.created("r1") << fx.BeginResponse("r1", reply_id="g1")
+    assert call >> session.reply("g2", "Say bye.")
+
+    assert call >> session.lose() << fx.EndStreams("r1", cut=False) << ended("r1", "lost")
+    connect(call, greet=True, opening="Say bye.")
+    answered(call, "r1", "g2")
+    assert call >> after(600.0)
+
+
+def test_results_that_the_server_never_told_are_told_by_the_next_connection() -> None:
+    """A connection that dies silently lets the reply to outputs fail before it is lost."""
+    call = calling()
+    assert call >> session.post("c1") << output("c1") >> session.reply("g1") << ASK
+    assert call >> after(REPLY_DEADLINE_S) << failed("g1")
+
+    assert call >> session.lose()
+    connect(call, greet=True, opening=ANSWER_TOOLS)
+    answered(call, "r1")
+    assert call >> session.lose()
+    connect(call)
+
+
+def test_results_whose_reply_fails_in_an_outage_are_told_by_the_next_connection() -> None:
+    """The future fails in time; what the user waits for comes all the same."""
+    call = calling()
+    assert call >> session.post("c1") << output("c1") >> session.reply("g1") << ASK
+    assert call >> session.lose() >> after(REPLY_DEADLINE_S) << failed("g1")
+
+    connect(call, greet=True, opening=ANSWER_TOOLS)
+    answered(call, "r1")
+
+
+def test_results_that_were_overtaken_by_a_response_are_not_told_again() -> None:
+    """A response of the server knows them, whatever became of the reply."""
+    call = calling()
+    assert call >> session.post("c1") << output("c1") >> session.reply("g1") << ASK
+    assert call >> after(REPLY_DEADLINE_S) << failed("g1")
+    plain_turn(call, 2)
+
+    assert call >> session.lose()
+    connect(call)
+
+
 def test_what_was_typed_survives_a_lost_connection() -> None:
     """It is in the history, so it is not sent again."""
     call = talked()

@@ -18,6 +18,7 @@ from urllib.parse import quote_plus
 import pytest
 from livekit.agents import APIConnectionError, APIConnectOptions, APIError, APIStatusError, llm
 from livekit.agents import __version__ as livekit_version
+from websockets.asyncio.server import ServerConnection, serve
 
 from livekit_plugins_hydra import events as ev
 from livekit_plugins_hydra.dialling import dial
@@ -488,6 +489,39 @@ def _fields(event: Any) -> dict[str, Any]:
 
     fields: dict[str, Any] = msgspec.to_builtins(event)
     return fields | ({"delta": PCM} if "delta" in event.__struct_fields__ else {})
+
+
+RUDE: dict[str, bytes] = {
+    "a text frame that is no text": b"\x81\x02\xff\xfe",
+    "a frame of an unknown kind": b"\x83\x00",
+    "a reserved bit": b"\xc1\x02{}",
+    "a masked frame": b"\x81\x82\x00\x00\x00\x00{}",
+}
+
+
+@pytest.mark.parametrize("name", RUDE)
+async def test_a_frame_that_is_no_frame_costs_a_connection(name: str) -> None:
+    """What breaks WebSocket's own rules ends a connection and not the call."""
+    n_connections = 0
+
+    async def serve_rudely(client: ServerConnection) -> None:
+        nonlocal n_connections
+        n_connections += 1
+        await client.send('{"type": "session.created", "session_id": "s"}')
+        await client.recv()
+        await client.send('{"type": "session.configured"}')
+        if n_connections == 1:
+            client.transport.write(RUDE[name])
+        await client.wait_closed()
+
+    async with serve(serve_rudely, "127.0.0.1", 0) as server:
+        port = next(iter(server.sockets)).getsockname()[1]
+        async with line(base_url=f"ws://127.0.0.1:{port}/") as opened:
+            await opened.session._update_session()
+            await opened.until(lambda: opened.of("session_reconnected"))
+            (told,) = opened.of("error")
+            assert told.recoverable
+    assert n_connections == 2
 
 
 # ---------------------------------------------------------------------------- signs of life

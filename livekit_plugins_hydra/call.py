@@ -261,8 +261,9 @@ class Call:
             and effect.first_audio_at is None
         ]
         begun, self._begun = self._begun, None
-        if self._is_untold:
+        if self._is_untold and self._reply is None:
             self._narrates_at = now
+        self._is_untold = False
         if self._reply is not None or begun is None or begun[0] not in unheard:
             return []
         self._reply = replace(begun[1], id=None)

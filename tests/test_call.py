@@ -1697,6 +1697,18 @@ def test_results_whose_reply_fails_in_an_outage_are_told_by_the_next_connection(
     answered(call, "r1")
 
 
+def test_results_that_no_server_tells_do_not_make_connections_for_ever() -> None:
+    """A server that is silent on a new connection too is left in peace until something happens."""
+    call = calling()
+    assert call >> session.post("c1") << output("c1") >> session.reply("g1") << ASK
+    assert call >> after(REPLY_DEADLINE_S) << failed("g1") >> session.lose()
+    connect(call, greet=True, opening=ANSWER_TOOLS)
+
+    assert call >> after(REPLY_SILENCE_S) << REDIAL
+    connect(call, greet=True, opening=ANSWER_TOOLS)
+    assert call >> after(600.0)
+
+
 def test_results_that_were_overtaken_by_a_response_are_not_told_again() -> None:
     """A response of the server knows them, whatever became of the reply."""
     call = calling()

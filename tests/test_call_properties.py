@@ -545,6 +545,143 @@ def test_a_sound_during_a_tool_neither_swallows_the_result_nor_doubles_it(played
     assert theatre.told == 1
 
 
+# ------------------------------------------------------------------------- the first words
+
+
+@dataclass(frozen=True)
+class Opening:
+    """The beginning of a call in which the user is silent."""
+
+    greet: bool
+    """Whether the model is to speak first by itself."""
+    asks_at_s: float | None
+    """When the application asks for its first words, if it does; 0.0 is `on_enter`."""
+    instructions: str
+    takes_requests: bool
+    """Whether the server speaks on demand; otherwise it refuses."""
+    takes_items: bool
+    """Whether the server takes text items."""
+    dial_s: float
+    configure_s: float
+    latency_s: float
+    lost_at_s: float | None
+    """When the connection is lost, if it is."""
+
+
+OPENINGS = st.builds(
+    Opening,
+    greet=st.booleans(),
+    asks_at_s=st.none() | st.just(0.0) | st.floats(0.0, 4.0),
+    instructions=st.sampled_from(["", "Say hi."]),
+    takes_requests=st.booleans(),
+    takes_items=st.booleans(),
+    dial_s=st.floats(0.0, 0.5),
+    configure_s=st.floats(0.0, 0.3),
+    latency_s=st.floats(0.05, 1.0),
+    lost_at_s=st.none() | st.floats(0.0, 4.0),
+)
+
+
+class Premiere:
+    """A server and an application, played through the beginning of a call."""
+
+    def __init__(self, opening: Opening) -> None:
+        self.opening = opening
+        self.shell = new_shell(greet=opening.greet)
+        self.n_spoken = 0
+        """How many responses the user heard."""
+        self._names = (f"r{n}" for n in itertools.count())
+        self._due: list[tuple[float, Step]] = []
+        self._n_seen = 0
+        self._is_dialling = False
+
+    def play(self) -> None:
+        """Play for 15 s."""
+        opening, shell = self.opening, self.shell
+        began_at = shell.now
+        shell.perform(shell.call.configurable(shell.now))
+        asks_at = None if opening.asks_at_s is None else began_at + opening.asks_at_s
+        lost_at = None if opening.lost_at_s is None else began_at + opening.lost_at_s
+        for _ in range(1_500):
+            if not shell.is_connected and not self._is_dialling:
+                self._hang_up()
+                self._is_dialling = True
+                self._in(opening.dial_s, self._connect)
+            if asks_at is not None and asks_at <= shell.now:
+                asks_at = None
+                shell.ask(opening.instructions)
+            if lost_at is not None and lost_at <= shell.now:
+                lost_at = None
+                shell.lose()
+                continue
+            for step in [step for at, step in self._due if at <= shell.now]:
+                if shell.is_connected or self._is_dialling:
+                    step(shell)
+            self._due = [(at, step) for at, step in self._due if at > shell.now]
+            self._serve()
+            shell.wait(0.01)
+
+    def _in(self, delay_s: float, step: Step) -> None:
+        self._due.append((self.shell.now + delay_s, step))
+
+    def _connect(self, shell: Shell) -> None:
+        self._is_dialling = False
+        shell.dial()
+        shell.receive(ev.SessionCreated())
+
+    def _hang_up(self) -> None:
+        self._due.clear()
+        self._n_seen = 0
+
+    def _serve(self) -> None:
+        new, self._n_seen = self.shell.sent[self._n_seen :], len(self.shell.sent)
+        for event in new:
+            match event:
+                case ev.SessionConfigure(session=body):
+                    self._in(self.opening.configure_s, says(ev.SessionConfigured()))
+                    if body.generate_initial_response:
+                        self._speak_in(self.opening.configure_s + self.opening.latency_s)
+                case ev.ConversationItemCreate() if not self.opening.takes_items:
+                    self._refuse(event)
+                case ev.ResponseCreate() if not self.opening.takes_requests:
+                    self._refuse(event)
+                case ev.ResponseCreate():
+                    self._speak_in(self.opening.latency_s)
+
+    def _refuse(self, event: ev.ClientEvent) -> None:
+        self._in(0.02, says(server.error("invalid_frame", event_id=event.event_id)))
+
+    def _speak_in(self, delay_s: float) -> None:
+        name = next(self._names)
+
+        def speak(shell: Shell) -> None:
+            shell.receive(server.created(name))
+            self.n_spoken += name in shell.open
+            shell.receive(server.audio(name))
+            shell.receive(server.done(name))
+
+        self._in(delay_s, speak)
+
+
+@given(OPENINGS)
+def test_the_first_words_are_heard_once(opening: Opening) -> None:
+    """However fast the network and whatever the server takes, nobody is greeted twice or not.
+
+    A model that is to speak first does, once; a reply that is asked for before it has spoken is
+    the same words; one that is asked for later is said as well, and once. Nothing is spoken where
+    nobody asks, and a lost connection changes nothing of that.
+    """
+    premiere = Premiere(opening)
+    premiere.play()
+
+    n_asked = int(opening.asks_at_s is not None)
+    assert not premiere.shell.pending
+    assert premiere.n_spoken >= max(n_asked, int(opening.greet))
+    assert premiere.n_spoken <= n_asked + int(opening.greet)
+    if opening.asks_at_s == 0.0:
+        assert premiere.n_spoken == 1
+
+
 def test_the_shell_objects() -> None:
     """The witness is no yes-man: a response for nobody, and a stream closed twice, are seen."""
     shell = new_shell()

@@ -7,7 +7,6 @@ import wave
 from pathlib import Path
 
 import numpy as np
-import pytest
 
 from livekit_plugins_hydra.desk import Samples
 from livekit_plugins_hydra.emulator import Call, Emulator, Say, Scenario
@@ -18,7 +17,10 @@ KEY = "sk-secret-key-of-the-tests"
 SPEECH = TOP / "examples" / "speech"
 
 PAUSE_S = 0.45
-"""Silence that is longer than this ends a piece of speech: the recordings' pauses are shorter."""
+"""Silence that is longer ends a piece of speech; the pauses in the recordings are shorter."""
+
+USER, AGENT = 0, 1
+"""The channels of a call."""
 
 SOUND = 200
 """Samples above this are heard; the recordings' noise is far below."""
@@ -38,6 +40,16 @@ def spoken(track: Samples, rate_hz: int) -> list[tuple[float, float]]:
     begins = loud[np.concatenate([[0], breaks + 1])] / rate_hz
     ends = loud[np.concatenate([breaks, [loud.size - 1]])] / rate_hz
     return list(zip(begins.tolist(), ends.tolist(), strict=True))
+
+
+def merged(pieces: list[tuple[float, float, int]]) -> list[tuple[float, float, int]]:
+    """Return the turns that pieces of speech make: those of one side that follow one another."""
+    turns: list[tuple[float, float, int]] = []
+    for begin, end, side in pieces:
+        if turns and turns[-1][2] == side:
+            begin, _, _ = turns.pop()
+        turns.append((begin, end, side))
+    return turns
 
 
 def length_s(name: str) -> float:
@@ -73,32 +85,27 @@ async def test_demo_is_a_conversation(tmp_path: Path) -> None:
 
     samples, rate_hz = read(path)
     assert samples.shape[1] == 2
-    assert 20 < len(samples) / rate_hz < 50
-    user, agent = (spoken(samples[:, side], rate_hz) for side in (0, 1))
-    assert len(user) == 3
-    assert len(agent) == 4
+    assert 20 < len(samples) / rate_hz < 60
+    pieces = [
+        (begin, end, side)
+        for side in (USER, AGENT)
+        for begin, end in spoken(samples[:, side], rate_hz)
+    ]
+    turns = merged(sorted(pieces))
+    assert [side for *_, side in turns] == [AGENT, USER, AGENT, USER, AGENT, USER, AGENT]
 
     # Who speaks when: greeting, question, forecast cut by the barge-in, reaction, goodbyes.
-    (greeting, forecast, reaction, farewell) = agent
-    (question, barge_in, goodbye) = user
-    order = [greeting, question, forecast, barge_in, reaction, goodbye, farewell]
-    assert [begin for begin, _ in order] == sorted(begin for begin, _ in order)
-    assert greeting[1] < question[0]
-    assert question[1] < forecast[0]
-    assert forecast[0] + 3 < barge_in[0]
-    assert barge_in[0] < forecast[1] < barge_in[0] + 1.0, "silence soon after the barge-in"
-    assert barge_in[1] < reaction[0]
-    assert reaction[1] < goodbye[0]
-    assert goodbye[1] < farewell[0]
-    for (begin, end), name in [
-        (greeting, "agent-greeting"),
-        (question, "user-question"),
-        (barge_in, "user-barge-in"),
-        (reaction, "agent-reaction"),
-        (goodbye, "user-goodbye"),
-        (farewell, "agent-goodbye"),
-    ]:
-        assert end - begin == pytest.approx(length_s(name), abs=0.15), name
+    names = ["agent-greeting", "user-question", "agent-forecast", "user-barge-in"]
+    names += ["agent-reaction", "user-goodbye", "agent-goodbye"]
+    for (begin, end, _), name in zip(turns, names, strict=True):
+        if name != "agent-forecast":
+            # A machine that stutters makes it longer, never shorter.
+            assert length_s(name) - 0.15 < end - begin < length_s(name) + 5, name
+    begins, ends = ([turn[place] for turn in turns] for place in (0, 1))
+    for number in (1, 2, 4, 5, 6):
+        assert ends[number - 1] < begins[number], f"nobody is interrupted by {names[number]}"
+    assert begins[2] + 3 < begins[3] < ends[2], "the barge-in is over the forecast"
+    assert ends[2] < begins[3] + 1.0, "and the agent falls silent soon"
 
 
 async def test_live_demo_calls_the_service_that_is_configured(tmp_path: Path) -> None:

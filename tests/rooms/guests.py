@@ -23,6 +23,9 @@ from .sound import RATE_HZ, Ear, Samples, Utterance
 PATIENCE_S: Final = 30.0
 """How long a guest waits for what must come; far more than it takes on a slow machine."""
 
+BACKGROUND: Final = "background_audio"
+"""The name of the track that LiveKit's `BackgroundAudioPlayer` publishes."""
+
 TELLS: Final = "tests.tells"
 """The topic on which the tests' worker tells what its session emits."""
 
@@ -54,7 +57,7 @@ class Guest:
     room: rtc.Room
     microphone: Microphone
     ears: dict[str, Ear] = field(default_factory=dict)
-    """What is heard of each other participant, by identity."""
+    """What is heard of each other participant, by identity; background audio by itself."""
 
     states: list[tuple[float, str]] = field(default_factory=list)
     """The agent's states and when they were seen, oldest first."""
@@ -178,8 +181,16 @@ class Guest:
     @property
     def agent_ear(self) -> Ear:
         """What is heard of the agent."""
-        for identity, ear in self.ears.items():
-            if identity.startswith("agent-"):
+        return self._ear(lambda key: "/" not in key)
+
+    @property
+    def background_ear(self) -> Ear:
+        """What is heard of the agent's background audio."""
+        return self._ear(lambda key: key.endswith(BACKGROUND))
+
+    def _ear(self, fits: Callable[[str], bool]) -> Ear:
+        for key, ear in self.ears.items():
+            if key.startswith("agent-") and fits(key):
                 return ear
         return Ear()
 
@@ -208,7 +219,9 @@ class Guest:
         @room.on("track_subscribed")
         def _(track: rtc.Track, _: rtc.RemoteTrackPublication, who: rtc.RemoteParticipant) -> None:
             if track.kind == rtc.TrackKind.KIND_AUDIO:
-                self._spawn(self._hear(track, self.ears.setdefault(who.identity, Ear())))
+                is_background = track.name == BACKGROUND
+                key = f"{who.identity}/{BACKGROUND}" if is_background else who.identity
+                self._spawn(self._hear(track, self.ears.setdefault(key, Ear())))
 
         @room.on("participant_attributes_changed")
         def _(changed: dict[str, str], who: rtc.Participant) -> None:

@@ -167,7 +167,7 @@ class Call:
         self._narrates_at: float | None = None
         """When to tell what functions have returned and nobody has told; None for nothing."""
         self._is_untold = False
-        """Whether a reply to outputs was given up on this connection, and nothing was said since."""
+        """Whether a reply to outputs was given up on this connection, and none has come since."""
         self._stale_since: float | None = None
         self._unwritten: set[str] = set()
         self._was_touched = False

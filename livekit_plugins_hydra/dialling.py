@@ -10,7 +10,7 @@ from livekit.agents import __version__ as livekit_version
 from livekit.agents import get_job_context
 
 from .connection import Connection
-from .errors import ConfigurationError, ConnectionLost
+from .errors import AuthenticationFailed, ConfigurationError, ConnectionLost
 from .options import ApiKey, Options, check_key
 from .wirelog import Trace
 
@@ -18,16 +18,29 @@ _HEADERS: Final = {"X-Source": "livekit", "X-LiveKit-Version": livekit_version}
 """The vendor's convention for integrations, as in its STT and TTS plugins."""
 
 
-async def dial(options: Options, trace: Trace | None = None) -> Connection:
+async def dial(
+    options: Options, trace: Trace | None = None, *, is_redial: bool = False
+) -> Connection:
     """Open a connection.
 
     Args:
         options: where to, and with which key.
         trace: logs what passes on it.
+        is_redial: whether the call was up before, so that its key was good once. A callable is
+            then asked once more where the key is refused: it may keep a token until it expires.
 
     Raises:
         ConnectionFailed: it could not be opened, or the key could not be had.
     """
+    try:
+        return await _open(options, trace)
+    except AuthenticationFailed:
+        if not is_redial or isinstance(options.api_key, str):
+            raise
+    return await _open(options, trace)
+
+
+async def _open(options: Options, trace: Trace | None) -> Connection:
     key = await _key(options.api_key, timeout_s=options.conn_options.timeout)
     headers = dict(_HEADERS)
     if options.auth == "header":

@@ -341,7 +341,9 @@ class RealtimeSession(llm.RealtimeSession[SessionEvents]):
         connection = await self._spare.take() if self._spare is not None else None
         self._spare = None
         is_spare = connection is not None
-        connection = self._connection = connection or await dial(self._options, self._trace)
+        connection = self._connection = connection or await dial(
+            self._options, self._trace, is_redial=self._was_ready
+        )
         acquire_s = time.monotonic() - began_at
         self.emit(
             "metrics_collected",

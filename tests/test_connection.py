@@ -50,6 +50,22 @@ async def given_up(opened: Line) -> llm.RealtimeModelError:
     return error
 
 
+def options_for(url: str, *, api_key: str = KEY, auth: Any = "query") -> Options:
+    """Return the options of a call, as a model makes them."""
+    return Options(
+        model="hydra-v1.1",
+        voice="aria",
+        api_key=api_key,
+        base_url=url,
+        auth=auth,
+        generate_initial_response=False,
+        input_stt=None,
+        output_stt=None,
+        resume_false_interruption=True,
+        conn_options=TWICE,
+    )
+
+
 def warnings_in(caplog: pytest.LogCaptureFixture) -> list[str]:
     """Return what the plugin logged as a warning or worse, but for the missing text."""
     return [
@@ -292,6 +308,38 @@ async def test_a_token_is_minted_for_each_dial() -> None:
         assert minted == ["wat_0", "wat_1"]
 
 
+async def test_a_token_that_has_expired_is_asked_for_once_more() -> None:
+    """Where a callable keeps its token too long, a redial asks again before it gives up."""
+    tokens = iter(["wat_a", "wat_a", "wat_b", "wat_b", "wat_b"])
+
+    async def mint() -> str:
+        return next(tokens)
+
+    scenario = Scenario(default_reply=YES, token_lifetime_s=0.0, silence_ms=200)
+    async with line(scenario, api_key=mint) as opened:
+        await answered(opened)
+        opened.server.drop()
+        await opened.ready(2)
+        await answered(opened)
+        assert [dial.status for dial in opened.server.dials] == [101, 401, 101]
+
+        opened.server.drop()
+        told = await given_up(opened)
+        assert "refused the API key" in str(told.error)
+        assert [dial.status for dial in opened.server.dials] == [101, 401, 101, 401, 401]
+
+
+async def test_a_token_that_never_was_good_is_not_asked_for_again() -> None:
+    """At the first dial of a call a refused token ends it, as a refused key does."""
+
+    async def mint() -> str:
+        return "wat_bad"
+
+    async with line(FAST.with_switches("bad_key_401"), api_key=mint) as opened:
+        await given_up(opened)
+        assert len(opened.server.dials) == 1
+
+
 @pytest.mark.parametrize("failure", ["raises", "hangs", "empty", "no text", "spaces"])
 async def test_a_token_that_can_not_be_had_is_a_failed_dial(failure: str) -> None:
     """What a token service raises or returns is never quoted; the failure says where it was."""
@@ -376,6 +424,33 @@ async def test_a_proxy_is_used(source: str, monkeypatch: pytest.MonkeyPatch) -> 
 
 
 # ---------------------------------------------------------------------- what makes no sense
+
+
+async def test_what_is_dropped_is_counted() -> None:
+    """Binary frames and frames that are no events are counted and not delivered."""
+    async with Emulator() as server:
+        delivered: list[str] = []
+        arrived = asyncio.Event()
+
+        def deliver(event: ev.ServerEvent | ev.UnknownEvent) -> None:
+            delivered.append(event.type)
+            if event.type == "last":
+                arrived.set()
+
+        connection = await dial(options_for(server.url))
+        running = asyncio.ensure_future(connection.run(deliver))
+        await server.wait_for(ev.SessionCreated)
+        for frame in (b"\x00", b'{"type": "warning"}', b"", "no JSON", '{"type": 5}'):
+            server.send(frame)
+        server.send({"type": "last"})
+        await arrived.wait()
+        connection.leave()
+        await running
+        await connection.close()
+
+    assert delivered == ["session.created", "last"]
+    assert (connection.n_binary, connection.n_malformed) == (3, 2)
+
 
 PCM = base64.b64encode(bytes(960)).decode()
 
@@ -739,19 +814,7 @@ async def test_what_a_dial_raises_leads_to_no_key(way: str, auth: Any) -> None:
     """The plugin's own exceptions have no cause and no context in which the key could be."""
     async with Emulator(WAYS_TO_FAIL.get(way)) as server:
         urls = {"nobody there": "ws://127.0.0.1:9/", "no url": "nonsense://127.0.0.1/"}
-        options = Options(
-            model="hydra-v1.1",
-            voice="aria",
-            api_key=SECRET,
-            base_url=urls.get(way, server.url),
-            auth=auth,
-            generate_initial_response=False,
-            input_stt=None,
-            output_stt=None,
-            resume_false_interruption=True,
-            wire_log=None,
-            conn_options=TWICE,
-        )
+        options = options_for(urls.get(way, server.url), api_key=SECRET, auth=auth)
         with pytest.raises(ConnectionFailed) as caught:
             await dial(options)
     assert caught.value.__cause__ is None

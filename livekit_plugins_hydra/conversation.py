@@ -68,6 +68,9 @@ ANSWER_OVERDUE_S: Final = 5.0
 CUT_OVERDUE_S: Final = 1.0
 """A response that was cut and sends nothing for so long is over without its `response.done`."""
 
+_SILENCES_S: Final = {"grace": GRACE_S, "stall": STALL_S, "cut": CUT_OVERDUE_S}
+"""By the names of a response's timers: how long it has to be silent until something follows."""
+
 MAX_ARGUMENTS_CHARS: Final = 1_000_000
 """A call whose arguments grow beyond this is dropped. Our choice."""
 
@@ -285,6 +288,7 @@ class Conversation:
         out += [fx.CancelTimer("handshake"), fx.CancelTimer("answer")]
         for response in self._responses.values():
             out += self._retire(response, "lost")
+            out += [fx.CancelTimer(f"{kind}:{response.id}") for kind in _SILENCES_S]
         out += self._end_turn(Signal.LOST)
         self._move_response(Signal.LOST)
         self._move_round(Signal.LOST)
@@ -613,7 +617,7 @@ class Conversation:
 
     def _response_timer(self, kind: str, response: _Response, now: float) -> list[fx.Effect]:
         """Act on a silence of `response`, or wait for the rest of it."""
-        silence_s = {"grace": GRACE_S, "stall": STALL_S, "cut": CUT_OVERDUE_S}[kind]
+        silence_s = _SILENCES_S[kind]
         silence_ends_in_s = response.last_event_at + silence_s - now
         is_half_streamed = (
             kind == "grace" and response.partial_calls and silence_ends_in_s > GRACE_S - STALL_S

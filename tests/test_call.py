@@ -24,7 +24,12 @@ from livekit_plugins_hydra.call import (
     Call,
     Learned,
 )
-from livekit_plugins_hydra.conversation import ANSWER_OVERDUE_S, CUT_OVERDUE_S, GRACE_S
+from livekit_plugins_hydra.conversation import (
+    ANSWER_OVERDUE_S,
+    CUT_OVERDUE_S,
+    GRACE_S,
+    STALL_S,
+)
 from livekit_plugins_hydra.errors import RemoteProtocolError, ServerError
 from livekit_plugins_hydra.states import Handshake
 
@@ -1793,6 +1798,36 @@ def test_a_lost_connection_takes_its_responses_with_it() -> None:
     connect(call)
     assert call.is_in(Handshake.READY)
     assert call >> after(600.0)
+
+
+def cut_by_the_user(call: CallTranscript) -> Effects:
+    """Let the user interrupt a response, and return what a loss brings."""
+    assert (
+        call >> server.speech_started("u1") << fx.EndStreams("r1", cut=True) << fx.UserStarted("u1")
+    )
+    return [ended("r1", "cancelled"), fx.UserStopped("u1")]
+
+
+def calling_without_end(call: CallTranscript) -> Effects:
+    """Let a response call a function, and return what a loss brings."""
+    assert call >> server.called("r1", "c1") << call_function("r1", "c1")
+    return [fx.EndStreams("r1", cut=False), ended("r1", "lost")]
+
+
+@pytest.mark.parametrize("begin", [cut_by_the_user, calling_without_end])
+def test_what_is_awaited_ends_with_its_connection(
+    begin: Callable[[CallTranscript], Effects],
+) -> None:
+    """A server that numbers its responses anew on each connection does not confuse the call."""
+    call = talked()
+    generating(call)
+    lost = begin(call)
+    assert follows(call >> session.lose(), lost)
+    connect(call)
+
+    generating(call)
+    assert call >> after(STALL_S - SOON)
+    assert call >> server.audio("r1") << sound("r1")
 
 
 def test_a_debt_ends_with_its_connection() -> None:

@@ -154,7 +154,7 @@ async def test_code_type_checks(tmp_path: Path) -> None:
     # With the project's own options, so that its cache serves.
     checked = await python("-m", "mypy", *files)
     errors = [line for line in checked.text.splitlines() if ": error: " in line]
-    assert "checked 2 source files" in checked.text, checked.text
+    assert "checked 3 source files" in checked.text, checked.text
     assert [error for error in errors if not error.endswith(UNANNOTATED)] == []
 
 

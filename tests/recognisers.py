@@ -28,6 +28,7 @@ from livekit_plugins_hydra.desk import Samples
 
 _WINDOW_S: Final = 0.05
 _LEVEL: Final = 500.0
+_STEP_HZ: Final = 10
 _TOLERANCE_HZ: Final = 20.0
 _HOLE_S: Final = 0.2
 """A tone may be interrupted for so long, as words are: a busy machine's microphone stutters."""
@@ -70,8 +71,8 @@ class Vocabulary:
         sound = window.astype(np.float64)
         if np.sqrt(np.mean(sound**2)) < _LEVEL:
             return None
-        spectrum = np.abs(np.fft.rfft(sound * np.hanning(len(sound)), n=rate_hz))
-        hz = float(np.argmax(spectrum))
+        spectrum = np.abs(np.fft.rfft(sound * np.hanning(len(sound)), n=rate_hz // _STEP_HZ))
+        hz = float(np.argmax(spectrum)) * _STEP_HZ
         near = min(self._words, key=lambda known: abs(known - hz))
         return near if abs(near - hz) <= _TOLERANCE_HZ else None
 

@@ -1,1 +1,1 @@
-"""Benchmarks: ratios and distributions from one run; `sh tests/run.sh bench` runs them."""
+"""Benchmarks: ratios from one run, never seconds. `python -m tests.bench.cpu` prints a table."""

@@ -78,7 +78,9 @@ class WireLines:
         self.send_sound(seconds - FRAME_S, 0.5)
         self.send_sound(hang_s)
         self.line("input_audio_buffer.speech_stopped", item_id=item)
-        self.line("conversation.item.done", item={"id": item, "role": "user", "status": "completed"})
+        self.line(
+            "conversation.item.done", item={"id": item, "role": "user", "status": "completed"}
+        )
 
     def respond(
         self,

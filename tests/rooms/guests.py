@@ -159,13 +159,13 @@ class Guest:
     async def until_heard(self, count: int, *, timeout: float = PATIENCE_S) -> Utterance:
         """Wait until the agent has said so many things, and is silent; return the last of them."""
         await self.until(
-            lambda: self.agent_ear.is_silent and len(self.agent_ear.utterances()) >= count, timeout
+            lambda: self.agent_ear.is_silent and self.agent_ear.n_utterances >= count, timeout
         )
         return self.agent_ear.utterances()[count - 1]
 
     async def until_agent_sounds(self, count: int = 1) -> float:
         """Wait until the agent's so many-th utterance has begun; return when that was."""
-        await self.until(lambda: len(self.agent_ear.utterances()) >= count)
+        await self.until(lambda: self.agent_ear.n_utterances >= count)
         return self.agent_ear.utterances()[count - 1].begins_at
 
     # ---------------------------------------------------------------------- what came

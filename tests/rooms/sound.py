@@ -95,31 +95,45 @@ class Ear:
         self._at: list[float] = []
         self._pieces: list[Samples] = []
         self._levels: list[float] = []
+        self._runs: list[tuple[int, int]] = []
+        self.heard_s = 0.0
+        """How much sound there was."""
 
     def hear(self, at: float, samples: Samples) -> None:
         """Take a piece that ends at `at`."""
         self._at.append(at)
         self._pieces.append(samples)
         self._levels.append(level(samples))
+        if self._levels[-1] >= LOUD:
+            self._join(self._runs, len(self._at) - 1, PAUSE_S)
+            self.heard_s += samples.size / RATE_HZ
+
+    def _join(self, runs: list[tuple[int, int]], index: int, pause_s: float) -> None:
+        """Add a loud piece to the last run of sound, or begin another one."""
+        if runs and self._at[index] - self._at[runs[-1][1]] < pause_s:
+            runs[-1] = (runs[-1][0], index)
+        else:
+            runs.append((index, index))
+
+    @property
+    def n_utterances(self) -> int:
+        """How many utterances have begun."""
+        return len(self._runs)
+
+    @property
+    def last_began_at(self) -> float:
+        """When the last utterance began; long ago, if there was none."""
+        return self._began_at(self._runs[-1][0]) if self._runs else float("-inf")
+
+    @property
+    def last_duration_s(self) -> float:
+        """How long the last utterance is by now."""
+        return self._at[self._runs[-1][1]] - self.last_began_at if self._runs else 0.0
 
     @property
     def is_silent(self) -> bool:
         """Whether nothing was heard for the length of a pause."""
-        if not self._at:
-            return True
-        since = self._at[-1] - PAUSE_S
-        for at, loudness in zip(reversed(self._at), reversed(self._levels), strict=True):
-            if at < since:
-                return True
-            if loudness >= LOUD:
-                return False
-        return False
-
-    @property
-    def heard_s(self) -> float:
-        """How much sound there was."""
-        pairs = zip(self._pieces, self._levels, strict=True)
-        return sum(piece.size for piece, value in pairs if value >= LOUD) / RATE_HZ
+        return not self._runs or self._at[-1] - self._at[self._runs[-1][1]] > PAUSE_S
 
     @property
     def longest_gap_s(self) -> float:
@@ -136,19 +150,20 @@ class Ear:
 
     def utterances(self, pause_s: float = PAUSE_S) -> list[Utterance]:
         """Return all sound so far, cut at pauses."""
-        found: list[tuple[int, int]] = []
-        for index, loudness in enumerate(self._levels):
-            if loudness < LOUD:
-                continue
-            if found and self._at[index] - self._at[found[-1][1]] < pause_s:
-                found[-1] = (found[-1][0], index)
-            else:
-                found.append((index, index))
+        runs = self._runs
+        if pause_s != PAUSE_S:
+            runs = []
+            for index, loudness in enumerate(self._levels):
+                if loudness >= LOUD:
+                    self._join(runs, index, pause_s)
         return [
             Utterance(
-                self._at[first] - self._pieces[first].size / RATE_HZ,
+                self._began_at(first),
                 self._at[last],
                 np.concatenate(self._pieces[first : last + 1]),
             )
-            for first, last in found
+            for first, last in runs
         ]
+
+    def _began_at(self, index: int) -> float:
+        return self._at[index] - self._pieces[index].size / RATE_HZ

@@ -98,7 +98,7 @@ async def test_caller_is_greeted_and_may_interrupt_at_once(phone: Phone) -> None
     async with phone.call(reply) as caller:
         await caller.until_agent_sounds()
         await caller.say(spoken("user-barge-in"))
-        await caller.until(lambda: len(caller.agent_ear.utterances()) == 2)
+        await caller.until(lambda: caller.agent_ear.n_utterances == 2)
         await caller.until(lambda: caller.agent_ear.is_silent)
         greeting, answer = caller.agent_ear.utterances()
 

@@ -162,3 +162,16 @@ async def test_worker_that_dies_takes_no_other_workers_calls_along(
                 assert (await newcomer.until_told("started"))["worker"] == "second"
                 await newcomer.say(recording("user-question", 48_000))
                 await newcomer.until_agent_sounds()
+
+
+def test_image_is_made_of_what_is_tested_here() -> None:
+    """The Dockerfile copies an example that is there, and runs the two commands of this module.
+
+    No Docker engine runs on the machines of this project, so no image was built.
+    """
+    lines = (TOP / "examples" / "deploy" / "Dockerfile").read_text(encoding="utf-8").splitlines()
+
+    assert (TOP / "examples" / "agent.py").exists()
+    assert "COPY agent.py ./" in lines
+    assert "RUN python -m livekit.agents download-files" in lines
+    assert 'CMD ["python", "agent.py", "start"]' in lines

@@ -8,12 +8,17 @@ from __future__ import annotations
 
 from bisect import bisect
 from collections.abc import Sequence
+from typing import Final
 
 from livekit.agents import llm
 from livekit.agents.utils import shortuuid
 from livekit.agents.voice.generation import remove_instructions
 
 from .history import Line
+
+MAX_ITEMS: Final = 400
+"""How many items are kept, the newest: more than a new connection can be told. A call of many
+hours does not grow; the framework's own history is whole."""
 
 
 class ChatLog:
@@ -26,6 +31,8 @@ class ChatLog:
         self._next_place = 0
         self._by_id: dict[str, llm.ChatItem] = {}
         self._calls: dict[str, llm.FunctionCall] = {}
+        self._forgotten: set[str] = set()
+        """Ids of items that were known once: they are not new when they come back."""
 
     def copy(self) -> llm.ChatContext:
         """Return a copy for the framework."""
@@ -43,6 +50,8 @@ class ChatLog:
             item: what was said or called.
             place: from `take_place`; None for the end.
         """
+        if item.id in self._forgotten:
+            return
         if item.id in self._by_id:
             self._ctx.items[self._index(item.id)] = item
         else:
@@ -53,6 +62,17 @@ class ChatLog:
         self._by_id[item.id] = item
         if item.type == "function_call":
             self._calls[item.call_id] = item
+        while len(self._ctx.items) > MAX_ITEMS:
+            self._forget(self._ctx.items[0])
+
+    def _forget(self, item: llm.ChatItem) -> None:
+        self.remove(item.id)
+        self._forgotten.add(item.id)
+        if item.type == "function_call":
+            self._calls.pop(item.call_id, None)
+
+    def _knows(self, item_id: str) -> bool:
+        return item_id in self._by_id or item_id in self._forgotten
 
     def remove(self, item_id: str) -> None:
         """Forget what was not said after all."""
@@ -68,14 +88,14 @@ class ChatLog:
         """
         ctx = ctx.copy(exclude_handoff=True, exclude_config_update=True)
         remove_instructions(ctx)
-        new = [item for item in ctx.items if item.id not in self._by_id]
+        new = [item for item in ctx.items if not self._knows(item.id)]
         for item in new:
             self.add(item)
         return new
 
     def unique_id(self, item_id: str) -> str:
         """Return `item_id`, or something like it that no item has yet."""
-        return f"{item_id}-{shortuuid()}" if item_id in self._by_id else item_id
+        return f"{item_id}-{shortuuid()}" if self._knows(item_id) else item_id
 
     def _index(self, item_id: str) -> int:
         return next(i for i, item in enumerate(self._ctx.items) if item.id == item_id)

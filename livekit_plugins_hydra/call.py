@@ -67,6 +67,11 @@ _CONFIGURED: Final = frozenset({Handshake.CONFIGURING, Handshake.READY})
 _PASSING: Final = "internal_error"
 """The code of errors that say nothing about what was sent. Source: docs of 2026-08-21."""
 
+MAX_UNWRITTEN: Final = 256
+"""How many turns and responses without a text are told apart."""
+
+_MUCH: Final = "much"
+
 _STALE: Final = "the instructions have changed"
 
 ANSWER_TEXT: Final = "Answer the user's last message, which was typed and not spoken."
@@ -369,6 +374,12 @@ class Call:
         """Cancel the response that is generating, if one is."""
         return self._conversation.cancel_response()
 
+    def _await_text(self, key: str) -> None:
+        """Something is said, and its text is not known yet."""
+        if len(self._unwritten) >= MAX_UNWRITTEN:  # it will never all be known
+            self._unwritten = {_MUCH}
+        self._unwritten.add(key)
+
     def note_text(self, key: str) -> None:
         """The text of a turn (its item id) or response (its id) is at hand."""
         self._unwritten.discard(key)
@@ -387,7 +398,7 @@ class Call:
             case fx.UserStarted(item_id=item_id):
                 self._expects_turn = False
                 self._interrupted_calls |= self._conversation.open_calls
-                self._unwritten.add(item_id or "")
+                self._await_text(item_id or "")
                 is_ours = self._reply is not None and self._reply.id is None
                 dropped = self._drop_reply(now) if is_ours else []
                 return [effect, *dropped, *self._send_texts()]
@@ -422,7 +433,7 @@ class Call:
         if is_unwanted:
             cancelled = self._conversation.cancel_response()
             return settled + [e for e in cancelled if not isinstance(e, fx.EndStreams)]
-        self._unwritten.add(effect.generation_id)
+        self._await_text(effect.generation_id)
         reply = self._reply
         if reply is None or (reply.stage is _Stage.HELD and self._texts):
             self._outputs_are_told()

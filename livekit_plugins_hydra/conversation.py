@@ -17,7 +17,7 @@ response: they are dropped and counted in `dropped`.
 
 from __future__ import annotations
 
-from collections import Counter
+from collections import Counter, deque
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Final, assert_never
@@ -76,6 +76,9 @@ MAX_ARGUMENTS_CHARS: Final = 1_000_000
 
 MAX_PARTIAL_CALLS: Final = 64
 """How many calls of one response may be half-streamed at a time. Our choice."""
+
+REMEMBERED_TURNS: Final = 16
+"""How many past turns may still deliver a late event."""
 
 REMEMBERED_RESPONSES: Final = 8
 """How many past responses may still deliver a late call."""
@@ -137,7 +140,7 @@ class Conversation:
         self._round = Round.NONE
 
         self._turn_item_id: str | None = None
-        self._past_turns: set[str | None] = set()
+        self._past_turns: deque[str | None] = deque(maxlen=REMEMBERED_TURNS)
         self._stopped_at: float | None = None
         self._asked_at: float | None = None
         self._responses: dict[str, _Response] = {}
@@ -368,7 +371,7 @@ class Conversation:
             out.append(fx.UserStopped(self._turn_item_id))
         self._move_turn(ev.InputAudioBufferSpeechStarted)
         self._is_untouched = False
-        self._past_turns = (self._past_turns | {self._turn_item_id}) - {item_id, None}
+        self._past_turns.append(self._turn_item_id)
         self._turn_item_id = item_id
         self._stopped_at = None
         return [*out, fx.CancelTimer("answer"), fx.UserStarted(item_id)]
@@ -704,7 +707,8 @@ class Conversation:
 
     def _is_turn(self, item_id: str | None) -> bool:
         """Whether a user item is the present turn's: any is that is not an earlier one's."""
-        return item_id not in self._past_turns
+        is_past = item_id is not None and item_id in self._past_turns
+        return item_id == self._turn_item_id or not is_past
 
     def _end_turn(self, why: Input) -> list[fx.Effect]:
         """Move the turn on; tell that the user stopped, if that was not told before."""

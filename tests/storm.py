@@ -82,6 +82,10 @@ DEAD: Final = ("vanish", "long_stall")
 """What only pings can find out."""
 
 
+LONG: Final = ("outage", "busy", "full", *DEAD)
+"""What refuses dials for a while."""
+
+
 @dataclass(frozen=True)
 class Fault:
     """Something that goes wrong once."""
@@ -115,20 +119,26 @@ class Plan:
         kinds = [*HARD, *SOFT]
         if "pings_unanswered" not in switches:
             kinds += DEAD
+        turns = tuple(dice.choices(TURNS, k=dice.randint(2, 5)))
+        faults = tuple(
+            Fault(
+                kind=dice.choice(kinds),
+                trigger=dice.choice((*TRIGGERS, "", "", "")),
+                nth=1 + int(dice.expovariate(0.7)),
+                after_s=dice.choice((0.0, dice.uniform(0.0, 0.3), dice.uniform(0.0, 3.0))),
+                size=dice.random(),
+            )
+            for _ in range(dice.randint(1, 3))
+        )
+        # What refuses dials comes once: an outage that others add to may outlast its budget.
+        dead = [fault for fault in faults if fault.kind in DEAD][:1]
+        long = [fault for fault in faults if fault.kind in LONG][:1]
+        faults = tuple(dead or [*long, *(each for each in faults if each.kind not in LONG)])
         return cls(
             seed=seed,
             switches=switches,
-            turns=tuple(dice.choices(TURNS, k=dice.randint(2, 5))),
-            faults=tuple(
-                Fault(
-                    kind=dice.choice(kinds),
-                    trigger=dice.choice((*TRIGGERS, "", "", "")),
-                    nth=1 + int(dice.expovariate(0.7)),
-                    after_s=dice.choice((0.0, dice.uniform(0.0, 0.3), dice.uniform(0.0, 3.0))),
-                    size=dice.random(),
-                )
-                for _ in range(dice.randint(1, 3))
-            ),
+            turns=turns,
+            faults=faults,
             greets=dice.random() < 0.6,
             tool_s=dice.choice((0.0, 0.3, 1.5)),
             auth=dice.choice(("query", "header")),

@@ -1,0 +1,1 @@
+"""Frames that no server should send, by the million."""

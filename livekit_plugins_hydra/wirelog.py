@@ -101,17 +101,26 @@ class Trace:
         self._began_wall = 0.0
         self._tap: Tap | None = None
 
-    def dial(self, *, secret: str = "", about: Mapping[str, Any] | None = None) -> Tap | None:
+    def dial(
+        self,
+        *,
+        secret: str = "",
+        about: Mapping[str, Any] | None = None,
+        at: float | None = None,
+    ) -> Tap | None:
         """Return the tap of the next connection; None while nothing is logged.
 
         Args:
             secret: the key; it is cut out of every line, whoever put it there.
             about: what is dialled, for the first line.
+            at: when, by `time.monotonic`; now by default.
         """
         if self._path is None:
             return None
+        now = time.monotonic()
+        at = now if at is None else at
         if not self._n_connections:
-            self._began_at, self._began_wall = time.monotonic(), time.time()
+            self._began_at, self._began_wall = at, time.time() + at - now
         self._n_connections += 1
         self._tap = Tap(
             _acquire(self._path),
@@ -121,7 +130,7 @@ class Trace:
             began_wall=self._began_wall,
             secret=secret,
         )
-        self._tap.note("connection.dialling", about or {})
+        self._tap.note("connection.dialling", about or {}, at=at)
         return self._tap
 
     def redial(self, reason: str) -> None:
@@ -195,7 +204,8 @@ class Tap:
         log, self._log = self._log, None
         if log is not None and _release(log):
             with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(asyncio.to_thread(log.stop), STOP_BUDGET_S)
+                async with asyncio.timeout(STOP_BUDGET_S):
+                    await asyncio.to_thread(log.stop)
 
 
 class _Line:

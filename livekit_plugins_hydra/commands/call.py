@@ -31,7 +31,7 @@ from livekit_plugins_hydra.report.log import Line
 from livekit_plugins_hydra.report.page import SOUND_RATE_HZ
 
 from . import server
-from .calling import RATE_HZ, Caller, CallFailed, Recording
+from .calling import PATIENCE_S, RATE_HZ, Caller, CallFailed, Recording
 from .exits import Exit, errors, stop
 from .functions import FunctionUnusable, load
 from .report import write
@@ -64,6 +64,9 @@ def call(
         int | None,
         typer.Option(help="How many turns; the files are said again and again.", min=1),
     ] = None,
+    patience: Annotated[
+        float, typer.Option(help="How many seconds to wait for an answer.", min=0.1)
+    ] = PATIENCE_S,
     out: Annotated[
         Path, typer.Option(help="Folder for call.wav, wire.jsonl and report.html.")
     ] = Path(),
@@ -95,6 +98,7 @@ def call(
             agent,
             said,
             barge_in=barge_in,
+            patience=patience,
             out=out,
             offline=offline,
             scenario=behaviour,
@@ -147,6 +151,7 @@ async def _hold(
     said: list[Recording],
     *,
     barge_in: float | None,
+    patience: float,
     out: Path,
     offline: bool,
     scenario: Scenario | None,
@@ -170,7 +175,12 @@ async def _hold(
             header=header,
             wire_log=str(log),
         )
-        caller = Caller(realtime, agent, lambda at_s, who, what: _print(console, at_s, who, what))
+        caller = Caller(
+            realtime,
+            agent,
+            lambda at_s, who, what: _print(console, at_s, who, what),
+            patience_s=patience,
+        )
         try:
             await caller.hold(said, barge_in_s=barge_in)
         except CallFailed as problem:

@@ -70,14 +70,18 @@ Note = Callable[[float, str, str], None]
 class Caller:
     """The user of one call."""
 
-    def __init__(self, model: RealtimeModel, agent: Agent, note: Note) -> None:
+    def __init__(
+        self, model: RealtimeModel, agent: Agent, note: Note, *, patience_s: float = PATIENCE_S
+    ) -> None:
         """Prepare a call; `hold` makes it.
 
         Args:
             model: whom the agent speaks with.
             agent: instructions and tools.
             note: is told what happens.
+            patience_s: how long the user waits for an answer.
         """
+        self._patience_s = patience_s
         self.microphone = Microphone(rate_hz=RATE_HZ, frame_ms=20)
         self.loudspeaker = Loudspeaker()
         self._model = model
@@ -122,7 +126,7 @@ class Caller:
         try:
             await self._session.start(self._agent)
             self._watch()
-            await self._until("Hydra", lambda: self._is_ready, PATIENCE_S)
+            await self._until(lambda: self._is_ready, PATIENCE_S)
             await asyncio.sleep(_LEAD_S)
             for number, turn in enumerate(turns, 1):
                 await self._say(turn)
@@ -153,7 +157,7 @@ class Caller:
             return len(self.loudspeaker.heard) > self._n_playouts
 
         try:
-            await self._until("an answer", is_answered, PATIENCE_S)
+            await self._until(is_answered, self._patience_s)
         except TimeoutError:
             why = (
                 "Hydra heard it, and did not answer; the wire log shows what it sent instead."
@@ -161,13 +165,13 @@ class Caller:
                 else "Hydra heard no speech in it: is it loud enough, and longer than a cough?"
             )
             raise CallFailed(
-                f"No answer to {turn.path.name} within {PATIENCE_S:g} s.", why
+                f"No answer to {turn.path.name} within {self._patience_s:g} s.", why
             ) from None
 
     async def _hear_out(self) -> None:
         is_over = False
         while not is_over:
-            await self._until("the end of the answer", self._is_silent, 10 * PATIENCE_S)
+            await self._until(self._is_silent, 10 * PATIENCE_S)
             await asyncio.sleep(_PAUSE_S)
             is_over = self._is_silent()
 
@@ -176,7 +180,7 @@ class Caller:
         if began_at is not None:
             await asyncio.sleep(max(0.0, began_at + seconds - time.monotonic()))
 
-    async def _until(self, what: str, is_so: Callable[[], bool], timeout_s: float) -> None:
+    async def _until(self, is_so: Callable[[], bool], timeout_s: float) -> None:
         async with asyncio.timeout(timeout_s):
             while not is_so():
                 if self._failure is not None:

@@ -40,7 +40,8 @@ class Tape:
         """Take note of one event."""
         reel = self._open.get(record.number)
         if reel is None:
-            tap = Trace(self.log).dial(about={"model": record.model, "auth": record.auth})
+            about = {"model": record.model, "auth": record.auth}
+            tap = Trace(self.log).dial(about=about, at=record.opened_at_s)
             assert tap is not None, "there is a path"
             tap.note("connection.opened", {}, at=record.opened_at_s)
             reel = self._open[record.number] = _Reel(record, tap)
@@ -62,7 +63,6 @@ class Tape:
 
     async def _finish(self, record: ConnectionRecord) -> None:
         reel = self._open.pop(record.number)
-        await reel.close()
         path = self._folder / f"connection-{record.number}.wav"
         try:
             reel.save(path)
@@ -70,6 +70,7 @@ class Tape:
             self._write(f"{path} can't be written: {error.strerror or error}")
         else:
             self._write(f"{path} has connection {record.number}: user left, agent right")
+        await reel.close()
 
 
 class _Reel:

@@ -158,16 +158,12 @@ async def _first(
         found.add(await _no_connection(found, options, error, trace, patience))
         return options
     if shaken.voice_refused and options.voice != SERVER_DEFAULT_VOICE and not is_quick:
-        found.findings = [_softer(each) for each in found.findings]
-        return await _first(
-            found,
-            replace(options, voice=SERVER_DEFAULT_VOICE),
-            trace,
-            patience,
-            progress,
-            is_quick,
-            sound,
-        )
+        (refusal,) = [_softer(each) for each in found.findings if each.id == "voice"]
+        again = ("auth", "model", "voice")
+        found.findings = [each for each in found.findings if each.id not in again]
+        options = replace(options, voice=SERVER_DEFAULT_VOICE)
+        options = await _first(found, options, trace, patience, progress, is_quick, sound)
+        found.findings = [refusal if each.id == "voice" else each for each in found.findings]
     return options
 
 
@@ -199,8 +195,6 @@ async def _ask(
 
 def _softer(each: Finding) -> Finding:
     """Return a refused voice as a warning: the examination goes on with another one."""
-    if each.id != "voice":
-        return each
     return replace(
         each,
         status="warn",
@@ -224,9 +218,15 @@ async def _no_connection(
     patience: Patience,
 ) -> Finding:
     if not isinstance(error, AuthenticationFailed):
-        remedy = "Look at the network above." if not isinstance(error, HandshakeRefused) else ""
-        if isinstance(error, ServerFull):
-            remedy = "Wait, or raise the plan's limit; calls that run count, too."
+        match error:
+            case ServerFull():
+                remedy = "Wait, or raise the plan's limit; calls that run count, too."
+            case HandshakeRefused(retryable=True):
+                remedy = "Run it again in a minute: the server may be busy, or down."
+            case HandshakeRefused():
+                remedy = "Check HYDRA_BASE_URL, --model, and that the plan has speech-to-speech."
+            case _:
+                remedy = "Look at the network above."
         return finding(
             "connection", "Connection", "fail", str(error), group="session", remedy=remedy
         )

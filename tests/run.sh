@@ -2,6 +2,7 @@
 # Runs the checks. Makes .venv first; needs Python 3.11 or newer, and nothing else.
 #
 #     sh tests/run.sh            format, lint, types, tests: all that a change must pass
+#     sh tests/run.sh soak       hours of what the tests do for seconds: tests/soak.py
 #     sh tests/run.sh rooms      calls in real LiveKit rooms; installs what they need: rooms/prepare.sh
 set -eu
 cd "$(dirname "$0")/.."
@@ -25,8 +26,13 @@ check_rooms() {
     run tests.rooms.namespace .venv/bin/python -m pytest tests/rooms || [ $? = "$ROOMS_SKIPPED" ]
 }
 
+check_soak() {
+    run tests.soak
+}
+
 case ${1-} in
     "") checks=check_all ;;
+    soak) checks=check_soak ;;
     rooms) checks=check_rooms ;;
     *)
         echo "tests/run.sh doesn't know '$1'; without a word it checks everything." >&2

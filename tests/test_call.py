@@ -17,6 +17,7 @@ from livekit_plugins_hydra.call import (
     INSTRUCTIONS_DEBOUNCE_S,
     INSTRUCTIONS_REDIAL_EVERY_S,
     KEPT_TURN_S,
+    MAX_UNWRITTEN,
     NARRATE_AFTER_S,
     REPLY_DEADLINE_S,
     REPLY_SILENCE_S,
@@ -953,6 +954,17 @@ def test_text_may_come_from_elsewhere() -> None:
     assert call >> session.written("u0") >> session.written("r0") >> session.reply("g1") << ASK
 
     assert call >> after(REPLY_SILENCE_S) << REDIAL
+
+
+def test_a_call_of_many_turns_without_text_is_not_forgotten_for_the_last_ones() -> None:
+    """What is remembered of turns is bounded, and in doubt there is something without text."""
+    call = untouched()
+    for n in range(MAX_UNWRITTEN):
+        plain_turn(call, n)
+    for n in range(MAX_UNWRITTEN):
+        assert call >> session.written(f"u{n}") >> session.written(f"r{n}")
+
+    assert call >> session.reply("g1") << ASK >> after(REPLY_SILENCE_S) << failed("g1")
 
 
 def test_a_cough_and_a_response_without_sound_need_no_text() -> None:

@@ -293,6 +293,8 @@ class Call:
                     self._narrates_at = now
                 reason = f"Hydra began no response in {REPLY_DEADLINE_S:g} s"
                 out += self._give_up_reply(f"generate_reply timed out: {reason}", now)
+                if self._is_untold:  # it is welcome whenever it comes: nobody else will tell
+                    self._owes_cancel = False
             case "reply_silence":
                 out += self._meet_silence(now)
             case "debt":

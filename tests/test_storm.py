@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from functools import partial
 
 import pytest
@@ -74,6 +75,16 @@ def test_a_result_that_was_asked_for_on_a_dead_link_is_told() -> None:
     judge(a_call("tool", fault="vanish", at="conversation.item.create"))
 
 
+def test_a_result_that_comes_later_than_a_reply_may_is_told() -> None:
+    """The network stands still for more than 10 s, and then brings the response: it is welcome."""
+    judge(
+        replace(
+            a_call("tool"),
+            faults=(Fault("long_stall", "response.create", nth=1, after_s=0.0, size=0.6),),
+        )
+    )
+
+
 def test_a_result_that_was_lost_before_its_first_sound_is_told() -> None:
     """A reply that has begun and was not heard yet when the connection breaks is asked for again.
 
@@ -95,4 +106,4 @@ def test_a_loss_in_a_loss_is_survived() -> None:
         Fault("reset", "session.configured", nth=2, after_s=0.2, size=0.5),
         Fault("busy", "session.configured", nth=3, after_s=0.2, size=0.5),
     )
-    judge(Plan(**(vars(plan) | {"faults": faults})))
+    judge(replace(plan, faults=faults))

@@ -143,13 +143,9 @@ class Evidence:
     """Every record of every logger, as it would be printed, with tracebacks."""
     complaints: list[str] = field(default_factory=list)
     """Those of the plugin and the framework at level ERROR."""
-    greetings: int = 0
-    """How many greetings were asked for."""
     n_dials: int = 0
     max_dials: int = 0
     """How many dials the faults explain."""
-    survives: bool = True
-    """Whether the faults are such that the call goes on."""
 
     def seconds_heard(self, response: int) -> float:
         """Return how much of a response was heard."""
@@ -178,8 +174,6 @@ def no_hang(call: Evidence) -> Broken:
 
 def no_lost_call(call: Evidence) -> Broken:
     """The call goes on: no error is final, and the framework does not close the session."""
-    if not call.survives:
-        return
     for error in call.errors():
         if not error.recoverable:
             yield f"unrecoverable: {error.error}"
@@ -260,8 +254,6 @@ def _verdicts(wire: list[tuple[float, Any]]) -> Iterator[str]:
 
 def no_lost_result(call: Evidence) -> Broken:
     """Every result of a tool reaches the server, outlives its connection, and is told."""
-    if not call.survives:
-        return
     by_number = {question.number: question for question in call.questions}
     for number in set(call.ran):
         marker = by_number[number].result
@@ -285,8 +277,6 @@ def _knows(record: ConnectionRecord, marker: str) -> bool:
 
 def no_lost_words(call: Evidence) -> Broken:
     """What the user said is heard by one server as a whole, and is answered."""
-    if not call.survives:
-        return
     for question in call.questions:
         most_s = max(
             (tone_s(record.received_audio, question.hz) for record in call.server.connections),
@@ -305,7 +295,7 @@ def no_lost_words(call: Evidence) -> Broken:
 
 def right_states(call: Evidence) -> Broken:
     """When all is quiet, the framework knows it."""
-    if call.survives and call.states != ("listening", "listening"):
+    if call.states != ("listening", "listening"):
         agent, user = call.states
         yield f"all is quiet, and the agent is {agent!r}, the user {user!r}"
 
@@ -336,14 +326,12 @@ def no_key(call: Evidence) -> Broken:
 def texts_of(error: BaseException) -> Iterator[str]:
     """Yield everything that a person could be shown of an exception, its causes included."""
     yield "".join(traceback.format_exception(error))
-    seen: list[BaseException | None] = [error]
-    while (latest := seen.pop()) is not None:
-        yield from (repr(latest), str(latest), repr(vars(latest)))
-        seen += [latest.__cause__, latest.__context__]
-        if latest.__cause__ is latest.__context__:
-            seen.pop()
-        if latest.__cause__ is None and latest.__context__ is None:
-            return
+    chain: list[BaseException | None] = [error]
+    while chain:
+        latest = chain.pop()
+        if latest is not None:
+            yield from (repr(latest), str(latest), repr(vars(latest)))
+            chain += [latest.__cause__, latest.__context__]
 
 
 def bounded_dials(call: Evidence) -> Broken:

@@ -216,7 +216,6 @@ class Clerk(Agent):
     async def on_enter(self) -> None:
         """Greet, if that is planned."""
         if self._plan.greets:
-            self._evidence.greetings += 1
             self.session.generate_reply(instructions=GREET)
 
     @function_tool

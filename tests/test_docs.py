@@ -183,7 +183,7 @@ async def test_first_agent_works(tmp_path: Path) -> None:
 
 async def test_users_test_works(tmp_path: Path) -> None:
     """The README's test of an agent passes under pytest, with nothing but asyncio_mode set."""
-    _, test = python_blocks()
+    test = python_blocks()[-1]
     file = tmp_path / "test_weather.py"
     file.write_text(test, encoding="utf-8")
 

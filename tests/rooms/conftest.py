@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import uuid
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, contextmanager
@@ -57,6 +58,12 @@ def worker(livekit: LiveKit) -> Iterator[Program]:
     """The tests' worker, for all tests; a process for each call."""
     with working(livekit) as program:
         yield program
+
+
+def pytest_configure() -> None:
+    """Let SIGTERM end a run as Ctrl-C does: with all that the tests have started."""
+    if ADDRESS:
+        signal.signal(signal.SIGTERM, signal.default_int_handler)
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

@@ -94,7 +94,8 @@ class Guest:
         self._spawn(self._speak(source))
 
     async def _send_before(self, samples: Samples, track_id: str) -> None:
-        assert self.agent is not None, "it is in the room"
+        agent = await self.until(lambda: self.agent)
+        assert agent is not None, "else it would be waited for"
         writer = await self.room.local_participant.stream_bytes(
             "pre-connect-audio",
             topic="lk.agent.pre-connect-audio-buffer",
@@ -104,7 +105,7 @@ class Guest:
                 "sampleRate": str(self.microphone.rate_hz),
                 "channels": "1",
             },
-            destination_identities=[self.agent.identity],
+            destination_identities=[agent.identity],
         )
         await writer.write(samples.tobytes())
         await writer.aclose()

@@ -16,6 +16,7 @@ import asyncio
 import json
 import math
 import os
+import signal
 import statistics
 import sys
 import time
@@ -257,6 +258,8 @@ def main() -> int:
     if find_program() is None:
         print("There is no livekit-server.", file=sys.stderr)
         return 2
+    # Whatever has been started ends with this.
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
     with running(address) as livekit:
         held = asyncio.run(hold(livekit, arguments.calls, arguments.seconds))
         print("\n".join(held.report()))

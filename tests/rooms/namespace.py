@@ -10,8 +10,10 @@ the standard library, so that it runs before anything is installed.
 
 from __future__ import annotations
 
+import contextlib
 import os
 import shutil
+import signal
 import subprocess
 import sys
 from collections.abc import Sequence
@@ -51,8 +53,14 @@ def _check(command: Sequence[str]) -> None:
 
 
 def _run(prefix: Sequence[str], command: Sequence[str]) -> int:
+    """Run a command; pass on what asks this process to end, so that it ends first, in order."""
     environment = os.environ | {ADDRESS_VARIABLE: ADDRESS}
-    return subprocess.run([*prefix, *command], env=environment).returncode
+    with subprocess.Popen([*prefix, *command], env=environment) as process:
+        signal.signal(signal.SIGTERM, lambda number, _: process.send_signal(number))
+        while True:
+            # Ctrl-C reaches the command by itself.
+            with contextlib.suppress(KeyboardInterrupt):
+                return process.wait()
 
 
 def _run_named(command: Sequence[str]) -> int:

@@ -89,6 +89,7 @@ class ChatLog:
         ctx = ctx.copy(exclude_handoff=True, exclude_config_update=True)
         remove_instructions(ctx)
         new = [item for item in ctx.items if not self._knows(item.id)]
+        new.sort(key=lambda item: item.created_at)  # what was told late stands at the end
         for item in new:
             self.add(item)
         return new

@@ -65,6 +65,7 @@ class Message:
         """How much was heard, where that is not all."""
         self._heard_words = ""
         """What the framework says was heard, where it knows better than by length."""
+        self._is_missed = False
         self._text_may_lag_s = 0.0
         self._deadline: asyncio.TimerHandle | None = None
         self._recognition: Recognition | None = None
@@ -86,6 +87,11 @@ class Message:
     def was_cut(self) -> bool:
         """Whether a part of it was not heard, and never will be."""
         return self._heard_s is not None and self._heard_s < self._duration_s - _CUT_S
+
+    @property
+    def is_missed(self) -> bool:
+        """Whether the framework has played it without its text, which came too late for that."""
+        return bool(self.heard_text) and self._is_missed
 
     @property
     def is_speechless(self) -> bool:
@@ -176,11 +182,14 @@ class Message:
             self._heard_s = self._duration_s - unheard_s
         else:
             return
+        self._text.close()
         self._on_written(self)
 
     def report(self, heard_s: float, words: str) -> None:
         """Take the framework's report of how much was heard."""
         self._heard_s = heard_s
+        self._is_missed = not words
+        self._text.close()
         if words != self.text:  # else the text ran ahead of the sound, and says nothing
             self._heard_words = words
         self._on_written(self)
@@ -209,7 +218,9 @@ class Message:
     def _recognized(self, text: str) -> None:
         self._recognition = None
         self.text = text
-        if text and not self._text.closed:
+        if self._text.closed:
+            self._is_missed = True
+        elif text:
             self._text.send_nowait(text)
         self._text.close()
         if text:

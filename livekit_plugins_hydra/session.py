@@ -102,6 +102,7 @@ class RealtimeSession(llm.RealtimeSession[SessionEvents]):
             transcriber=self._transcribers[1],
             resumes=options.resume_false_interruption,
             on_text=self._call.note_text,
+            on_missed=self._tell_missed_message,
             on_speechless=self._warn_of_missing_text,
         )
         self._speaking.rate_hz = voices.output_rate_hz(options.model)
@@ -553,6 +554,15 @@ class RealtimeSession(llm.RealtimeSession[SessionEvents]):
                 is_final=is_final,
                 turn_started_at=turn.began_at,
             ),
+        )
+
+    def _tell_missed_message(self, message: llm.ChatMessage) -> None:
+        """Tell what was said before its text was known: the next agent shall know it, too.
+
+        The framework puts it in the agent's chat context; its session's history has no way in.
+        """
+        self.emit(
+            "remote_item_added", llm.RemoteItemAddedEvent(previous_item_id=None, item=message)
         )
 
     def _become_ready(self, session: events.ServerSession) -> None:

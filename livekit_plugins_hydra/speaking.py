@@ -29,6 +29,7 @@ class Speaking:
         transcriber: Transcriber | None,
         resumes: bool,
         on_text: Callable[[str], None],
+        on_missed: Callable[[llm.ChatMessage], None],
         on_speechless: Callable[[], None],
     ) -> None:
         """Begin in silence.
@@ -38,6 +39,7 @@ class Speaking:
             transcriber: writes down what is said, where the server does not.
             resumes: whether what a false interruption cut is played after all.
             on_text: called with the id of a response whose text is known now.
+            on_missed: called with a message that was played before its text was known.
             on_speechless: called when something was said and nobody tells what.
         """
         self.rate_hz = 0
@@ -46,6 +48,7 @@ class Speaking:
         self._transcriber = transcriber
         self._resumes = resumes
         self._on_text = on_text
+        self._on_missed = on_missed
         self._on_speechless = on_speechless
         self._open: dict[str, Generation] = {}
         self._messages: dict[str, Message] = {}
@@ -232,3 +235,5 @@ class Speaking:
             created_at=message.opened_at,
         )
         self._chat.add(written, place=place)
+        if message.is_missed:
+            self._on_missed(written)

@@ -6,12 +6,13 @@ import asyncio
 import logging
 from typing import Any
 
+import numpy as np
 import pytest
 from livekit.agents import Agent, function_tool
 
 from livekit_plugins_hydra.emulator import Call, Say, Scenario
 
-from .calls import COUGH, Captions, call, tone
+from .calls import COUGH, Captions, call, told, tone
 from .recognisers import ToneSTT, Vocabulary
 
 ASKED_HZ, THANKED_HZ = 300.0, 350.0
@@ -219,6 +220,15 @@ async def test_a_turn_that_two_servers_hear_is_written_down_once() -> None:
 # ------------------------------------------------------------------------- the agent's words
 
 
+class Reception(Agent):
+    """Connects with a clerk, and tells the clerk what was said."""
+
+    @function_tool
+    async def connect(self) -> Agent:
+        """Connect."""
+        return Agent(instructions="You are the clerk.", chat_ctx=self.chat_ctx)
+
+
 class Weather(Agent):
     """Knows the weather."""
 
@@ -295,8 +305,8 @@ async def test_what_the_user_interrupts_is_cut_to_what_was_heard(source: str) ->
     async with call(scenario, Agent(instructions=""), captions=captions, **options) as desk:
         await desk.say(asking())
         await desk.until(lambda: desk.loudspeaker.heard)
-        await desk.until(lambda: desk.server.responses[0].ended_at_s)
-        await desk.say(thanking())
+        await desk.until(lambda: len(desk.remembered) == 2)
+        await desk.say(np.concatenate([np.zeros(24_000, dtype=np.int16), thanking()]))
         await desk.until_heard(2)
         await desk.until(lambda: len(desk.told) == 4)
 
@@ -304,14 +314,15 @@ async def test_what_the_user_interrupts_is_cut_to_what_was_heard(source: str) ->
         for history in (desk.session.history, desk.line.chat_ctx):
             cut = history.messages()[1]
             assert cut.interrupted
-            said = (cut.text_content or "").split()
-            assert words.startswith(cut.text_content or "")
-            assert 0 < len(said) < 30 * share + 6
+            assert cut.text_content
+            assert words.startswith(cut.text_content)
+        # LiveKit's captions keep the pace of speech, and a tone has none: they may run ahead.
+        assert len(desk.remembered[1][1].split()) < 30 * share + 6
         assert desk.remembered[2:] == [("user", THANKED), ("assistant", ROOM.text)]
 
 
-async def test_a_barge_in_before_the_text_is_missed_by_livekit_alone() -> None:
-    """The agent is interrupted before its words are known: only the session's history has them."""
+async def test_a_barge_in_before_the_text_is_missed_by_livekits_history_alone() -> None:
+    """The agent is interrupted before its words are known: its own contexts have them later."""
     slow = GatedSTT(Vocabulary({600: ("one two three four five six seven eight", 2.0)}))
     story = Say(duration_s=2.0, tone_hz=600)
     options: dict[str, Any] = {"input_stt": ToneSTT(USER), "output_stt": slow}
@@ -328,6 +339,35 @@ async def test_a_barge_in_before_the_text_is_missed_by_livekit_alone() -> None:
         assert [role for role, _ in desk.remembered] == ["user", "assistant", "user"]
         assert desk.line.chat_ctx.messages()[1].interrupted
         assert "one two three four five six seven eight".startswith(desk.remembered[1][1])
+        agents = desk.session.current_agent.chat_ctx
+        assert sorted(told(agents)) == sorted(desk.remembered)
+
+
+async def test_the_next_agent_knows_what_was_written_down_late() -> None:
+    """A handoff after a barge-in that came before the text: the words are where they were said."""
+    slow = GatedSTT(AGENT)
+    options = stts() | {"output_stt": slow}
+    scenario = Scenario(replies=[OPEN, Call("connect"), ROOM])
+    async with call(scenario, Reception(instructions="You are kind."), **options) as desk:
+        await desk.say(asking())
+        await desk.until_heard(1)
+        await desk.until_state("listening")
+        first = desk.session.current_agent
+        desk.microphone.say(thanking())
+        await desk.until(lambda: desk.server.connection.turns[1:])
+        slow.gate.set()
+        await desk.until(lambda: desk.session.current_agent is not first)
+        await desk.until(lambda: len(desk.server.connections) == 2)
+        await desk.until(lambda: desk.server.connection.configured_at_s)
+
+        instructions = desk.server.connection.configuration.instructions or ""
+        said = [line for line in instructions.splitlines() if line.endswith('"')]
+        assert said[:3] == [
+            f'user: "{ASKED}"',
+            f'assistant: "{OPEN.text}"',
+            f'user: "{THANKED}"',
+        ]
+        assert ("assistant", OPEN.text) not in desk.told
 
 
 async def test_what_nobody_heard_was_not_said() -> None:

@@ -30,11 +30,14 @@ MAX_RETRY_AFTER_S: Final = 30.0
 POLICY_VIOLATION: Final = 1008
 """Close code that is forgiven once, after a stable connection: it may be an expired token."""
 
-CLOSES_OF_ONE_SESSION: Final = frozenset({1000, POLICY_VIOLATION})
-"""Close codes that say nothing about the server's state, so that it can be dialled again at once.
+CLOSES_OF_THE_SERVER: Final = frozenset({1001, 1011, 1012})
+"""Close codes by which a server tells that it goes away, is broken or restarts: it needs time.
 
-After any other end, all callers of a server come back together: there the delays spread them.
+After any other end of a call the server may well be up, and is dialled again at once.
 """
+
+AT_ONCE_S: Final = 0.02
+"""In what time the callers of one lost link come back at once."""
 
 DIALS_PER_MINUTE: Final = 6
 """Bound on the connections made for other reasons than a loss."""
@@ -112,8 +115,8 @@ class Recovery:
             self._lost_at = now
         if not is_retryable(error) and not self._forgives(error, was_stable=was_stable):
             return None
-        if is_new and isinstance(error, ConnectionLost) and error.code in CLOSES_OF_ONE_SESSION:
-            return 0.0
+        if is_new and isinstance(error, ConnectionLost) and error.code not in CLOSES_OF_THE_SERVER:
+            return self._uniform(0.0, AT_ONCE_S)
         asked_s = _retry_after_s(error)
         if asked_s > MAX_RETRY_AFTER_S:
             return None

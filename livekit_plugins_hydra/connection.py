@@ -46,6 +46,7 @@ MAX_UNSENT_BYTES: Final = 10 * 16_000 * 2 * 2
 
 _UNAUTHORIZED: Final = frozenset({401, 403})
 _TRY_AGAIN_LATER: Final = 1013
+_NO_CLOSE_FRAME: Final = 1006
 
 _silent: Final = logging.Logger("websockets")  # noqa: LOG001 - in no tree, so nobody turns it on
 _silent.disabled = True
@@ -291,4 +292,6 @@ def _end_of(socket: ClientConnection) -> ConnectionFailed:
     code = socket.close_code
     if code == _TRY_AGAIN_LATER:
         return ServerFull()
+    if code == _NO_CLOSE_FRAME:
+        code = None
     return ConnectionLost(code, socket.close_reason or "")

@@ -1177,8 +1177,8 @@ class _At:
         self.url = url
 
 
-async def test_a_taken_port_is_one_line() -> None:
-    """The command line says which port it can't have, and ends with 1."""
+async def test_a_taken_port_is_named_with_the_remedy() -> None:
+    """The command line says which port it can't have and what to do, and ends with 1."""
     async with Emulator() as server:
         process = await asyncio.create_subprocess_exec(
             sys.executable,
@@ -1193,5 +1193,6 @@ async def test_a_taken_port_is_one_line() -> None:
         _, complaints = await process.communicate()
 
     assert process.returncode == 1
-    assert complaints.decode().startswith(f"Can't listen on 127.0.0.1:{server.port}")
-    assert complaints.count(b"\n") == 1
+    what_happened, remedy = complaints.decode().splitlines()
+    assert what_happened.startswith(f"Can't listen on 127.0.0.1:{server.port}")
+    assert "--port 0" in remedy

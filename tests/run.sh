@@ -17,7 +17,7 @@ check_all() {
     run ruff format --check .
     run ruff check .
     run mypy
-    run pytest --numprocesses 4 # calls are held at real time, and mostly wait
+    run pytest --numprocesses 4 --dist worksteal # calls are held at real time, and mostly wait
 }
 
 check_rooms() {

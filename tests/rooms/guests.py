@@ -123,6 +123,13 @@ class Guest:
         await self.microphone.wait_quiet()
         return self.microphone.ended_at
 
+    async def listen(self) -> None:
+        """Subscribe to the agent's track, where that does not happen by itself."""
+        agent = await self.until(lambda: self.agent)
+        assert agent is not None, "else it would be waited for"
+        (publication,) = await self.until(lambda: list(agent.track_publications.values()))
+        publication.set_subscribed(True)
+
     async def ask_to_end(self) -> None:
         """Ask the tests' worker to close its session and to stay in the room."""
         await self.room.local_participant.publish_data(b"", topic=ENDS)
@@ -224,6 +231,10 @@ class Guest:
                 key = f"{who.identity}/{BACKGROUND}" if is_background else who.identity
                 self._spawn(self._hear(track, self.ears.setdefault(key, Ear())))
 
+        @room.on("track_published")
+        def _(_: rtc.RemoteTrackPublication, __: rtc.RemoteParticipant) -> None:
+            self._changed.set()
+
         @room.on("participant_attributes_changed")
         def _(changed: dict[str, str], who: rtc.Participant) -> None:
             self._note_state(who)
@@ -293,7 +304,12 @@ class Guest:
 
 @asynccontextmanager
 async def joined(
-    url: str, token: str, *, rate_hz: int = 48_000, has_microphone: bool = True
+    url: str,
+    token: str,
+    *,
+    rate_hz: int = 48_000,
+    has_microphone: bool = True,
+    listens: bool = True,
 ) -> AsyncIterator[Guest]:
     """Be in a room while the block runs.
 
@@ -302,10 +318,11 @@ async def joined(
         token: what lets the guest in.
         rate_hz: of the microphone; what `say` takes.
         has_microphone: whether a track is published at once.
+        listens: whether what others publish is subscribed to at once; else `listen` does it.
     """
     guest = Guest(rtc.Room(), Microphone(rate_hz=rate_hz, frame_ms=20))
     guest._listen()
-    await guest.room.connect(url, token)
+    await guest.room.connect(url, token, rtc.RoomOptions(auto_subscribe=listens))
     for participant in guest.room.remote_participants.values():
         guest._note_state(participant)
     try:

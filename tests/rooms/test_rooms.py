@@ -189,6 +189,25 @@ async def test_user_who_speaks_while_the_agent_comes_is_answered(
         await guest.until(lambda: guest.agent_ear.last_began_at > ended_at)
 
 
+async def test_greeting_that_is_cut_before_anyone_could_hear_it_leaves_the_agent_a_voice(
+    rooms: Rooms, livekit: LiveKit
+) -> None:
+    """A barge-in before the agent's track is subscribed to takes the greeting, and no more."""
+    room = new_room()
+    token = livekit.token(room, "user")
+    scenario = Scenario(replies=[Say(duration_s=4.0), Say(duration_s=1.0, tone_hz=500.0)])
+    async with Emulator(scenario) as server, joined(livekit.url, token, listens=False) as guest:
+        await rooms.dispatch(room, "tests", base_url=server.url, greeting="Say hello.")
+        await guest.until_told("started")
+        await server.wait_for(events.ResponseDone)
+        await guest.say(recording("user-barge-in", 48_000))
+        await guest.listen()
+        answer = await guest.until_heard(1)
+
+    assert [response.trigger for response in server.responses] == ["greeting", "user_turn"]
+    assert abs(answer.pitch_hz - 500.0) < 3.0
+
+
 # ---------------------------------------------------------------------------- text
 
 

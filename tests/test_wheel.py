@@ -26,6 +26,9 @@ print(hydra.__version__ == importlib.metadata.version("livekit-plugins-hydra"))
 print(hydra.RealtimeModel(api_key="any-key-will-do"))
 """
 
+NOT_PYTHON = {"py.typed", "report/page.html", "commands/doctor/question.ogg"}
+"""Files that a wheel forgets most easily."""
+
 EDITABLE = "import sys; from hatchling.build import build_editable; build_editable(sys.argv[1])"
 
 
@@ -77,13 +80,15 @@ async def test_wheel_has_the_package_twice_under_its_names_and_nothing_else(whee
     """The package and its entry in LiveKit's namespace are there, typed; the template is not."""
     names = set(zipfile.ZipFile(wheel).namelist())
 
-    assert {
-        "livekit_plugins_hydra/__init__.py",
-        "livekit_plugins_hydra/py.typed",
-        "livekit_plugins_hydra/emulator/__init__.py",
-        "livekit/plugins/hydra/__init__.py",
-        "livekit/plugins/hydra/py.typed",
-    } <= names
+    package = TOP / "livekit_plugins_hydra"
+    files = {path.relative_to(TOP) for path in package.rglob("*") if path.is_file()}
+    shipped = {
+        path.as_posix()
+        for path in files
+        if "__pycache__" not in path.parts and "_namespace" not in path.parts
+    }
+    assert {f"{package.name}/{each}" for each in NOT_PYTHON} <= shipped <= names
+    assert {"livekit/plugins/hydra/__init__.py", "livekit/plugins/hydra/py.typed"} <= names
     # LiveKit's own packages live in these namespaces: an __init__.py here would hide them.
     assert not {"livekit/__init__.py", "livekit/plugins/__init__.py"} & names
     assert not any(name.startswith("livekit_plugins_hydra/_namespace") for name in names)

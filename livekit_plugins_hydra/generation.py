@@ -8,7 +8,7 @@ from collections.abc import Callable
 from typing import Final, Literal, TypeVar
 
 from livekit import rtc
-from livekit.agents import llm, utils
+from livekit.agents import get_job_context, llm, utils
 
 from .audio import FrameMaker
 from .chat import cut_to_heard
@@ -54,7 +54,7 @@ class Message:
         """What is said, as far as it is known: all of it, heard or not."""
         self._on_written = on_written
         self._frames = FrameMaker(rate_hz)
-        self._audio = _Stream[rtc.AudioFrame](on_read=self._play)
+        self._audio = _Sound(on_read=self._play)
         self._text = _Stream[str](on_read=self._read_text)
         self._duration_s = 0.0
         self._is_read = False
@@ -298,3 +298,35 @@ class _Stream(utils.aio.Chan[_T]):
             on_read, self._on_read = self._on_read, None
             on_read()
         return await super().__anext__()
+
+
+class _Sound(_Stream[rtc.AudioFrame]):
+    """The sound of a message: none comes out before somebody in the room can hear it.
+
+    LiveKit's room output waits for that as well, but an interruption meanwhile cancels the very
+    future it waits for, and nothing is heard of the agent for the rest of the call. Source:
+    livekit-agents 1.8.9, `voice/room_io/_output.py`, `capture_frame`.
+    """
+
+    async def __anext__(self) -> rtc.AudioFrame:
+        frame = await super().__anext__()
+        audience = _awaited_audience()
+        if audience is not None and not audience.done():
+            await asyncio.wait([audience])  # which never cancels it
+        return frame
+
+
+def _awaited_audience() -> asyncio.Future[None] | None:
+    """Return what is done when the job's room hears the agent; None where no room is to hear it."""
+    job = get_job_context(required=False)
+    if job is None:
+        return None
+    try:
+        session = job.primary_session
+        room = session.room_io
+    except RuntimeError:  # there is none
+        return None
+    output = session.output.audio
+    while output is not None and output is not room.audio_output:
+        output = output.next_in_chain
+    return None if output is None else room.subscribed_fut

@@ -13,15 +13,13 @@ import argparse
 import asyncio
 import os
 import shutil
-import signal
 import sys
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
 from typing import Final
 
-from aiohttp import web
-from serve import make_app
+from serve import serving, until_told_to_stop
 
 from livekit_plugins_hydra.emulator import Context, Emulator, Reply, Say, Scenario
 
@@ -34,6 +32,9 @@ DEV_SERVER: Final = {
     "LIVEKIT_API_SECRET": "secret",
 }
 """What `livekit-server --dev` listens to."""
+
+ALONE: Final = "agents: {target_load: 2}"
+"""Without it the server sends no agent from a machine at 0.7 of its CPU; here is no other one."""
 
 ANSWERS: Final = ("forecast", "reaction", "goodbye")
 
@@ -84,7 +85,8 @@ async def livekit() -> AsyncIterator[dict[str, str]]:
             "There is no LiveKit server: set LIVEKIT_URL, LIVEKIT_API_KEY and LIVEKIT_API_SECRET,"
             " or put livekit-server on your PATH; see README, 'Try it in a browser'."
         )
-    async with program("livekit-server", "--dev", "--bind", "127.0.0.1", "--node-ip", "127.0.0.1"):
+    options = ("--bind", "127.0.0.1", "--node-ip", "127.0.0.1", "--config-body", ALONE)
+    async with program("livekit-server", "--dev", *options):
         os.environ.update(DEV_SERVER)
         yield DEV_SERVER
 
@@ -101,26 +103,13 @@ async def hydra() -> AsyncIterator[dict[str, str]]:
         yield {"HYDRA_BASE_URL": server.url, "SMALLEST_API_KEY": "any-key-will-do"}
 
 
-async def until_told_to_stop() -> None:
-    """Wait for Ctrl-C, or for the signal that ends services."""
-    told = asyncio.Event()
-    for number in (signal.SIGINT, signal.SIGTERM):
-        asyncio.get_running_loop().add_signal_handler(number, told.set)
-    await told.wait()
-    print("Goodbye.", flush=True)
-
-
 async def run(host: str, port: int, agent: str) -> None:
     """Run everything until told to stop."""
-    app = make_app()
     async with AsyncExitStack() as parts:
+        await parts.enter_async_context(serving(host, port))
         environment = await parts.enter_async_context(livekit())
         environment |= await parts.enter_async_context(hydra())
         await parts.enter_async_context(program(sys.executable, agent, "dev", **environment))
-        runner = web.AppRunner(app)
-        await runner.setup()
-        parts.push_async_callback(runner.cleanup)
-        await web.TCPSite(runner, host, port).start()
         print(f"Open http://{host}:{port}", flush=True)
         await until_told_to_stop()
 

@@ -219,7 +219,8 @@ class Call {
     this.end(
       new Problem(
         "No agent has come",
-        "Is the worker running? It is started with: python examples/agent.py dev",
+        "Is the worker running? It is started with: python examples/agent.py dev. While its machine" +
+          " is busy, LiveKit sends nobody; then try again.",
       ),
     );
   }

@@ -11,10 +11,14 @@ token: put your own login before it.
 from __future__ import annotations
 
 import argparse
+import asyncio
 import datetime
+import errno
 import os
+import signal
 import uuid
-from collections.abc import Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Final
 
@@ -85,14 +89,54 @@ def _show(path: Path) -> Callable[[web.Request], Awaitable[web.FileResponse]]:
     return show
 
 
+@asynccontextmanager
+async def serving(host: str, port: int) -> AsyncIterator[None]:
+    """Serve the page while the block runs.
+
+    Raises:
+        SystemExit: livekit-client is not installed, or the port is taken.
+    """
+    runner = web.AppRunner(make_app())
+    await runner.setup()
+    try:
+        await _take_port(web.TCPSite(runner, host, port), port)
+        yield
+    finally:
+        await runner.cleanup()
+
+
+async def _take_port(site: web.TCPSite, port: int) -> None:
+    try:
+        await site.start()
+    except OSError as problem:
+        if problem.errno != errno.EADDRINUSE:
+            raise
+        raise SystemExit(f"Port {port} is taken; another one is chosen with --port.") from None
+
+
+async def until_told_to_stop() -> None:
+    """Wait for Ctrl-C, or for the signal that ends services."""
+    told = asyncio.Event()
+    for number in (signal.SIGINT, signal.SIGTERM):
+        asyncio.get_running_loop().add_signal_handler(number, told.set)
+    await told.wait()
+    print("Goodbye.", flush=True)
+
+
+async def run(host: str, port: int) -> None:
+    """Serve until told to stop."""
+    async with serving(host, port):
+        print(f"Open http://{host}:{port}", flush=True)
+        await until_told_to_stop()
+
+
 def main() -> None:
     """Serve until Ctrl-C."""
     parser = argparse.ArgumentParser(description="The page to talk to an agent, and its tokens.")
     parser.add_argument("--host", default="localhost", help="where to listen (localhost)")
     parser.add_argument("--port", type=int, default=8000, help="its port (8000)")
     arguments = parser.parse_args()
-    print(f"Open http://{arguments.host}:{arguments.port}", flush=True)
-    web.run_app(make_app(), host=arguments.host, port=arguments.port, print=None)
+    asyncio.run(run(arguments.host, arguments.port))
 
 
 if __name__ == "__main__":

@@ -28,8 +28,9 @@ _UDP_PORT: Final = 7892
 
 def find_program() -> str | None:
     """Return where the server's program is: on PATH, or where `prepare.sh` has built it."""
-    built = os.environ.get("HYDRA_LIVEKIT_SERVER", "")
-    return shutil.which("livekit-server") or (built if Path(built).is_file() else None)
+    cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
+    built = cache / "livekit-plugins-hydra" / f"livekit-server-{VERSION}"
+    return shutil.which("livekit-server") or (str(built) if built.is_file() else None)
 
 
 @dataclass(frozen=True)

@@ -36,8 +36,8 @@ get_debian_packages() {
 }
 
 get_livekit_server() {
-    export HYDRA_LIVEKIT_SERVER="$rooms_cache/livekit-server-$LIVEKIT_VERSION"
-    if command -v livekit-server >/dev/null 2>&1 || [ -x "$HYDRA_LIVEKIT_SERVER" ]; then
+    livekit_server="$rooms_cache/livekit-server-$LIVEKIT_VERSION" # livekit_server.py looks here
+    if command -v livekit-server >/dev/null 2>&1 || [ -x "$livekit_server" ]; then
         return
     fi
     if ! command -v go >/dev/null 2>&1; then
@@ -49,7 +49,7 @@ get_livekit_server() {
     if GOBIN="$rooms_bin" nice go install \
         "github.com/livekit/livekit-server/cmd/server@v$LIVEKIT_VERSION" >"$rooms_bin/log" 2>&1; then
         mkdir -p "$rooms_cache"
-        mv "$rooms_bin/server" "$HYDRA_LIVEKIT_SERVER"
+        mv "$rooms_bin/server" "$livekit_server"
     else
         tail -n 20 "$rooms_bin/log" >&2
         export HYDRA_NO_LIVEKIT="livekit-server $LIVEKIT_VERSION could not be built"

@@ -27,8 +27,10 @@ pytestmark = pytest.mark.skipif(
     chromium.why_not() is not None, reason=chromium.why_not() or "a browser is there"
 )
 
-URL = "http://localhost:8000"
-"""Where the page is when nothing else is said."""
+PORT = 8002
+"""Of the page that most tests use; `examples/web.sh` has 8000 to itself."""
+
+URL = f"http://localhost:{PORT}"
 
 
 NO_ONE = {
@@ -51,7 +53,7 @@ def serving(script: str, port: int, **environment: str) -> Iterator[Program]:
 @pytest.fixture(scope="module")
 def everything(livekit: LiveKit) -> Iterator[Program]:
     """What `sh examples/web.sh` starts, with the tests' LiveKit server."""
-    with serving("all.py", 8000, **livekit.environment) as program:
+    with serving("all.py", PORT, **livekit.environment) as program:
         program.wait_for("registered worker")
         yield program
 
@@ -75,7 +77,7 @@ def speech(tmp_path: Path) -> Path:
     return path
 
 
-async def begin(page: Page, *, port: int = 8000) -> None:
+async def begin(page: Page, *, port: int = PORT) -> None:
     """Open the page and press its button."""
     await page.do("goto", f"http://localhost:{port}")
     await page.do("click", "#call")
@@ -230,15 +232,29 @@ async def test_one_command_is_enough(livekit: LiveKit, tmp_path: Path) -> None:
     write_microphone(tmp_path / "silence.wav", [60.0])
     path = f"{tmp_path}:{os.environ['PATH']}"
     with Program("sh", "examples/web.sh", stop_with=SIGINT, environment={"PATH": path}) as program:
-        await program.has_said(f"Open {URL}")
+        await program.has_said("Open http://localhost:8000")
         await program.has_said("registered worker")
         async with chromium.page(microphone=tmp_path / "silence.wav") as page:
-            await begin(page)
+            await begin(page, port=8000)
             await page.until("/weather line/.test(document.getElementById('captions').textContent)")
         await asyncio.to_thread(program.stop)
 
     assert program.find("Traceback") == []
     assert program.find("Goodbye")
+
+
+@pytest.mark.parametrize("script", ["all.py", "serve.py"])
+async def test_taken_port_is_named(livekit: LiveKit, script: str) -> None:
+    """Where something else has the page's port, one line says so, and how another is chosen."""
+    command = ("--port", "8001")
+    with (
+        serving("serve.py", 8001, **NO_ONE),
+        Program.python(f"examples/web/{script}", *command, **livekit.environment) as program,
+    ):
+        code = await asyncio.to_thread(program.wait)
+
+    assert code == 1
+    assert program.lines == ["Port 8001 is taken; another one is chosen with --port."]
 
 
 async def test_turns_are_measured_by_their_sound() -> None:

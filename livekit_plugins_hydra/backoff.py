@@ -99,17 +99,14 @@ class Recovery:
         self._has_forgiven = False
 
     def ready(self, now: float) -> None:
-        """The connection is READY."""
+        """The connection is READY; the one before it may have been left on purpose."""
+        self._settle(now)
         self._ready_at = now
         self._was_ready = True
 
     def failed(self, error: Exception, now: float) -> float | None:
         """Return the delay in seconds before the next dial; None to give the call up."""
-        was_stable = self._ready_at is not None and now - self._ready_at >= STABLE_S
-        self._ready_at = None
-        if was_stable:
-            self._lost_at = None
-            self._delays = delays(self._uniform)
+        was_stable = self._settle(now)
         is_new = self._was_ready and self._lost_at is None
         if is_new:
             self._lost_at = now
@@ -125,6 +122,15 @@ class Recovery:
             return delay_s if now + delay_s - self._lost_at <= LOST_CALL_BUDGET_S else None
         self._retries += 1
         return delay_s if self._retries <= self._max_retry else None
+
+    def _settle(self, now: float) -> bool:
+        """Return whether the connection that ends now was stable; then all is forgotten."""
+        was_stable = self._ready_at is not None and now - self._ready_at >= STABLE_S
+        self._ready_at = None
+        if was_stable:
+            self._lost_at = None
+            self._delays = delays(self._uniform)
+        return was_stable
 
     def _forgives(self, error: Exception, *, was_stable: bool) -> bool:
         is_forgivable = isinstance(error, ConnectionLost) and error.code == POLICY_VIOLATION

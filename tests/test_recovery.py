@@ -228,6 +228,17 @@ def test_a_connection_that_lasts_resets_both() -> None:
     assert recovery.failed(TRANSPORT, lost_at + LOST_CALL_BUDGET_S - 0.75) is None
 
 
+def test_an_old_loss_is_over_when_its_connection_has_lasted_and_was_left() -> None:
+    """A connection that is made anew on purpose fails early: that is a loss of its own."""
+    recovery = talking()
+    recovery.failed(TRANSPORT, 0.0)
+    recovery.ready(0.2)
+    recovery.ready(700.0)
+
+    assert recovery.failed(TRANSPORT, 703.0) == AT_ONCE_S
+    assert recovery.failed(TRANSPORT, 703.0 + LOST_CALL_BUDGET_S / 2) == FIRST_S
+
+
 def test_patience_that_the_server_asks_for_counts_against_the_budget() -> None:
     """Nobody holds a phone for that long."""
     recovery = talking()

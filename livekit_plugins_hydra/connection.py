@@ -11,11 +11,12 @@ import asyncio
 import logging
 import time
 from collections import deque
-from collections.abc import Callable
-from typing import Final, Literal
+from collections.abc import Callable, Iterable
+from typing import Final, Literal, cast
 
 import websockets
-from websockets.asyncio.client import ClientConnection, connect
+from websockets.asyncio.client import connect
+from websockets.asyncio.server import broadcast
 
 from . import events, wire
 from .corking import CorkedConnection
@@ -44,6 +45,9 @@ CLOSE_TIMEOUT_S: Final = 1.0
 MAX_UNSENT_BYTES: Final = 10 * 16_000 * 2 * 2
 """Audio that a peer that stopped reading may leave unsent: ten seconds, and room for base64."""
 
+WRITTEN_AT_ONCE: Final = 8
+"""How many frames are joined in one write, at most: a backlog leaves while the peer reads."""
+
 _UNAUTHORIZED: Final = frozenset({401, 403})
 _TRY_AGAIN_LATER: Final = 1013
 _NO_CLOSE_FRAME: Final = 1006
@@ -58,14 +62,14 @@ Deliver = Callable[[events.ServerEvent | events.UnknownEvent], None]
 class Connection:
     """An open WebSocket to Hydra."""
 
-    def __init__(self, socket: ClientConnection, *, tap: Tap | None = None) -> None:
+    def __init__(self, socket: CorkedConnection, *, tap: Tap | None = None) -> None:
         """Take an open socket; `dial` makes one."""
         self._socket = socket
+        self._socket.on_drained = self._write
         self._tap = tap
         self._control: deque[bytes] = deque()
         self._audio: deque[bytes] = deque()
         self._n_audio = 0
-        self._has_work = asyncio.Event()
         self._left: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self.opened_at = self._heard_at = time.monotonic()
         self._answers_pings = False
@@ -117,7 +121,7 @@ class Connection:
         else:
             if tap is not None:
                 tap.note("connection.opened", {})
-            return cls(socket, tap=tap)
+            return cls(cast(CorkedConnection, socket), tap=tap)
         # Outside of the handler, so that no context leads back to an exception with the URL.
         raise failure
 
@@ -134,16 +138,35 @@ class Connection:
     def send(self, event: events.ClientEvent) -> None:
         """Send a control event, before all audio that still waits."""
         self._control.append(wire.encode(event))
-        self._has_work.set()
+        self._write()
 
-    def send_audio(self, pcm: bytes) -> None:
-        """Send a piece of the user's sound: int16 mono 16 kHz."""
-        frame = wire.encode(events.InputAudioBufferAppend(audio=pcm))
-        self._audio.append(frame)
-        self._n_audio += len(frame)
+    def send_audio(self, appends: Iterable[bytes]) -> None:
+        """Send pieces of the user's sound, in one write: each int16 mono 16 kHz."""
+        for pcm in appends:
+            frame = wire.encode(events.InputAudioBufferAppend(audio=pcm))
+            self._audio.append(frame)
+            self._n_audio += len(frame)
         while self._n_audio > MAX_UNSENT_BYTES:  # the peer has stopped reading
             self._n_audio -= len(self._audio.popleft())
-        self._has_work.set()
+        self._write()
+
+    def _write(self) -> None:
+        """Write what waits, as far as the peer reads; on an ended connection it gets lost.
+
+        `broadcast` is the way of websockets to send without waiting. Its `send` would take a task
+        of its own, and two more steps of the event loop for each frame of the microphone.
+        """
+        while (self._control or self._audio) and not self._socket.is_full:
+            with self._socket.joining_writes():
+                for _ in range(min(len(self._control) + len(self._audio), WRITTEN_AT_ONCE)):
+                    if self._control:
+                        frame = self._control.popleft()
+                    else:
+                        frame = self._audio.popleft()
+                        self._n_audio -= len(frame)
+                    if self._tap is not None:
+                        self._tap.sent(frame)
+                    broadcast([self._socket], frame.decode())
 
     def leave(self, error: HydraError | None = None) -> None:
         """Make `run` end, with `error` if there is one; nothing more is delivered."""
@@ -164,7 +187,6 @@ class Connection:
         loop = asyncio.get_running_loop()
         workers = [
             loop.create_task(self._receive(deliver), name="hydra.receive"),
-            loop.create_task(self._send(), name="hydra.send"),
             loop.create_task(self._keep_alive(), name="hydra.keep_alive"),
         ]
         waiting: list[asyncio.Future[None]] = [self._left, *workers]
@@ -225,24 +247,6 @@ class Connection:
         if self.n_malformed == 1:
             logger.warning("Hydra sent a frame that can't be read, dropped: %s", error)
 
-    async def _send(self) -> None:
-        try:
-            while True:
-                await self._has_work.wait()
-                self._has_work.clear()
-                while self._control or self._audio:
-                    if self._control:
-                        frame = self._control.popleft()
-                    else:
-                        frame = self._audio.popleft()
-                        self._n_audio -= len(frame)
-                    if self._tap is not None:
-                        self._tap.sent(frame)
-                    await self._socket.send(frame, text=True)
-        except websockets.ConnectionClosed:
-            pass
-        await asyncio.Future()  # the receiving side tells how the connection ended
-
     async def _keep_alive(self) -> None:
         """Find out that a peer has vanished without a close."""
         pinged_at: float | None = None
@@ -288,7 +292,7 @@ def _refusal(error: Exception, timeout_s: float) -> ConnectionFailed:
             return ConnectionLost(reason=f"{type(error).__name__} at the handshake")
 
 
-def _end_of(socket: ClientConnection) -> ConnectionFailed:
+def _end_of(socket: CorkedConnection) -> ConnectionFailed:
     code = socket.close_code
     if code == _TRY_AGAIN_LATER:
         return ServerFull()

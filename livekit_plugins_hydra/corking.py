@@ -1,60 +1,61 @@
-"""One system call for all that is written in one step of the event loop.
+"""One system call for several frames, and none that waits.
 
 A frame of the microphone makes two appends, and each would be a write of its own: most of what a
-call costs is system calls (measured with `python -m tests.bench.cpu`). websockets lets its users
+call costs is system calls (measured with `python -m tests.bench`). websockets lets its users
 supply the connection's class; this one puts a transport in between that joins the writes.
 """
 
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Any, cast
 
 from websockets.asyncio.client import ClientConnection
 
 
 class CorkedTransport(asyncio.Transport):
-    """Keeps what is written until the present step of the event loop is over."""
+    """Joins what is written between `cork` and `uncork`; otherwise it only passes on."""
 
     def __init__(self, transport: asyncio.Transport) -> None:
         super().__init__()
         self._transport = transport
-        self._loop = asyncio.get_running_loop()
+        self._is_corked = False
         self._unwritten: list[bytes | bytearray | memoryview] = []
 
-    def write(self, data: bytes | bytearray | memoryview[Any]) -> None:
-        """Write soon, behind all that was written before."""
-        if not self._unwritten:
-            self._loop.call_soon(self._uncork)
-        self._unwritten.append(data)
+    def cork(self) -> None:
+        """Keep what is written from now on."""
+        self._is_corked = True
 
-    def _uncork(self) -> None:
+    def uncork(self) -> None:
+        """Write what was kept, in one go."""
+        self._is_corked = False
         if self._unwritten:
             joined = b"".join(self._unwritten)
             self._unwritten.clear()
             self._transport.write(joined)
 
-    def write_eof(self) -> None:
-        """Write what there is, and the end."""
-        self._uncork()
-        self._transport.write_eof()
-
-    def close(self) -> None:
-        """Write what there is, and close."""
-        self._uncork()
-        self._transport.close()
-
-    def abort(self) -> None:
-        """Close at once."""
-        self._unwritten.clear()
-        self._transport.abort()
-
-    def get_write_buffer_size(self) -> int:
-        """Return how many bytes wait."""
-        waiting = sum(len(data) for data in self._unwritten)
-        return waiting + self._transport.get_write_buffer_size()
+    def write(self, data: bytes | bytearray | memoryview[Any]) -> None:
+        """Write, behind all that was written before."""
+        if self._is_corked:
+            self._unwritten.append(data)
+        else:
+            self._transport.write(data)
 
     # What follows is the transport's own.
+
+    def write_eof(self) -> None:  # noqa: D102
+        self._transport.write_eof()
+
+    def close(self) -> None:  # noqa: D102
+        self._transport.close()
+
+    def abort(self) -> None:  # noqa: D102
+        self._transport.abort()
+
+    def get_write_buffer_size(self) -> int:  # noqa: D102
+        return self._transport.get_write_buffer_size()
 
     def get_extra_info(self, name: str, default: Any = None) -> Any:  # noqa: D102
         return self._transport.get_extra_info(name, default)
@@ -90,8 +91,36 @@ class CorkedTransport(asyncio.Transport):
 
 
 class CorkedConnection(ClientConnection):
-    """A websockets client connection whose writes are joined."""
+    """A websockets client connection whose writes can be joined, and that tells when it is full."""
+
+    on_drained: Callable[[], None] | None = None
+    """Called when it is no longer full."""
+    is_full = False
+    """Whether so much waits for the peer to read that no more should be written."""
+    _corked: CorkedTransport
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Take the transport of a socket that is open."""
-        super().connection_made(CorkedTransport(cast(asyncio.Transport, transport)))
+        self._corked = CorkedTransport(cast(asyncio.Transport, transport))
+        super().connection_made(self._corked)
+
+    @contextmanager
+    def joining_writes(self) -> Iterator[None]:
+        """Make one write of all that is sent in the block; nothing in it may await."""
+        self._corked.cork()
+        try:
+            yield
+        finally:
+            self._corked.uncork()
+
+    def pause_writing(self) -> None:
+        """Take note that the peer reads too slowly."""
+        super().pause_writing()
+        self.is_full = True
+
+    def resume_writing(self) -> None:
+        """Take note that the peer has read enough."""
+        super().resume_writing()
+        self.is_full = False
+        if self.on_drained is not None:
+            self.on_drained()

@@ -20,7 +20,7 @@ KEPT_S: Final = 6.0
 """How much of the sound that was sent is sent again, in case the server has not heard it."""
 
 KEPT_FOR_S: Final = 16.0
-"""How long it is kept: a dead link is noticed after 15 s."""
+"""How long it is kept at most: a dead link is noticed after 15 s."""
 
 NOTICE_S: Final = 0.5
 """How long the server may take to say that it hears speech. Our choice."""
@@ -66,8 +66,9 @@ class Listening:
         chat: ChatLog,
         *,
         transcriber: Transcriber | None,
-        send: Callable[[bytes], None],
+        send: Callable[[list[bytes]], None],
         is_speaking: Callable[[], bool],
+        heard_at: Callable[[], float],
         on_text: Callable[[Turn, str, bool], None],
     ) -> None:
         """Begin to listen.
@@ -75,14 +76,16 @@ class Listening:
         Args:
             chat: tells where in the conversation a turn stands.
             transcriber: writes down what is said, where the server does not.
-            send: takes an append, int16 mono 16 kHz, on its way to the server.
+            send: takes appends, each int16 mono 16 kHz, on their way to the server.
             is_speaking: tells whether the server believes that the user speaks.
+            heard_at: tells when the server last gave a sign of life; monotonic clock.
             on_text: called with a turn, its text, and whether that is final.
         """
         self._chat = chat
         self._transcriber = transcriber
         self._send = send
         self._is_speaking = is_speaking
+        self._heard_at = heard_at
         self._on_text = on_text
         self._uplink = Uplink()
         self._tick: asyncio.TimerHandle | None = None
@@ -113,23 +116,19 @@ class Listening:
         self._uplink.start(now)
         self._arm(now)
 
-    def stop(self, heard_from_server_at: float) -> bool:
+    def stop(self, heard_at: float) -> bool:
         """The server no longer listens; sound waits for the next connection.
 
-        What this one may not have heard is sent again there: a turn without an answer, else what
-        was said since the server's last sign of life.
+        What this one may not have heard is sent again there.
 
         Args:
-            heard_from_server_at: when that was; monotonic clock.
+            heard_at: when it last gave a sign of life; monotonic clock.
 
         Returns:
             Whether there is speech that the next server will hear at once.
         """
+        since = self._unheard_since(heard_at)
         turn_began_at, self._unanswered_since = self._unanswered_since, None
-        if turn_began_at is not None:
-            since = turn_began_at - PRE_ROLL_S
-        else:
-            since = max(heard_from_server_at - NOTICE_S, self._understood_until)
         unheard = without_pauses(chunk for at, chunk in self._sent if at >= since)
         unheard = unheard[-int(KEPT_S * INPUT_RATE_HZ / MAX_CHUNK) :]
         self._sent.clear()
@@ -146,22 +145,32 @@ class Listening:
             self._tick.cancel()
 
     def _forward(self, chunks: list[bytes]) -> None:
+        if not chunks:
+            return
         now = time.monotonic()
+        self._send(chunks)
         for chunk in chunks:
-            self._send(chunk)
             self._sent.append((now, chunk))
             if self._turn is not None and self._turn.recognition is not None:
                 self._turn.recognition.push(_frame(chunk))
-        while self._sent and self._sent[0][0] < now - KEPT_FOR_S:
+        since = min(now - PRE_ROLL_S, self._unheard_since(self._heard_at()))
+        since = max(now - KEPT_FOR_S, since)
+        while self._sent and self._sent[0][0] < since:
             self._sent.popleft()
+
+    def _unheard_since(self, heard_at: float) -> float:
+        """Return since when the server may not have heard: a turn without an answer began, or
+        its last sign of life.
+        """
+        if self._unanswered_since is not None:
+            return self._unanswered_since - PRE_ROLL_S
+        return max(heard_at - NOTICE_S, self._understood_until)
 
     def _arm(self, now: float) -> None:
         """See to it that `_on_tick` runs when the uplink next needs it."""
         loop = asyncio.get_running_loop()
         at = loop.time() + self._uplink.wait_s(now)
-        if self._tick is not None:
-            if self._tick.when() <= at:
-                return
+        if self._tick is not None:  # to move it costs less than to be woken in vain
             self._tick.cancel()
         self._tick = loop.call_at(at, self._on_tick)
 

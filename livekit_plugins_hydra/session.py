@@ -95,6 +95,7 @@ class RealtimeSession(llm.RealtimeSession[SessionEvents]):
             transcriber=self._transcribers[0],
             send=self._send_audio,
             is_speaking=lambda: self._call.conversation.turn is Turn.SPEAKING,
+            heard_at=lambda: self._connection.heard_at if self._connection is not None else 0.0,
             on_text=self._tell_user_text,
         )
         self._speaking = Speaking(
@@ -617,10 +618,11 @@ class RealtimeSession(llm.RealtimeSession[SessionEvents]):
         if done.cancelled():
             self._perform(self._call.cancel_reply(reply_id, time.monotonic()))
 
-    def _send_audio(self, chunk: bytes) -> None:
+    def _send_audio(self, appends: list[bytes]) -> None:
         if self._connection is not None:
-            self._connection.send_audio(chunk)
-            self.emit("hydra_client_event", _ELIDED_AUDIO)
+            self._connection.send_audio(appends)
+            for _ in appends:
+                self.emit("hydra_client_event", _ELIDED_AUDIO)
         if self._listening.dropped_s:
             self._warn_once("Hydra was away for too long: the oldest of the user's sound is lost")
 

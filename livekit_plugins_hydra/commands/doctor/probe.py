@@ -76,7 +76,7 @@ class Probe:
             del self._waiting_sound[:_CHUNK_BYTES]
             if chunk:
                 chunk = chunk.ljust(_CHUNK_BYTES, b"\0")
-            self.connection.send_audio(chunk or bytes(_CHUNK_BYTES))
+            self.connection.send_audio([chunk or bytes(_CHUNK_BYTES)])
             if not self._waiting_sound:
                 self._is_quiet.set()
             next_at = max(next_at + _CHUNK_S, time.monotonic() - _LATE_S)

@@ -3,6 +3,7 @@
 #
 #     sh tests/run.sh            format, lint, types, tests: all that a change must pass
 #     sh tests/run.sh soak       hours of what the tests do for seconds: tests/soak.py
+#     sh tests/run.sh bench      how fast it is, in one table: tests/bench; wants a quiet machine
 #     sh tests/run.sh rooms      calls in real LiveKit rooms; installs what they need: rooms/prepare.sh
 set -eu
 cd "$(dirname "$0")/.."
@@ -30,9 +31,15 @@ check_soak() {
     run tests.soak
 }
 
+check_bench() {
+    shift
+    run tests.bench "$@"
+}
+
 case ${1-} in
     "") checks=check_all ;;
     soak) checks=check_soak ;;
+    bench) checks=check_bench ;;
     rooms) checks=check_rooms ;;
     *)
         echo "tests/run.sh doesn't know '$1'; without a word it checks everything." >&2
@@ -40,4 +47,4 @@ case ${1-} in
         ;;
 esac
 prepare_venv tests
-"$checks"
+"$checks" "$@"

@@ -1,1 +1,4 @@
-"""Benchmarks: ratios from one run, never seconds. `python -m tests.bench.cpu` prints a table."""
+"""Benchmarks: ratios and distributions of one run, never a limit in seconds.
+
+``sh tests/run.sh bench`` prints one table. Servers are processes of their own, on loopback.
+"""

@@ -1,15 +1,16 @@
-"""Contenders, each in a process of its own: N calls at real time, and what they cost.
+"""Who is compared: each holds one call with sound both ways, as a room would make it.
 
-``python -m tests.bench.clients NAME PORT N SECONDS`` prints one line of JSON.
+All get the same frames at the same pace, 50 ms of 24 kHz mono, and the same sound in deltas of
+40 ms. What they send is their own: the floor 50 prebuilt messages a second, the plugin 40 in 20
+writes, OpenAI's engine 10 of 100 ms, which it does not resample.
 """
 
 from __future__ import annotations
 
 import asyncio
 import base64
+import functools
 import json
-import sys
-import time
 from collections.abc import Awaitable, Callable, Coroutine
 from typing import Any, Final
 
@@ -18,14 +19,20 @@ from livekit import rtc
 from livekit.agents import llm
 from websockets.asyncio.client import connect
 
+import livekit_plugins_hydra as hydra
+
+from . import stamps
+
 FRAME_S: Final = 0.05
 FRAME_HZ: Final = 24_000
-"""What LiveKit's rooms deliver by default: 50 ms of 24 kHz mono."""
+"""What LiveKit's rooms deliver by default."""
 
-WARM_UP_S: Final = 2.0
+Note = Callable[[float], None]
+"""Takes the age of each piece of sound when it is at hand, in seconds."""
 
 
-def _frames() -> list[rtc.AudioFrame]:
+def frames() -> list[rtc.AudioFrame]:
+    """Return two seconds of noise, as frames."""
     dice = np.random.default_rng(1)
     n_samples = int(FRAME_S * FRAME_HZ)
     return [
@@ -36,7 +43,11 @@ def _frames() -> list[rtc.AudioFrame]:
     ]
 
 
-async def _at_real_time(every_s: float, do: Callable[[int], Awaitable[None] | None]) -> None:
+FRAMES: Final = frames()
+
+
+async def at_real_time(every_s: float, do: Callable[[int], Awaitable[None] | None]) -> None:
+    """Do something again and again, without drifting."""
     loop = asyncio.get_running_loop()
     at, number = loop.time(), 0
     while True:
@@ -48,48 +59,50 @@ async def _at_real_time(every_s: float, do: Callable[[int], Awaitable[None] | No
         await asyncio.sleep(max(0.0, at - loop.time()))
 
 
-async def floor(port: int) -> None:
+async def floor(port: int, note: Note | None, script: str) -> None:
     """A bare client: prebuilt messages of 20 ms out, frames in and thrown away."""
     async with connect(
-        f"ws://127.0.0.1:{port}/?model=hydra-v1.1", compression=None, max_size=None
+        f"ws://127.0.0.1:{port}/?script={script}", compression=None, max_size=None
     ) as socket:
         await socket.recv()
-        await socket.send('{"type":"session.configure","session":{}}')
+        await socket.send(
+            '{"type":"session.configure","session":{"generate_initial_response":true}}'
+        )
         audio = base64.b64encode(bytes(640)).decode()
         message = json.dumps({"type": "input_audio_buffer.append", "audio": audio})
         async with asyncio.TaskGroup() as tasks:
-            tasks.create_task(_at_real_time(0.02, lambda _: socket.send(message)))
-            async for _ in socket:
-                pass
+            tasks.create_task(at_real_time(0.02, lambda _: socket.send(message)))
+            async for frame in socket:
+                if note is not None and '"response.output_audio.delta"' in frame:
+                    note(stamps.age_in_base64_s(str(frame), "delta") or 0.0)
 
 
-async def _talk(session: llm.RealtimeSession[Any], generation: llm.GenerationCreatedEvent) -> None:
-    frames = _frames()
-
+async def _talk(
+    session: llm.RealtimeSession[Any], generation: llm.GenerationCreatedEvent, note: Note | None
+) -> None:
     async def play() -> None:
         async for message in generation.message_stream:
-            async for _ in message.audio_stream:
-                pass
+            async for frame in message.audio_stream:
+                if note is not None:
+                    note(stamps.age_s(frame.data) or 0.0)
 
     async with asyncio.TaskGroup() as tasks:
         tasks.create_task(play())
         tasks.create_task(
-            _at_real_time(FRAME_S, lambda n: session.push_audio(frames[n % len(frames)]))
+            at_real_time(FRAME_S, lambda n: session.push_audio(FRAMES[n % len(FRAMES)]))
         )
 
 
-async def plugin(port: int) -> None:
+async def plugin(port: int, note: Note | None, script: str) -> None:
     """This plugin."""
-    import livekit_plugins_hydra as hydra
-
-    model = hydra.RealtimeModel(api_key="k", base_url=f"ws://127.0.0.1:{port}/")
+    model = hydra.RealtimeModel(api_key="k", base_url=f"ws://127.0.0.1:{port}/?script={script}")
     session = model.session()
     await session.update_instructions("Be kind.")
-    await _talk(session, await session.generate_reply())
+    await _talk(session, await session.generate_reply(), note)
 
 
-async def openai(port: int) -> None:
-    """The realtime engine that LiveKit users have today."""
+async def openai(port: int, note: Note | None, _script: str) -> None:
+    """The realtime engine that LiveKit users have today; its server has one script."""
     import aiohttp
     from livekit.plugins import openai
 
@@ -99,26 +112,41 @@ async def openai(port: int) -> None:
         )
         session = model.session()
         await session.update_instructions("Be kind.")
-        await _talk(session, await session.generate_reply())
+        await _talk(session, await session.generate_reply(), note)
 
 
-async def main(name: str, port: int, n_calls: int, seconds: float) -> None:
-    """Hold `n_calls` calls and print the CPU time of a second of one."""
-    contenders: dict[str, Callable[[int], Coroutine[Any, Any, None]]]
-    contenders = {"floor": floor, "plugin": plugin, "openai": openai}
-    async with asyncio.TaskGroup() as tasks:
-        calls = []
+Contender = Callable[[int, Note | None, str], Coroutine[Any, Any, None]]
+
+CONTENDERS: Final[dict[str, Contender]] = {"floor": floor, "plugin": plugin, "openai": openai}
+
+DIALECTS: Final = {"floor": "hydra", "plugin": "hydra", "openai": "openai"}
+"""What each of them speaks."""
+
+
+class Calls:
+    """Calls of one contender in this process."""
+
+    def __init__(
+        self, name: str, port: int, note: Note | None = None, *, script: str = "endless"
+    ) -> None:
+        self._hold = functools.partial(CONTENDERS[name], port, note, script)
+        self.tasks: list[asyncio.Task[None]] = []
+
+    async def add(self, n_calls: int) -> None:
+        """Hold more calls; they speak at different times, as callers do."""
         for _ in range(n_calls):
-            calls.append(tasks.create_task(contenders[name](port)))
-            await asyncio.sleep(FRAME_S / n_calls)
-        await asyncio.sleep(WARM_UP_S)
-        cpu_s, wall_s = time.process_time(), time.monotonic()
-        await asyncio.sleep(seconds)
-        cpu_s, wall_s = time.process_time() - cpu_s, time.monotonic() - wall_s
-        print(json.dumps({"ms_per_call_second": cpu_s * 1000 / n_calls / wall_s}), flush=True)
-        for call in calls:
-            call.cancel()
+            task = asyncio.get_running_loop().create_task(self._hold())
+            self.tasks.append(task)
+            await asyncio.sleep(FRAME_S * 1.3)
 
+    def check(self) -> None:
+        """Raise what ended a call."""
+        for task in self.tasks:
+            if task.done():
+                task.result()
 
-if __name__ == "__main__":
-    asyncio.run(main(sys.argv[1], int(sys.argv[2]), int(sys.argv[3]), float(sys.argv[4])))
+    async def end(self) -> None:
+        """Hang up."""
+        for task in self.tasks:
+            task.cancel()
+        await asyncio.gather(*self.tasks, return_exceptions=True)

@@ -1,62 +1,58 @@
 """CPU time of a second of a call: floor, this plugin, and OpenAI's engine, interleaved.
 
-``python -m tests.bench.cpu [ROUNDS] [CALLS] [SECONDS]``
+``python -m tests.bench.cpu NAME CALLS SECONDS`` measures one of them.
 """
 
 from __future__ import annotations
 
-import json
-import subprocess
+import asyncio
 import sys
+import time
 from typing import Final
 
-DIALECTS: Final = {"floor": "hydra", "plugin": "hydra", "openai": "openai"}
+from . import servers
+from .away import Row, away, tell
+from .clients import CONTENDERS, DIALECTS, Calls
+
+ROUNDS: Final = 3
+N_CALLS: Final = 20
+SECONDS: Final = 6.0
+WARM_UP_S: Final = 1.0
 
 
-def measure(name: str, n_calls: int, seconds: float) -> float:
+async def measure(name: str, n_calls: int = N_CALLS, seconds: float = SECONDS) -> float:
     """Return the milliseconds of CPU time that one second of one call takes the client."""
-    python = [sys.executable, "-W", "ignore", "-m"]
-    server = subprocess.Popen(
-        [*python, "tests.bench.servers", DIALECTS[name]],
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        text=True,
-    )
-    assert server.stdin
-    assert server.stdout
-    try:
-        port = server.stdout.readline().strip()
-        client = subprocess.run(
-            [*python, "tests.bench.clients", name, port, str(n_calls), str(seconds)],
-            capture_output=True,
-            text=True,
-            timeout=seconds + 60,
-            check=True,
+    async with servers.running(DIALECTS[name]) as port:
+        calls = Calls(name, port)
+        await calls.add(n_calls)
+        await asyncio.sleep(WARM_UP_S)
+        cpu_s, wall_s = time.process_time(), time.monotonic()
+        await asyncio.sleep(seconds)
+        cpu_s, wall_s = time.process_time() - cpu_s, time.monotonic() - wall_s
+        calls.check()
+        await calls.end()
+    return cpu_s * 1000 / n_calls / wall_s
+
+
+async def rows() -> list[Row]:
+    """Return the best ratios of a few rounds, and what the best round cost."""
+    rounds = [{name: await away("cpu", name) for name in CONTENDERS} for _ in range(ROUNDS)]
+    best = {name: min(each[name] for each in rounds) for name in CONTENDERS}
+    what = f"CPU per call-second, {N_CALLS} calls"
+    found = []
+    for other, title, target in (("floor", "a bare client", 1.6), ("openai", "OpenAI", 0.8)):
+        ratios = [each["plugin"] / each[other] for each in rounds]
+        all_of_them = ", ".join(f"{ratio:.2f}" for ratio in ratios)
+        found.append(
+            (
+                f"{what}, against {title}",
+                f"{min(ratios):.2f}x ({all_of_them})",
+                f"{best['plugin']:.2f} against {best[other]:.2f} ms",
+                f"{target:g}x",
+            )
         )
-    finally:
-        server.stdin.close()
-        server.kill()
-        server.wait()
-    return float(json.loads(client.stdout.splitlines()[-1])["ms_per_call_second"])
-
-
-def main(rounds: int = 3, n_calls: int = 20, seconds: float = 8.0) -> None:
-    """Print a table of all rounds, and the best ratios."""
-    names = list(DIALECTS)
-    print(f"ms of CPU time per call-second, {n_calls} calls, {seconds:g} s a run")
-    print("round", *(f"{name:>8}" for name in names), "   /floor  /openai")
-    ratios = []
-    for number in range(1, rounds + 1):
-        costs = {name: measure(name, n_calls, seconds) for name in names}
-        ratio = (costs["plugin"] / costs["floor"], costs["plugin"] / costs["openai"])
-        ratios.append(ratio)
-        cells = "".join(f"{costs[name]:9.2f}" for name in names)
-        print(f"{number:5}{cells}   {ratio[0]:6.2f}   {ratio[1]:6.2f}", flush=True)
-    print(
-        f"best of {rounds}: {min(r[0] for r in ratios):.2f}x the floor, "
-        f"{min(r[1] for r in ratios):.2f}x OpenAI"
-    )
+    return found
 
 
 if __name__ == "__main__":
-    main(*(int(word) for word in sys.argv[1:]))
+    tell(measure(sys.argv[1], *map(int, sys.argv[2:3]), *map(float, sys.argv[3:4])))

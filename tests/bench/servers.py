@@ -1,8 +1,9 @@
-"""Lean stand-ins that move sound at real time, in a process of their own.
+"""Lean stand-ins that move sound, in a process of their own.
 
-``python -m tests.bench.servers DIALECT`` prints its port and serves until its input ends. Each
-connection is shaken hands with and then gets the deltas of one endless response, prebuilt; what
-the client sends is read and thrown away.
+``python -m tests.bench.servers DIALECT [DELAY_S]`` prints its port and serves until its input
+ends, each way DELAY_S late. What a connection of Hydra's dialect gets is told by ``script=`` in
+the query of its URL: see `SCRIPTS`. Messages are prebuilt as far as it goes, so that the servers
+cost less than the clients that they measure.
 """
 
 from __future__ import annotations
@@ -11,38 +12,67 @@ import asyncio
 import base64
 import json
 import sys
-from collections.abc import Callable, Iterator
+import time
+from collections import defaultdict
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from contextlib import AsyncExitStack, asynccontextmanager
 from typing import Any, Final
+from urllib.parse import parse_qs, urlsplit
 
 from websockets.asyncio.server import ServerConnection, serve
+
+from tests.proxy import FaultProxy
+
+from . import stamps
+from .away import keep_to_core
 
 DELTA_S: Final = 0.04
 RATE_HZ: Final = 24_000
 PCM: Final = bytes(range(256)) * (int(DELTA_S * RATE_HZ) * 2 // 256)
-DELTA: Final = base64.b64encode(PCM).decode()
+REST: Final = base64.b64encode(PCM[stamps.BYTES :]).decode()
+"""A delta without the stamp at its beginning."""
+
+FLOOD: Final = 20
+"""How much faster than real time a scripted reply comes: about twice as fast as Hydra's."""
+
+LONG_REPLY: Final = 25
+"""Deltas in a long reply of `turns`: 1 s of sound."""
+
+lateness: Final[dict[str, list[float]]] = defaultdict(list)
+"""In seconds, by what was late, as far as the server is who can tell; under ``started:SESSION``
+when it sent each `speech_started` of a session."""
+
+
+RESTART_S: Final = 0.05
+
+was_restarted: Final[list[bool]] = []
+"""Whether the last connection of the script `restarted` was a first one."""
 
 
 def _ids() -> Iterator[str]:
     number = 0
     while True:
         number += 1
-        yield f"sv_{number:016x}"
+        yield f"{number:016x}"
 
 
 _new_id = _ids()
 
 
-def _event(kind: str, **fields: Any) -> str:
-    return json.dumps({"type": kind, "event_id": next(_new_id), **fields})
+def event(kind: str, **fields: Any) -> str:
+    """Return the frame of an event."""
+    return json.dumps({"type": kind, "event_id": f"sv_{next(_new_id)}", **fields})
 
 
-def _delta(kind: str) -> Callable[[], str]:
-    """Return what makes a delta's frame: all of it prebuilt but its id."""
-    head = json.dumps({"type": kind})[:-1]
-    tail = json.dumps(
-        {"response_id": "r", "item_id": "i", "output_index": 0, "content_index": 0, "delta": DELTA}
-    )[1:]
-    return lambda: f'{head}, "event_id": "{next(_new_id)}", {tail}'
+def _delta(response_id: str = "r", item_id: str = "i") -> Callable[[], str]:
+    """Return what makes a delta's frame: all of it prebuilt but its id and its stamp."""
+    head = json.dumps({"type": "response.output_audio.delta"})[:-1]
+    fields = {"response_id": response_id, "item_id": item_id, "output_index": 0, "content_index": 0}
+    middle = json.dumps(fields)[1:-1]
+    return lambda: (
+        f'{head}, "event_id": "sv_{next(_new_id)}", {middle}, '
+        f'"delta": "{stamps.now_in_base64()}{REST}"}}'
+    )
 
 
 async def _speak(socket: ServerConnection, make: Callable[[], str]) -> None:
@@ -54,59 +84,253 @@ async def _speak(socket: ServerConnection, make: Callable[[], str]) -> None:
         await asyncio.sleep(max(0.0, at - loop.time()))
 
 
+# -------------------------------------------------------------------------- Hydra's dialect
+
+
+class Call:
+    """The server's side of one scripted call."""
+
+    def __init__(
+        self, socket: ServerConnection, session_id: str, configuration: dict[str, Any]
+    ) -> None:
+        self.socket = socket
+        self.session_id = session_id
+        self.configuration = configuration
+        self._asked = asyncio.Event()
+
+    async def send(self, kind: str, **fields: Any) -> None:
+        """Send an event."""
+        await self.socket.send(event(kind, **fields))
+
+    async def asked(self) -> None:
+        """Wait for `response.create`."""
+        await self._asked.wait()
+        self._asked.clear()
+
+    async def listen(self) -> None:
+        """Read what the client sends, and note how late it is."""
+        text = ""
+        async for frame in self.socket:
+            assert isinstance(frame, str), "the protocol has no binary frames"
+            if frame.startswith('{"type":"input_audio_buffer.append"'):
+                age_s = stamps.age_in_base64_s(frame, "audio")
+                if age_s is not None:
+                    lateness["append"].append(age_s)
+            elif '"conversation.item.create"' in frame:
+                text = frame
+            elif '"response.create"' in frame:
+                kind = "output" if "function_call_output" in text else "reply"
+                if text:
+                    lateness[kind].append(stamps.age_of_text_s(text))
+                text = ""
+                self._asked.set()
+
+    async def begin(self) -> str:
+        """Begin a response, and return its id."""
+        response_id = f"r{next(_new_id)}"
+        await self.send("response.created", response={"id": response_id, "status": "in_progress"})
+        return response_id
+
+    async def say(self, response_id: str, n_deltas: int, *, at_once: bool = False) -> None:
+        """Say something in a response."""
+        item_id = f"i{response_id}"
+        item = {"id": item_id, "type": "message", "role": "assistant", "status": "in_progress"}
+        await self.send("conversation.item.added", item=item)
+        make = _delta(response_id, item_id)
+        for _ in range(n_deltas):
+            await self.socket.send(make())
+            if not at_once:
+                await asyncio.sleep(DELTA_S / FLOOD)
+
+    async def end(self, response_id: str, status: str = "completed") -> None:
+        """End a response."""
+        if status == "completed":
+            await self.send("response.output_audio.done", response_id=response_id)
+        await self.send("response.done", response={"id": response_id, "status": status})
+
+    async def turn(self, pause_s: float = 0.0) -> None:
+        """Let the user say something."""
+        item_id = f"u{next(_new_id)}"
+        item = {"id": item_id, "type": "message", "role": "user", "status": "completed"}
+        lateness[f"started:{self.session_id}"].append(time.monotonic())
+        await self.send("input_audio_buffer.speech_started", item_id=item_id)
+        await self.send("conversation.item.added", item=item | {"status": "in_progress"})
+        await asyncio.sleep(pause_s)
+        await self.send("input_audio_buffer.speech_stopped", item_id=item_id)
+        await self.send("conversation.item.done", item=item)
+
+
+async def endless(call: Call) -> None:
+    """Say something at real time, for ever."""
+    response_id = await call.begin()
+    await call.say(response_id, 0)
+    await _speak(call.socket, _delta(response_id, f"i{response_id}"))
+
+
+async def greeting(call: Call) -> None:
+    """Greet if that is wanted, and answer each request."""
+    is_asked = call.configuration.get("generate_initial_response")
+    while True:
+        if not is_asked:
+            await call.asked()
+        is_asked = False
+        response_id = await call.begin()
+        await call.say(response_id, 5)
+        await call.end(response_id)
+
+
+async def turns(call: Call) -> None:
+    """Hold a conversation of one barge-in, one function call and one reply on demand a round."""
+    if not call.configuration.get("generate_initial_response"):
+        await call.asked()
+    while True:
+        cut = await call.begin()
+        await call.say(cut, LONG_REPLY)
+        await call.turn(0.2)
+        await call.end(cut, "cancelled")
+        caller = await call.begin()
+        ids = {"response_id": caller, "call_id": f"c{caller}", "name": "look"}
+        await call.send("response.function_call_arguments.done", arguments="{}", **ids)
+        await call.end(caller)
+        await call.asked()
+        narration = await call.begin()
+        await call.say(narration, 5)
+        await call.end(narration)
+        await call.asked()
+
+
+async def flood(call: Call) -> None:
+    """Hold one turn after another, each with an answer, as fast as the client takes them."""
+    while True:
+        await call.turn()
+        response_id = await call.begin()
+        await call.say(response_id, 5, at_once=True)
+        ids = {"response_id": response_id, "item_id": f"i{response_id}"}
+        phrase = "That is what I say."
+        await call.send("response.output_audio_transcript.delta", delta=phrase, **ids)
+        await call.end(response_id)
+
+
+async def restarted(call: Call) -> None:
+    """Close each first connection of a call like a server that is restarted, and keep the next."""
+    was_restarted.append(not was_restarted or not was_restarted.pop())
+    await asyncio.sleep(RESTART_S if was_restarted[0] else 3600.0)
+    await call.socket.close(1012)
+
+
+SCRIPTS: Final[dict[str, Callable[[Call], Awaitable[None]]]] = {
+    script.__name__: script for script in (endless, greeting, turns, flood, restarted)
+}
+
+
 async def hydra(socket: ServerConnection) -> None:
-    """Speak Hydra: greet as soon as the client has configured the session."""
-    await socket.send(_event("session.created", session_id="s"))
-    await socket.recv()
-    await socket.send(_event("session.configured", session={"output_audio_sample_rate": RATE_HZ}))
-    await socket.send(_event("response.created", response={"id": "r", "status": "in_progress"}))
-    item = {"id": "i", "type": "message", "role": "assistant", "status": "in_progress"}
-    await socket.send(_event("conversation.item.added", item=item))
-    await _serve_sound(socket, _delta("response.output_audio.delta"))
+    """Speak Hydra."""
+    assert socket.request is not None, "the handshake is over"
+    query = parse_qs(urlsplit(socket.request.path).query)
+    name = query.get("script", ["endless"])[0]
+    if name == "report":
+        await socket.send(json.dumps(lateness))
+        lateness.clear()
+        return
+    session_id = f"s{next(_new_id)}"
+    await socket.send(event("session.created", session_id=session_id))
+    configure = json.loads(await socket.recv())
+    call = Call(socket, session_id, configure["session"])
+    await call.send("session.configured", session={"output_audio_sample_rate": RATE_HZ})
+    await _serve(call.listen(), SCRIPTS[name](call))
 
 
 async def openai(socket: ServerConnection) -> None:
-    """Speak OpenAI's realtime protocol: respond to the first `response.create`."""
-    await socket.send(_event("session.created", session={"id": "s", "type": "realtime"}))
+    """Speak OpenAI's realtime protocol: answer the first `response.create`, for ever."""
+    await socket.send(event("session.created", session={"id": "s", "type": "realtime"}))
     while True:
-        event = json.loads(await socket.recv())
-        if event["type"] == "response.create":
+        asked = json.loads(await socket.recv())
+        if asked["type"] == "response.create":
             break
     response: dict[str, Any] = {"id": "r", "status": "in_progress", "output": []}
-    response["metadata"] = (event.get("response") or {}).get("metadata")
-    await socket.send(_event("response.created", response=response))
+    response["metadata"] = (asked.get("response") or {}).get("metadata")
+    await socket.send(event("response.created", response=response))
     item: dict[str, Any] = {"id": "i", "type": "message", "role": "assistant", "content": []}
     item["status"] = "in_progress"
     await socket.send(
-        _event("response.output_item.added", response_id="r", output_index=0, item=item)
+        event("response.output_item.added", response_id="r", output_index=0, item=item)
     )
-    await _serve_sound(socket, _delta("response.output_audio.delta"))
+    await _serve(_read(socket), _speak(socket, _delta()))
 
 
-async def _serve_sound(socket: ServerConnection, make: Callable[[], str]) -> None:
-    async with asyncio.TaskGroup() as tasks:
-        speaking = tasks.create_task(_speak(socket, make))
-        async for _ in socket:
-            pass
-        speaking.cancel()
+async def _read(socket: ServerConnection) -> None:
+    async for _ in socket:
+        pass
 
 
-async def main(dialect: str) -> None:
+async def _serve(*jobs: Any) -> None:
+    """Do all until one is done: until the client has gone."""
+    tasks = [asyncio.ensure_future(job) for job in jobs]
+    try:
+        await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+    finally:
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+
+
+async def main(dialect: str, delay_s: float) -> None:
     """Serve until the standard input ends."""
     handler = {"hydra": hydra, "openai": openai}[dialect]
-
-    async def handle(socket: ServerConnection) -> None:
-        try:
-            await handler(socket)
-        except* Exception:
-            pass  # the client has gone
-
-    async with serve(
-        handle, "127.0.0.1", 0, compression=None, max_size=None, ping_interval=None
-    ) as server:
-        print(server.sockets[0].getsockname()[1], flush=True)
+    async with AsyncExitStack() as stack:
+        server = await stack.enter_async_context(
+            serve(
+                handler,
+                "127.0.0.1",
+                0,
+                compression=None,
+                max_size=None,
+                ping_interval=None,
+                close_timeout=1,
+                backlog=1024,
+            )
+        )
+        port = server.sockets[0].getsockname()[1]
+        if delay_s:
+            proxy = await stack.enter_async_context(FaultProxy(port))
+            proxy.delay_s = delay_s
+            port = urlsplit(proxy.url).port
+        print(port, flush=True)
         await asyncio.get_running_loop().run_in_executor(None, sys.stdin.read)
 
 
+# ---------------------------------------------------------------------- for who starts them
+
+
+@asynccontextmanager
+async def running(
+    dialect: str = "hydra", *, delay_s: float = 0.0, core: int | None = None
+) -> AsyncIterator[int]:
+    """Run a server in a process of its own while the block runs, and give its port.
+
+    Args:
+        dialect: what it speaks.
+        delay_s: how late everything is, each way.
+        core: where it shall run, if that matters.
+    """
+    process = await asyncio.create_subprocess_exec(
+        *(sys.executable, "-W", "ignore", "-m", "tests.bench.servers"),
+        *(dialect, str(delay_s)),
+        stdin=asyncio.subprocess.PIPE,
+        stdout=asyncio.subprocess.PIPE,
+        stderr=asyncio.subprocess.DEVNULL,
+    )
+    assert process.stdin
+    assert process.stdout
+    if core is not None:
+        keep_to_core(core, process.pid)
+    try:
+        yield int(await process.stdout.readline())
+    finally:
+        process.stdin.close()
+        process.kill()
+        await process.wait()
+
+
 if __name__ == "__main__":
-    asyncio.run(main(sys.argv[1]))
+    asyncio.run(main(sys.argv[1], float(sys.argv[2]) if len(sys.argv) > 2 else 0.0))

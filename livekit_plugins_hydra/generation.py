@@ -98,6 +98,11 @@ class Message:
         """Whether it has sound, but nobody tells what is said."""
         return self._duration_s > 0 and not self.text and self._recognition is None
 
+    @property
+    def is_over(self) -> bool:
+        """Whether its sound has ended."""
+        return self._audio.closed
+
     def present(self) -> llm.MessageGeneration:
         """Return what the framework plays."""
         modalities: asyncio.Future[list[Literal["text", "audio"]]] = asyncio.Future()
@@ -246,13 +251,16 @@ class Generation:
         self._open_message = open_message
         self._messages: utils.aio.Chan[llm.MessageGeneration] = utils.aio.Chan()
         self._functions: utils.aio.Chan[llm.FunctionCall] = utils.aio.Chan()
+        self._opened: list[Message] = []
         self._by_item: dict[str, Message] = {}
+        """Those whose item is known; ids of deltas may lack."""
+        self._sounding: Message | None = None
         self._has_calls = False
 
     @property
     def is_speechless(self) -> bool:
         """Whether something of it is heard, but nobody tells what is said."""
-        return any(message.is_speechless for message in self._by_item.values())
+        return any(message.is_speechless for message in self._opened)
 
     def created_event(self, *, user_initiated: bool) -> llm.GenerationCreatedEvent:
         """Return what the framework is told."""
@@ -263,14 +271,46 @@ class Generation:
             response_id=self.id,
         )
 
-    def message(self, item_id: str) -> Message:
-        """Return the message of an item, a new one if need be."""
-        if item_id not in self._by_item:
-            for earlier in self._by_item.values():  # one message plays at a time
+    def sounding(self, item_id: str) -> Message:
+        """Return the message that plays an item's sound; it ends the sound of those before it.
+
+        A message that has no sound yet, or whose item is not known, takes any sound.
+        """
+        message = self._by_item.get(item_id)
+        if message is None:
+            newest = self._opened[-1] if self._opened else None
+            if newest and (not item_id or newest is not self._sounding or self._is_nameless):
+                message = newest
+        if message is None or message.is_over:
+            message = self._open(item_id)
+        if message is not self._sounding:
+            self._sounding = self._name(message, item_id)
+            for earlier in self._opened[: self._opened.index(message)]:
                 earlier.finish(text_may_lag=False)
-            message = self._by_item[item_id] = self._open_message(item_id)
-            self._messages.send_nowait(message.present())
-        return self._by_item[item_id]
+        return message
+
+    def written(self, item_id: str) -> Message:
+        """Return the message of an item's text; a message whose item is not known takes any."""
+        message = self._by_item.get(item_id)
+        if message is None and self._opened and (not item_id or self._is_nameless):
+            message = self._name(self._opened[-1], item_id)
+        return message or self._open(item_id)
+
+    @property
+    def _is_nameless(self) -> bool:
+        """Whether nobody has told the newest message's item."""
+        return self._opened[-1] not in self._by_item.values()
+
+    def _open(self, item_id: str) -> Message:
+        message = self._name(self._open_message(item_id), item_id)
+        self._opened.append(message)
+        self._messages.send_nowait(message.present())
+        return message
+
+    def _name(self, message: Message, item_id: str) -> Message:
+        if item_id:
+            self._by_item[item_id] = message
+        return message
 
     def push_call(self, call: llm.FunctionCall) -> None:
         """Run a function."""
@@ -279,7 +319,7 @@ class Generation:
 
     def finish(self, *, cut: bool) -> None:
         """Nothing more comes; texts may still be awaited."""
-        for message in self._by_item.values():
+        for message in self._opened:
             # The outputs of functions go out after the messages.
             message.finish(cut=cut, text_may_lag=not self._has_calls)
         self._messages.close()

@@ -50,9 +50,10 @@ number), and what they are here:
   26  rates that the client asks for      none: never obeyed; `output_rate_hz` is the server's
 ====  ==================================  =====================================================
 
-Seen to vary and in no number: `speech_stopped`, `ragged_deltas`, `item_ids`, `indexes`,
-`event_ids`, `explicit_nulls`, `response_output`, `answers_pings`, `handshake`, `max_lead_s`,
-`flood_clock`, and the delays `think_s`, `connect_delay_s`, `created_delay_s`, `configure_delay_s`.
+Seen to vary and in no number: `speech_stopped`, `ragged_deltas`, `item_ids`,
+`delta_item_ids`, `indexes`, `event_ids`, `explicit_nulls`, `response_output`, `answers_pings`,
+`handshake`, `max_lead_s`, `flood_clock`, and the delays `think_s`, `connect_delay_s`,
+`created_delay_s`, `configure_delay_s`.
 """
 
 from .books import Observed, Observer, describe

@@ -252,7 +252,7 @@ class Generation:
         self._link.send(
             events.ResponseOutputAudioDelta(
                 response_id=self.id,
-                item_id=self._link.shown(self._open_item_id),
+                item_id=self._named_by("sound"),
                 output_index=self._link.index(len(self._output)),
                 content_index=self._link.index(0),
                 delta=delta,
@@ -265,12 +265,17 @@ class Generation:
             self._link.send(
                 events.ResponseOutputAudioTranscriptDelta(
                     response_id=self.id,
-                    item_id=self._link.shown(self._open_item_id),
+                    item_id=self._named_by("text"),
                     output_index=self._link.index(len(self._output)),
                     content_index=self._link.index(0),
                     delta=phrase,
                 )
             )
+
+    def _named_by(self, kind: str) -> str | None:
+        """Return the item's id, where deltas of this kind have it."""
+        is_named = self._link.scenario.delta_item_ids in ("all", kind)
+        return self._link.shown(self._open_item_id) if is_named else None
 
     def _end_audio(self) -> None:
         self._link.send(

@@ -173,6 +173,9 @@ class Scenario:
     # ------------------------------------------------------------------ what events carry
 
     item_ids: bool = True
+    delta_item_ids: Literal["all", "sound", "text"] = "all"
+    """Which deltas of a response name their item."""
+
     indexes: bool = True
     """`output_index` and `content_index`."""
 

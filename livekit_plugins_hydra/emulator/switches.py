@@ -43,6 +43,8 @@ SWITCHES: Final[Mapping[str, Mapping[str, Any]]] = MappingProxyType(
         "speaks_before_calls": {"speaks_before_calls": True},
         "client_items_echoed": {"echoes_client_items": True},
         "no_item_ids": {"item_ids": False},
+        "sound_alone_names_its_item": {"delta_item_ids": "sound", "transcripts": True},
+        "text_alone_names_its_item": {"delta_item_ids": "text", "transcripts": True},
         "no_indexes": {"indexes": False},
         "no_event_ids": {"event_ids": False},
         "errors_name_no_event": {"echoes_event_ids": False},

@@ -16,6 +16,7 @@ import asyncio
 import json
 import math
 import os
+import random
 import signal
 import statistics
 import sys
@@ -42,8 +43,11 @@ BARGE_IN_S: Final = 0.150
 LISTEN_S: Final = 4.0
 """How much of an answer is heard before the user breaks in."""
 
-JOIN_S: Final = 0.5
-"""Between two callers, so that they don't all speak at once."""
+CYCLE_S: Final = 7.0
+"""From question to question, about. Callers begin at any moment of it, and not all at once."""
+
+SEED: Final = 1
+"""Of those moments: the same in each run."""
 
 GAP_MS: Final = 20
 """A dip of the tone that is shorter is not heard."""
@@ -89,7 +93,11 @@ class Call:
                 self.failures.append("not answered")
                 return
             self.answers_s.append(ear.last_began_at - ended_at)
-            await self.guest.until(lambda: ear.last_duration_s > LISTEN_S)  # noqa: B023
+            try:
+                await self.guest.until(lambda: ear.last_duration_s > LISTEN_S)  # noqa: B023
+            except TimeoutError:
+                self.failures.append("an answer in pieces")
+                return
 
     def measure(self, speech_started_at: Sequence[float]) -> None:
         """Set what was heard against the moments at which Hydra said that the user speaks."""
@@ -207,9 +215,11 @@ async def hold(livekit: LiveKit, n_calls: int, seconds: float) -> Load:
             }
             guests_s, others_s, began_at = time.process_time(), machine_s(), time.monotonic()
             before = [used_by(call) for call in calls]
+            moments = random.Random(SEED)
             async with asyncio.TaskGroup() as talking:
-                for number, call in enumerate(calls):
-                    talking.create_task(_talk_later(call, number * JOIN_S, began_at + seconds))
+                for call in calls:
+                    delay_s = moments.uniform(0.0, CYCLE_S)
+                    talking.create_task(_talk_later(call, delay_s, began_at + seconds))
             elapsed_s = time.monotonic() - began_at
             used_s = {name: usage.since_begin() for name, usage in families.items()}
             used_s["guests"] = time.process_time() - guests_s

@@ -13,8 +13,8 @@ import json
 from livekit_plugins_hydra import events
 from livekit_plugins_hydra.emulator import ConnectionRecord, Emulator, Observed, Say, Scenario, Sent
 
-ANSWER_S = 20.0
-"""Longer than anyone listens: each answer is cut by a barge-in."""
+ANSWER_S = 8.0
+"""Longer than anyone listens: each answer is cut by a barge-in, about in its middle."""
 
 TONE_HZ = 440.0
 

@@ -54,7 +54,14 @@ KEPT_PAUSE_S: Final = 0.2
 """How much of a pause stays in a backlog, so that words stay apart."""
 
 GAP_S: Final = 0.1
-"""A source that is silent for so long has paused: its resampler is flushed, silence follows."""
+"""A source that is silent for so long has paused: its resampler is flushed, silence follows.
+
+One with longer frames gives the next one a frame later, and may be late with it, up to this.
+"""
+
+SECOND_LOOK_S: Final = 0.02
+"""How much earlier a first look is taken. Where the event loop stood still, the frames that waited
+are read between the two, as no pause. Our choice."""
 
 SILENCE_AFTER_GAP_S: Final = 2.0
 """How long silence follows sound at real time, so that the server's turn detector hears an end."""
@@ -232,6 +239,9 @@ class Uplink:
         self._pacer = Pacer()
         self._heard_at: float | None = None
         """When the source last gave sound; None once its pause was dealt with."""
+        self._look_at = 0.0
+        """When to see whether it has paused."""
+        self._has_looked = False
         self._silent_until = 0.0
         self._filled_until = 0.0
         self._paused_at = 0.0
@@ -260,6 +270,9 @@ class Uplink:
         """Take a frame; return the appends to send now."""
         if frame.samples_per_channel:
             self._heard_at = now
+            gap_s = max(GAP_S, frame.duration + min(frame.duration, GAP_S))
+            self._look_at = now + gap_s - SECOND_LOOK_S
+            self._has_looked = False
         taken: list[bytes] = []
         for chunk in self._chunker.push(self._resampler.push(frame)):
             self._pacer.push(chunk)
@@ -268,8 +281,11 @@ class Uplink:
 
     def tick(self, now: float, *, user_is_speaking: bool) -> list[bytes]:
         """Return the appends that are due: sound that was early, or silence in place of none."""
-        if self._heard_at is not None and now - self._heard_at >= GAP_S:
-            self._pause(self._heard_at, now)
+        if self._heard_at is not None and now >= self._look_at:
+            if self._has_looked:
+                self._pause(self._heard_at, now)
+            self._has_looked = True
+            self._look_at = now + SECOND_LOOK_S
         if self._heard_at is None and self._pacer.is_running:
             self._fill(now, user_is_speaking=user_is_speaking)
         return self._take(now)
@@ -281,7 +297,7 @@ class Uplink:
         if early_s is not None:
             waits.append(early_s)
         if self._heard_at is not None:
-            waits.append(self._heard_at + GAP_S - now)
+            waits.append(self._look_at - now)
         elif self._pacer.is_running:
             is_filling = now < self._silent_until
             due_at = self._filled_until if is_filling else self._sent_at + KEEP_ALIVE_EVERY_S

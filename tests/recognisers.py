@@ -30,8 +30,6 @@ _WINDOW_S: Final = 0.05
 _LEVEL: Final = 500.0
 _STEP_HZ: Final = 10
 _TOLERANCE_HZ: Final = 20.0
-_HOLE_S: Final = 0.2
-"""A tone may be interrupted for so long, as words are: a busy machine's microphone stutters."""
 
 
 class Vocabulary:
@@ -55,16 +53,16 @@ class Vocabulary:
         """Return which tones there are and how many seconds each lasts, in order."""
         n_window = int(_WINDOW_S * rate_hz)
         tones: list[tuple[float, float]] = []
-        heard_at = float("-inf")
+        ends_at = 0
         for start in range(0, len(samples) - n_window + 1, n_window):
             hz = self._tone_of(samples[start : start + n_window], rate_hz)
             if hz is None:
                 continue
-            if tones and tones[-1][0] == hz and start - heard_at <= _HOLE_S * rate_hz:
+            if tones and tones[-1][0] == hz and start == ends_at:
                 tones[-1] = (hz, tones[-1][1] + _WINDOW_S)
             else:
                 tones.append((hz, _WINDOW_S))
-            heard_at = start
+            ends_at = start + n_window
         return tones
 
     def _tone_of(self, window: Samples, rate_hz: int) -> float | None:

@@ -744,6 +744,32 @@ def test_time_goes_on_in_pauses(pause_s: float, frame_ms: int) -> None:
     assert sent_s == pytest.approx(expected_s, abs=0.35)
 
 
+@pytest.mark.parametrize("frame_ms", [10, 50, 99, 110, 120, 200, 500, 900])
+def test_words_in_long_frames_are_not_torn_apart(frame_ms: int) -> None:
+    """However long a source's frames are, no silence is put between them; it follows the last."""
+    line = Line()
+    line.speak(9.9, 16_000, frame_ms)
+    spoken_until = line.now
+    line.wait(1.2)
+
+    n_spoken = round(9.9 * INPUT_RATE_HZ)
+    heard = joined(chunk for _, chunk in line.sent)
+    assert np.array_equal(heard[:n_spoken], to_int16(voice(INPUT_RATE_HZ, 9.9)))
+    assert not heard[n_spoken:].any()
+    silence_s = heard[n_spoken:].size / INPUT_RATE_HZ
+    assert silence_s == pytest.approx(line.now - spoken_until, abs=frame_ms / 1000 + GAP_S)
+
+
+def test_a_long_sound_pushed_at_once_is_over_when_it_is_over() -> None:
+    """Who pushes five seconds in one frame, and nothing more, gets silence after five seconds."""
+    line = Line()
+    line.push(frame(to_int16(voice(INPUT_RATE_HZ, 5.0))))
+    line.wait(7.0)
+
+    silence_s = seconds(chunk for _, chunk in line.sent) - 5.0
+    assert silence_s == pytest.approx(2.0, abs=2 * GAP_S)
+
+
 def test_frames_without_samples_are_no_sound() -> None:
     """A source that sends nothing but empty frames has paused."""
     line = Line()

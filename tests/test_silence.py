@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import time
 
+import numpy as np
 import pytest
 from livekit import rtc
 from livekit.agents import Agent
@@ -14,7 +15,7 @@ from livekit_plugins_hydra.audio import FREE_LEAD_S, MAX_LEAD_S
 from livekit_plugins_hydra.emulator import ConnectionRecord, Say, Scenario
 
 from .calls import call, tone
-from .clock import in_virtual_time
+from .clock import VirtualLoop, in_virtual_time
 from .direct import Line, line
 from .promises import tone_s
 
@@ -109,6 +110,34 @@ async def test_a_burst_of_the_network_is_not_delayed() -> None:
         )
 
         assert time.monotonic() - pushed_at <= 0.02
+
+
+@pytest.mark.parametrize("stall_s", [0.05, 0.08, 0.12, 0.2, 0.4])
+@in_virtual_time
+async def test_a_loop_that_stands_still_puts_no_silence_into_a_word(stall_s: float) -> None:
+    """Frames that wait while the event loop is busy are the source's next words, and no pause."""
+    loop = asyncio.get_running_loop()
+    assert isinstance(loop, VirtualLoop)
+    async with line(Scenario()) as opened:
+        await _begin(opened)
+        arrived: asyncio.Queue[float] = asyncio.Queue()
+        began_at = loop.time()
+        for n in range(1, 41):  # whatever the loop does
+            loop.call_at(began_at + n * 0.05, arrived.put_nowait, 0.05)
+
+        async def read() -> None:
+            for _ in range(40):
+                _push(opened, await arrived.get())
+
+        reading = asyncio.ensure_future(read())
+        await asyncio.sleep(1.02)
+        loop.clock.now += stall_s
+        await reading
+        await opened.server.wait_for(ev.InputAudioBufferSpeechStopped)
+
+        pcm = np.frombuffer(bytes(opened.server.connection.received_audio), dtype=np.int16)
+        loud = np.flatnonzero(np.abs(pcm) > 3_000)
+        assert (loud[-1] - loud[0]) / 16_000 == pytest.approx(2.0, abs=0.02)
 
 
 async def _begin(opened: Line) -> None:

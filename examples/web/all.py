@@ -33,8 +33,9 @@ DEV_SERVER: Final = {
 }
 """What `livekit-server --dev` listens to."""
 
-ALONE: Final = "agents: {target_load: 2}"
-"""Without it the server sends no agent from a machine at 0.7 of its CPU; here is no other one."""
+ALONE: Final = {"NUM_CPUS": "64", "LIVEKIT_CONFIG": "agents: {target_load: 2}"}
+"""LiveKit sends no agent from a busy machine, so that another one may; here is no other one. The
+first is for the worker's reckoning of its load, the second for the server's bound."""
 
 ANSWERS: Final = ("forecast", "reaction", "goodbye")
 
@@ -85,10 +86,10 @@ async def livekit() -> AsyncIterator[dict[str, str]]:
             "There is no LiveKit server: set LIVEKIT_URL, LIVEKIT_API_KEY and LIVEKIT_API_SECRET,"
             " or put livekit-server on your PATH; see README, 'Try it in a browser'."
         )
-    options = ("--bind", "127.0.0.1", "--node-ip", "127.0.0.1", "--config-body", ALONE)
-    async with program("livekit-server", "--dev", *options):
+    options = ("--bind", "127.0.0.1", "--node-ip", "127.0.0.1")
+    async with program("livekit-server", "--dev", *options, **ALONE):
         os.environ.update(DEV_SERVER)
-        yield DEV_SERVER
+        yield DEV_SERVER | ALONE
 
 
 @asynccontextmanager

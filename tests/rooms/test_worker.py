@@ -123,8 +123,8 @@ async def test_many_rooms_after_one_another_in_one_process(rooms: Rooms, threads
 async def test_worker_that_dies_takes_no_other_workers_calls_along(
     rooms: Rooms, livekit: LiveKit
 ) -> None:
-    """Two workers of one name share the calls; when one is killed, the other's go on without a
-    gap, and new calls are served.
+    """Two workers of one name share the calls; when one is killed, the other's go on, and new
+    calls are served.
     """
     forecast = Say(wav=TOP / "examples" / "speech" / "agent-forecast.wav")
     async with Emulator(Scenario(default_reply=forecast)) as server:

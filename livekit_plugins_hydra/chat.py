@@ -86,9 +86,10 @@ class ChatLog:
         Instructions, handoffs and configuration changes are the framework's own notes. Removed
         or edited items stay as they are: the server can't take back what it heard.
         """
-        ctx = ctx.copy(exclude_handoff=True, exclude_config_update=True)
-        remove_instructions(ctx)
-        new = [item for item in ctx.items if not self._knows(item.id)]
+        unknown = llm.ChatContext([item for item in ctx.items if not self._knows(item.id)])
+        unknown = unknown.copy(exclude_handoff=True, exclude_config_update=True)
+        remove_instructions(unknown)
+        new = unknown.items
         new.sort(key=lambda item: item.created_at)  # what was told late stands at the end
         for item in new:
             self.add(item)

@@ -216,6 +216,7 @@ class Connection:
         try:
             await self._socket.close()
         finally:
+            self._socket.abort()  # where this was cancelled, nobody else does
             if self._tap is not None:
                 code, reason = self._socket.close_code, self._socket.close_reason or ""
                 by_server = self._socket.protocol.close_rcvd_then_sent

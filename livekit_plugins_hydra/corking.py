@@ -113,6 +113,10 @@ class CorkedConnection(ClientConnection):
         finally:
             self._corked.uncork()
 
+    def abort(self) -> None:
+        """Let go of the socket, if it is still there, without another word."""
+        self._corked.abort()
+
     def pause_writing(self) -> None:
         """Take note that the peer reads too slowly."""
         super().pause_writing()

@@ -25,7 +25,7 @@ from .options import (
     resolve_voice,
     resolve_wire_log,
 )
-from .session import RealtimeSession
+from .session import CLOSE_BUDGET_S, RealtimeSession
 from .spare import Spare
 
 PROVIDER: Final = "SmallestAI"
@@ -113,6 +113,7 @@ class RealtimeModel(llm.RealtimeModel):
         )
         self._learned = Learned()
         self._told: set[str] = set()
+        self._closers: set[asyncio.Task[None]] = set()
         self._spare: Spare | None = None
         self._sessions: weakref.WeakSet[RealtimeSession] = weakref.WeakSet()
 
@@ -140,7 +141,12 @@ class RealtimeModel(llm.RealtimeModel):
             logger.warning("Hydra's turn detection can't be turned off; it stays on")
         spare, self._spare = self._spare, None
         session = RealtimeSession(
-            self, options=self._options, learned=self._learned, told=self._told, spare=spare
+            self,
+            options=self._options,
+            learned=self._learned,
+            told=self._told,
+            closers=self._closers,
+            spare=spare,
         )
         self._sessions.add(session)
         session.start()
@@ -170,9 +176,13 @@ class RealtimeModel(llm.RealtimeModel):
         await self._spare.ready()
 
     async def aclose(self) -> None:
-        """End all calls of this model."""
+        """End all calls of this model, and their connections."""
         spare, self._spare = self._spare, None
         closing = [session.aclose() for session in list(self._sessions)]
         if spare is not None:
             closing.append(spare.aclose())
         await asyncio.gather(*closing)
+        if self._closers:
+            _, late = await asyncio.wait(self._closers, timeout=CLOSE_BUDGET_S / 2)
+            for closer in late:
+                closer.cancel()

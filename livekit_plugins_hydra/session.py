@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections import deque
+from collections.abc import Coroutine
 from typing import TYPE_CHECKING, Any, Final, Literal
 
 from livekit import rtc
@@ -63,6 +64,7 @@ class RealtimeSession(llm.RealtimeSession[SessionEvents]):
         options: Options,
         learned: Learned,
         told: set[str],
+        closers: set[asyncio.Task[None]],
         spare: Spare | None = None,
     ) -> None:
         """Prepare a session; nothing happens before `start`.
@@ -72,6 +74,7 @@ class RealtimeSession(llm.RealtimeSession[SessionEvents]):
             options: the model's options, as they are now.
             learned: what the model's calls have learned of the server.
             told: warnings of which one is enough for all calls of the model.
+            closers: where connections are put that have said goodbye and wait for the server's.
             spare: a connection that was dialled before, for this session alone.
         """
         super().__init__(realtime_model)
@@ -125,7 +128,7 @@ class RealtimeSession(llm.RealtimeSession[SessionEvents]):
         """The response that last called a function."""
         self._timers: dict[str, asyncio.TimerHandle] = {}
         self._main: asyncio.Task[None] | None = None
-        self._closers: set[asyncio.Task[None]] = set()
+        self._closers = closers
         self._closing: asyncio.Task[None] | None = None
         self._told: set[str] = set()
         self._told_by_model = told
@@ -309,7 +312,10 @@ class RealtimeSession(llm.RealtimeSession[SessionEvents]):
         """Do nothing: what was said has left already."""
 
     async def aclose(self) -> None:
-        """End the call: all streams, futures, timers and the socket, within 2 s."""
+        """End the call, within 2 s: all streams, futures and timers, and nothing more is sent.
+
+        The server's part of the goodbye is not waited for; `RealtimeModel.aclose` does that.
+        """
         if self._closing is None:
             self._closing = asyncio.get_running_loop().create_task(self._close())
         await asyncio.shield(self._closing)
@@ -366,9 +372,7 @@ class RealtimeSession(llm.RealtimeSession[SessionEvents]):
         finally:
             self._connection = self._session_id = None
             self._speaking.forget_cut()
-            closer = asyncio.get_running_loop().create_task(connection.close())
-            self._closers.add(closer)
-            closer.add_done_callback(self._closers.discard)
+            self._close_behind(connection.close())
             connected_s = time.monotonic() - connection.opened_at
             self.emit("metrics_collected", reports.of_connection(self._realtime_model, connected_s))
 
@@ -403,14 +407,16 @@ class RealtimeSession(llm.RealtimeSession[SessionEvents]):
             self._main.cancel()
             await asyncio.wait([self._main], timeout=CLOSE_BUDGET_S / 4)
         if self._spare is not None:
-            self._closers.add(asyncio.get_running_loop().create_task(self._spare.aclose()))
+            self._close_behind(self._spare.aclose())
         for transcriber in self._transcribers:
             if transcriber is not None:
                 await transcriber.aclose()
-        if self._closers:
-            await asyncio.wait(self._closers, timeout=CLOSE_BUDGET_S / 2)
-            for closer in self._closers:
-                closer.cancel()
+
+    def _close_behind(self, closing: Coroutine[Any, Any, None]) -> None:
+        """Let a connection end by itself: a handoff would wait a round trip for it."""
+        closer = asyncio.get_running_loop().create_task(closing)
+        self._closers.add(closer)
+        closer.add_done_callback(self._closers.discard)
 
     # ----------------------------------------------------------------------- effects
 

@@ -639,7 +639,7 @@ async def test_closing_twice_is_closing_once() -> None:
         await answered(opened)
         await asyncio.gather(*(opened.session.aclose() for _ in range(3)))
         await opened.session.aclose()
-        await opened.until(lambda: not opened.server.open_connections)
+        await opened.server.wait_for(lambda books: not books.open_connections)
 
         ends = [each for each in opened.of("metrics_collected") if each.session_duration]
         assert len(ends) == 1

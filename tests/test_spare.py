@@ -84,7 +84,7 @@ async def test_the_time_that_a_spare_waits_is_counted() -> None:
         await session.aclose()
 
         assert sum(each.session_duration or 0.0 for each in watched.metrics) >= 0.3
-        assert not server.open_connections
+        await server.wait_for(lambda books: not books.open_connections)
 
 
 async def test_a_second_prewarm_does_nothing_while_a_spare_waits() -> None:

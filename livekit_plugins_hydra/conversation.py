@@ -608,6 +608,7 @@ class Conversation:
                 requested_at=response.requested_at,
                 first_audio_at=response.first_audio_at,
                 ended_at=now,
+                has_called=response.has_called,
             )
         ]
 

@@ -119,6 +119,8 @@ class EndResponse:
     """End of the user's speech, or sending of the request: when the waiting began."""
     first_audio_at: float | None
     ended_at: float
+    has_called: bool = False
+    """Whether it has called a function."""
 
 
 @dataclass(frozen=True, slots=True)

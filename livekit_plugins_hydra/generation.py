@@ -99,6 +99,11 @@ class Message:
         return self._duration_s > 0 and not self.text and self._recognition is None
 
     @property
+    def is_playing(self) -> bool:
+        """Whether it is being heard, as far as time tells."""
+        return self._is_played and self._heard_s is None and self._heard_until > time.monotonic()
+
+    @property
     def is_over(self) -> bool:
         """Whether its sound has ended."""
         return self._audio.closed
@@ -251,16 +256,22 @@ class Generation:
         self._open_message = open_message
         self._messages: utils.aio.Chan[llm.MessageGeneration] = utils.aio.Chan()
         self._functions: utils.aio.Chan[llm.FunctionCall] = utils.aio.Chan()
+        self.calls: list[llm.FunctionCall] = []
+        """The functions that it calls."""
         self._opened: list[Message] = []
         self._by_item: dict[str, Message] = {}
         """Those whose item is known; ids of deltas may lack."""
         self._sounding: Message | None = None
-        self._has_calls = False
 
     @property
     def is_speechless(self) -> bool:
         """Whether something of it is heard, but nobody tells what is said."""
         return any(message.is_speechless for message in self._opened)
+
+    @property
+    def is_playing(self) -> bool:
+        """Whether something of it is being heard, as far as time tells."""
+        return any(message.is_playing for message in self._opened)
 
     def created_event(self, *, user_initiated: bool) -> llm.GenerationCreatedEvent:
         """Return what the framework is told."""
@@ -314,14 +325,14 @@ class Generation:
 
     def push_call(self, call: llm.FunctionCall) -> None:
         """Run a function."""
-        self._has_calls = True
+        self.calls.append(call)
         self._functions.send_nowait(call)
 
     def finish(self, *, cut: bool) -> None:
         """Nothing more comes; texts may still be awaited."""
         for message in self._opened:
             # The outputs of functions go out after the messages.
-            message.finish(cut=cut, text_may_lag=not self._has_calls)
+            message.finish(cut=cut, text_may_lag=not self.calls)
         self._messages.close()
         self._functions.close()
 

@@ -45,6 +45,8 @@ CLOSE_BUDGET_S: Final = 2.0
 
 _OUTPUT_RATES_HZ: Final = range(8_000, 96_001)
 
+_NOT_RUN: Final = "Not run: the user spoke first. Call it again if it is still wanted."
+
 _ELIDED_AUDIO: Final = events.InputAudioBufferAppend(audio=b"")
 
 SessionEvents = Literal["hydra_server_event", "hydra_client_event"]
@@ -124,8 +126,6 @@ class RealtimeSession(llm.RealtimeSession[SessionEvents]):
         self._is_performing = False
         self._replies: dict[str, asyncio.Future[llm.GenerationCreatedEvent]] = {}
 
-        self._last_caller: str | None = None
-        """The response that last called a function."""
         self._timers: dict[str, asyncio.TimerHandle] = {}
         self._main: asyncio.Task[None] | None = None
         self._closers = closers
@@ -204,15 +204,7 @@ class RealtimeSession(llm.RealtimeSession[SessionEvents]):
         for item in self._chat.add_new(chat_ctx):
             match item:
                 case llm.FunctionCallOutput():
-                    name = self._chat.name_of(item.call_id) or item.name
-                    self._perform(
-                        self._call.post_output(
-                            item.call_id,
-                            item.output,
-                            as_text=output_as_text(name, item.output),
-                            now=time.monotonic(),
-                        )
-                    )
+                    self._post_output(item)
                 case llm.ChatMessage(text_content=text) if text and item.role != "assistant":
                     self._call.add_text("user" if item.role == "user" else "system", text)
 
@@ -462,11 +454,13 @@ class RealtimeSession(llm.RealtimeSession[SessionEvents]):
             case fx.CallFunction():
                 self._call_function(effect)
             case fx.UserStarted(item_id=item_id):
+                dropped = self._speaking.queued_calls()
                 self._speaking.hush()
                 self._listening.turn_started(item_id)
                 self.emit("input_speech_started", llm.InputSpeechStartedEvent())
                 # Only now: the framework calls interrupt() while it takes this event.
                 self._speaking.cut(item_id, time.monotonic())
+                self._answer_dropped(dropped)
             case fx.UserStopped():
                 self._listening.turn_stopped()
                 is_written = self._realtime_model.capabilities.user_transcription
@@ -519,7 +513,6 @@ class RealtimeSession(llm.RealtimeSession[SessionEvents]):
         self.emit("generation_created", event)
 
     def _call_function(self, effect: fx.CallFunction) -> None:
-        self._last_caller = effect.generation_id.partition("+")[0]
         call = llm.FunctionCall(
             id=self._chat.unique_id(effect.item_id),
             call_id=effect.call_id,
@@ -529,9 +522,30 @@ class RealtimeSession(llm.RealtimeSession[SessionEvents]):
         self._speaking.call(effect.generation_id, call)
         self._listening.turn_answered()
 
+    def _post_output(self, output: llm.FunctionCallOutput) -> None:
+        name = self._chat.name_of(output.call_id) or output.name
+        self._perform(
+            self._call.post_output(
+                output.call_id,
+                output.output,
+                as_text=output_as_text(name, output.output),
+                now=time.monotonic(),
+            )
+        )
+
+    def _answer_dropped(self, calls: list[llm.FunctionCall]) -> None:
+        """Answer calls that the framework will not run: else the server waits for them."""
+        for call in calls:
+            if call.call_id in self._call.conversation.open_calls:
+                output = llm.FunctionCallOutput(
+                    call_id=call.call_id, name=call.name, output=_NOT_RUN, is_error=True
+                )
+                self._chat.add(output)
+                self._post_output(output)
+
     def _check_sound(self, end: fx.EndResponse) -> None:
         """Notice that the server has gone silent, which it does without an error."""
-        is_silent = end.first_audio_at is None and end.response_id != self._last_caller
+        is_silent = end.first_audio_at is None and not end.has_called
         if is_silent and end.status == "completed":
             self._warn_once(
                 "a response of Hydra's came without any sound, so the user heard nothing; it does"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Callable
 from typing import Final
 
@@ -15,6 +16,9 @@ from .transcription import Transcriber
 
 REMEMBERED_MESSAGES: Final = 16
 """How many messages can still be truncated after their streams were closed."""
+
+REMEMBERED_GENERATIONS: Final = 16
+"""How many generations may be played or wait for it."""
 
 _RESUMED_FRAME_S: Final = 0.05
 
@@ -51,6 +55,7 @@ class Speaking:
         self._on_missed = on_missed
         self._on_speechless = on_speechless
         self._open: dict[str, Generation] = {}
+        self._recent: deque[Generation] = deque(maxlen=REMEMBERED_GENERATIONS)
         self._messages: dict[str, Message] = {}
         self._speech: Speech | None = None
         self._cut: Cut | None = None
@@ -105,6 +110,19 @@ class Speaking:
         self._chat.add(call)
         if generation := self._open.get(generation_id):
             generation.push_call(call)
+
+    def queued_calls(self) -> list[llm.FunctionCall]:
+        """Return the calls of what waits for the present speech to end.
+
+        The framework plays one generation after another, and runs its functions then. It drops
+        what still waits when the user speaks.
+        """
+        queued: list[Generation] = []
+        for generation in reversed(self._recent):
+            if generation.is_playing:
+                return [call for later in queued for call in later.calls]
+            queued.insert(0, generation)
+        return []
 
     def end(self, generation_id: str, *, cut: bool) -> None:
         """Close the streams of a response."""
@@ -205,7 +223,9 @@ class Speaking:
     # ------------------------------------------------------------------------- messages
 
     def _generation(self, generation_id: str) -> Generation:
-        return Generation(generation_id, lambda item: self._open_message(generation_id, item))
+        generation = Generation(generation_id, lambda item: self._open_message(generation_id, item))
+        self._recent.append(generation)
+        return generation
 
     def _open_message(self, generation_id: str, item_id: str) -> Message:
         place = self._chat.take_place()

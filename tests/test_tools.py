@@ -21,7 +21,7 @@ from livekit.agents import (
 )
 
 from livekit_plugins_hydra import events as ev
-from livekit_plugins_hydra.desk import Loudspeaker
+from livekit_plugins_hydra.desk import Loudspeaker, Samples
 from livekit_plugins_hydra.emulator import Call, ConnectionRecord, Context, Reply, Say, Scenario
 from livekit_plugins_hydra.emulator import Wait as Pause
 
@@ -224,10 +224,41 @@ async def test_a_call_that_comes_late_is_answered_too() -> None:
         assert len(desk.of("function_tools_executed")) == 2
 
 
-async def test_rounds_follow_each_other() -> None:
+LOOK = Say(duration_s=3.0, tone_hz=600, text="Let me look.")
+
+
+@pytest.mark.parametrize("sound", [tone(0.4), COUGH], ids=["words", "a cough"])
+@pytest.mark.parametrize("done", ENDINGS)
+async def test_a_call_that_the_user_kept_from_running_is_answered_too(
+    done: Any, sound: Samples
+) -> None:
+    """The framework drops a call that waits for a speech to end: the server is told so, once."""
+    late = Call("clock")
+    first: Reply = [LOOK, WEATHER, Pause(0.3), late]
+    agent = Agent(instructions="Be kind.", tools=[weather, clock])
+    async with call(scripted(first, calling_response_done=done), agent) as desk:
+        await ask(desk)
+        await desk.until(lambda: [len(it.call_ids) for it in desk.server.responses] == [2])
+        await desk.until_state("speaking")
+        n_heard = len(desk.loudspeaker.heard)
+        await desk.say(sound)
+        await desk.until(lambda: len(desk.loudspeaker.heard) > n_heard)
+        await desk.until_state("listening")
+
+        assert sorted(each or "" for each in outputs(desk)) == [
+            "Not run: the user spoke first. Call it again if it is still wanted.",
+            "sunny in Rome",
+        ]
+        await desk.session.current_agent.update_instructions("Be even kinder.")
+        await desk.server.wait_connections(2)  # nothing is awaited any more
+
+
+@pytest.mark.parametrize("done", ENDINGS)
+async def test_rounds_follow_each_other(done: Any, caplog: pytest.LogCaptureFixture) -> None:
     """A narration may call again; each round has one request, and the last one is heard."""
     agent = Agent(instructions="Be kind.", tools=[weather, clock])
-    async with call(scripted(WEATHER, Call("clock")), agent) as desk:
+    scenario = scripted(WEATHER, Call("clock"), calling_response_done=done)
+    async with call(scenario, agent) as desk:
         await ask(desk)
         await desk.until_heard(1)
 
@@ -235,6 +266,7 @@ async def test_rounds_follow_each_other() -> None:
         assert n_creates(desk) == 2
         triggers = [response.trigger for response in desk.server.responses]
         assert triggers == ["user_turn", "tool_outputs", "tool_outputs"]
+    assert "without any sound" not in caplog.text
 
 
 # --------------------------------------------------------------------- functions that fail

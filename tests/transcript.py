@@ -18,9 +18,10 @@ transcripts are printed. A transcript that nobody asserts fails when it is throw
 
 Timers are not written down: the transcript has a clock and obeys `StartTimer` and `CancelTimer`,
 so that a test says what happens after which time, and not how. Nor are the times of an
-`EndResponse`, for which there is `Transcript.only`, and the ids of what is sent, for which there
-is `Transcript.id_of`. Errors are compared by their type, those of the server by their text too;
-what only people read, the reason of a `Redial` or `ReplyFailed`, is not compared.
+`EndResponse` and whether it has called, for which there is `Transcript.only`, and the ids of what
+is sent, for which there is `Transcript.id_of`. Errors are compared by their type, those of the
+server by their text too; what only people read, the reason of a `Redial` or `ReplyFailed`, is not
+compared.
 """
 
 from __future__ import annotations
@@ -118,7 +119,7 @@ def lose() -> Wish:
 def ended(
     response_id: str, status: str = "completed", *, usage: ev.Usage | None = None
 ) -> fx.EndResponse:
-    """Return an `EndResponse` to compare with; its times do not count."""
+    """Return an `EndResponse` to compare with; only what is given counts."""
     return fx.EndResponse(response_id, status, usage, 0.0, None, 0.0)
 
 
@@ -258,13 +259,17 @@ def _show_step(step: Step[Any]) -> str:
             return wire.encode(step).decode()
 
 
+def _without_circumstances(end: fx.EndResponse) -> fx.EndResponse:
+    return replace(end, requested_at=0.0, first_audio_at=None, ended_at=0.0, has_called=False)
+
+
 def _show_effect(effect: fx.Effect) -> str:
     match effect:
         case fx.Send(event=event):
             anonymous = msgspec.structs.replace(event, event_id=None)
             return f"Send {wire.encode(anonymous).decode()}"
         case fx.EndResponse():
-            return repr(replace(effect, requested_at=0.0, first_audio_at=None, ended_at=0.0))
+            return repr(_without_circumstances(effect))
         case fx.Redial() | fx.ReplyFailed():
             return repr(replace(effect, reason=""))
         case fx.Fault(error=ServerError() as error, fatal=fatal):

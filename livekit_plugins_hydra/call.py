@@ -13,7 +13,8 @@ goes the first of these ways that can work:
 4. Otherwise text items and `response.create`. When the server refuses (an `error` that names our
    event), or stays silent and nothing would be forgotten, a new connection as in 3.
 
-A response that the server begins by itself meanwhile is adopted. What the server refused is
+A response that the server begins by itself meanwhile is adopted, unless the reply is about
+something that the server does not know yet. What the server refused is
 remembered in `Learned`, for all calls of a model object.
 """
 
@@ -69,8 +70,6 @@ _PASSING: Final = "internal_error"
 
 MAX_UNWRITTEN: Final = 256
 """How many turns and responses without a text are told apart."""
-
-_MUCH: Final = "much"
 
 _STALE: Final = "the instructions have changed"
 
@@ -175,6 +174,9 @@ class Call:
         """Whether a reply to outputs was given up on this connection, and none has come since."""
         self._stale_since: float | None = None
         self._unwritten: set[str] = set()
+        """What is said on this connection and whose text is not at hand."""
+        self._is_forgotten = False
+        """Whether there is too much of that to keep count."""
         self._was_touched = False
         self._expects_turn = False
         """Whether the next server will hear speech at once, and answer that."""
@@ -251,6 +253,7 @@ class Call:
         self._has_new_outputs = False
         self._sent_texts.clear()
         self._unwritten.clear()
+        self._is_forgotten = False
         if self._reply:
             self._reply.hold()
         stale = ("reply_silence", "greeting", "kept_turn")
@@ -378,9 +381,9 @@ class Call:
 
     def _await_text(self, key: str) -> None:
         """Something is said, and its text is not known yet."""
-        if len(self._unwritten) >= MAX_UNWRITTEN:  # it will never all be known
-            self._unwritten = {_MUCH}
-        self._unwritten.add(key)
+        self._is_forgotten |= len(self._unwritten) >= MAX_UNWRITTEN
+        if not self._is_forgotten:
+            self._unwritten.add(key)
 
     def note_text(self, key: str) -> None:
         """The text of a turn (its item id) or response (its id) is at hand."""
@@ -437,7 +440,7 @@ class Call:
             return settled + [e for e in cancelled if not isinstance(e, fx.EndStreams)]
         self._await_text(effect.generation_id)
         reply = self._reply
-        if reply is None or (reply.stage is _Stage.HELD and self._texts):
+        if reply is None or (reply.stage is _Stage.HELD and (self._texts or reply.instructions)):
             self._outputs_are_told()
             return [*settled, effect]
         if reply.stage is _Stage.ASKED and not reply.answers_outputs and user_was_quiet:
@@ -619,7 +622,8 @@ class Call:
         reply = self._reply
         if reply is None or reply.stage is not _Stage.ASKED or not self._conversation.is_free:
             return []
-        if not self._unwritten and self._silence_redials.take(now):
+        is_written = not self._unwritten and not self._is_forgotten
+        if is_written and self._silence_redials.take(now):
             return self._redial_for_reply("the server ignored response.create", now)
         return self._give_up_reply(
             f"Hydra ignored response.create for {REPLY_SILENCE_S:g} s: it is only documented to"

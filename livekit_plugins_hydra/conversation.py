@@ -17,6 +17,7 @@ response: they are dropped and counted in `dropped`.
 
 from __future__ import annotations
 
+import json
 from collections import Counter, deque
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -91,6 +92,15 @@ class _PartialCall:
     name: str | None = None
     arguments: list[str] = field(default_factory=list)
     n_chars: int = 0
+
+    @property
+    def is_whole(self) -> bool:
+        """Whether the arguments are complete JSON."""
+        try:
+            json.loads("".join(self.arguments))
+        except ValueError:
+            return False
+        return True
 
 
 @dataclass(slots=True)
@@ -521,6 +531,8 @@ class Conversation:
             return self._drop("response.done of an unknown response", is_strange=True)
         calls = [item for item in body.output or () if item.type == "function_call"]
         out = self._receive_whole_calls(response, calls, now)
+        if body.status in (None, "completed"):
+            out += self._receive_streamed_calls(response, now)
         response.partial_calls.clear()
         out += self._close_streams(response)
         if response is self._current:
@@ -623,9 +635,8 @@ class Conversation:
         """Act on a silence of `response`, or wait for the rest of it."""
         silence_s = _SILENCES_S[kind]
         silence_ends_in_s = response.last_event_at + silence_s - now
-        is_half_streamed = (
-            kind == "grace" and response.partial_calls and silence_ends_in_s > GRACE_S - STALL_S
-        )
+        has_stalled = now - response.last_event_at >= STALL_S
+        is_half_streamed = kind == "grace" and bool(response.partial_calls) and not has_stalled
         is_interrupted_still = kind == "cut" and self._turn is Turn.SPEAKING
         if kind != "cut" and not response.is_open:
             return []
@@ -661,6 +672,21 @@ class Conversation:
                     call_id=item.call_id,
                     name=item.name,
                     arguments=item.arguments,
+                    now=now,
+                )
+        return out
+
+    def _receive_streamed_calls(self, response: _Response, now: float) -> list[fx.Effect]:
+        """Take calls that were streamed whole, though nobody said that they are."""
+        out: list[fx.Effect] = []
+        for call_id, call in list(response.partial_calls.items()):
+            if call.name and call.is_whole:
+                out += self._hand_over(
+                    response,
+                    item_id=None,
+                    call_id=call_id,
+                    name=call.name,
+                    arguments=None,
                     now=now,
                 )
         return out

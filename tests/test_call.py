@@ -516,16 +516,26 @@ def test_a_reply_waits_until_nothing_is_in_flight(
     assert follows(call >> end, also) << item("Say bye.", "system") << ASK
 
 
-@pytest.mark.parametrize("instructions", ["", "Say bye."])
-def test_the_answer_to_the_user_is_the_reply(instructions: str) -> None:
+def test_the_answer_to_the_user_is_the_reply() -> None:
     """A response that the server begins by itself fulfils the reply, so nobody hears two."""
     call = talked()
     start_speech(call)
-    assert call >> session.reply("g1", instructions)
+    assert call >> session.reply("g1")
     stop_speech(call)
 
     answered(call, "r1", "g1")
     assert call >> after(600.0)
+
+
+def test_the_answer_to_the_user_does_not_follow_instructions_that_it_does_not_know() -> None:
+    """What a reply is to say is said afterwards."""
+    call = talked()
+    start_speech(call)
+    assert call >> session.reply("g1", "Say bye.")
+    stop_speech(call)
+
+    answered(call, "r1", then=[item("Say bye.", "system"), ASK])
+    answered(call, "r2", "g1")
 
 
 def test_the_answer_to_the_user_is_the_reply_that_was_asked_for() -> None:

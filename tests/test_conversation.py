@@ -1072,6 +1072,35 @@ def test_a_half_streamed_call_keeps_the_streams_open() -> None:
     assert call >> after(GRACE_S) << fx.EndStreams("r1", cut=False)
 
 
+@pytest.mark.parametrize("status", ["completed", None])
+def test_a_call_is_run_whose_arguments_came_whole_in_deltas_alone(status: str | None) -> None:
+    """Where a server ends a response without a word about its call, what was streamed counts."""
+    call = answering("r1")
+    assert call >> server.arguments("r1", "c1", '{"a":', "look")
+    assert call >> server.arguments("r1", "c1", "1}")
+
+    assert (
+        call
+        >> server.done("r1", status)
+        << call_function("r1", "c1", arguments='{"a":1}')
+        << fx.EndStreams("r1", cut=False)
+        << ended("r1")
+    )
+
+
+@pytest.mark.parametrize(
+    ("arguments", "status"), [('{"a":', "completed"), ('{"a":1}', "cancelled")]
+)
+def test_a_call_that_was_not_meant_is_not_run(arguments: str, status: str) -> None:
+    """Half a call, and one of a response that was cancelled, are dropped."""
+    call = answering("r1")
+    assert call >> server.arguments("r1", "c1", arguments, "look")
+
+    assert (
+        call >> server.done("r1", status) << fx.EndStreams("r1", cut=False) << ended("r1", status)
+    )
+
+
 def test_a_call_that_is_never_completed_does_not_hold_the_others_for_ever() -> None:
     """When the rest of a half-streamed call never comes, the round goes on without it."""
     call = calling("c1")

@@ -214,7 +214,10 @@ class Connection:
         """Close the socket, within `CLOSE_TIMEOUT_S` or a little more."""
         self.leave()
         try:
-            await self._socket.close()
+            async with asyncio.timeout(1.5 * CLOSE_TIMEOUT_S):
+                await self._socket.close()
+        except TimeoutError:
+            pass  # it is full of what nobody reads
         finally:
             self._socket.abort()  # where this was cancelled, nobody else does
             if self._tap is not None:
@@ -250,29 +253,34 @@ class Connection:
 
     async def _keep_alive(self) -> None:
         """Find out that a peer has vanished without a close."""
-        pinged_at: float | None = None
+        loop = asyncio.get_running_loop()
+        pinged_at = time.monotonic()
+        ping = loop.create_task(self._ping())  # of its own: it waits for room in the socket
         was_told = False
         try:
             while True:
+                await asyncio.sleep(PING_EVERY_S)
                 now = time.monotonic()
-                if pinged_at is None or self._heard_at >= pinged_at:
+                if self._heard_at >= pinged_at:
                     pinged_at = now
-                    asyncio.ensure_future(await self._socket.ping()).add_done_callback(self._pong)
+                    if ping.done():
+                        ping = loop.create_task(self._ping())
                 elif now - pinged_at >= DEAD_AFTER_S - _CLOCK_SLACK_S:
                     if self._answers_pings:
-                        break
+                        raise ConnectionLost(reason=f"no sign of life for {DEAD_AFTER_S:g} s")
                     if not was_told:
                         was_told = True
                         logger.info("Hydra does not answer pings, so a dead link shows late")
-                await asyncio.sleep(PING_EVERY_S)
-        except websockets.ConnectionClosed:
-            await asyncio.Future()  # the receiving side tells how the connection ended
-        raise ConnectionLost(reason=f"no sign of life for {DEAD_AFTER_S:g} s")
+        finally:
+            ping.cancel()
 
-    def _pong(self, answered: asyncio.Future[float]) -> None:
-        if not answered.cancelled() and answered.exception() is None:
-            self._answers_pings = True
-            self._heard_at = time.monotonic()
+    async def _ping(self) -> None:
+        try:
+            await (await self._socket.ping())
+        except websockets.ConnectionClosed:
+            return  # the receiving side tells how the connection ended
+        self._answers_pings = True
+        self._heard_at = time.monotonic()
 
 
 def _refusal(error: Exception, timeout_s: float) -> ConnectionFailed:

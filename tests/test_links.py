@@ -4,18 +4,20 @@ from __future__ import annotations
 
 import asyncio
 import gc
+import socket
 import time
 import tracemalloc
+from typing import Any
 
 import pytest
 from livekit import rtc
 
 from livekit_plugins_hydra import events as ev
-from livekit_plugins_hydra.connection import MAX_UNSENT_BYTES
+from livekit_plugins_hydra.connection import CLOSE_TIMEOUT_S, MAX_UNSENT_BYTES, Connection
 from livekit_plugins_hydra.emulator import Emulator, Scenario
 
 from . import clock
-from .calls import tone
+from .calls import KEY, tone
 from .clock import in_virtual_time
 from .direct import Line, line
 from .proxy import FaultProxy
@@ -25,6 +27,21 @@ FRAME = rtc.AudioFrame(tone(0.05).tobytes(), 24_000, 1, 1200)
 READY_AGAIN_S = 0.05
 KEPT_BYTES = 1_500_000
 """The last 16 s, in case another server has to hear them, and what the session is made of."""
+
+
+class _SmallSocket(socket.socket):
+    """A socket that holds what a real path does: those of loopback take megabytes."""
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        if self.family == socket.AF_INET:
+            self.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 43_000)
+            self.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 16_384)
+
+
+@pytest.fixture(autouse=True)
+def _small_sockets(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(socket, "socket", _SmallSocket)
 
 
 def _type(event: ev.ServerEvent) -> str:
@@ -59,12 +76,14 @@ async def test_a_peer_that_vanishes_is_noticed(idle_s: float) -> None:
         talking.cancel()
 
 
+@pytest.mark.parametrize("talked_s", [0.0, 0.1, 1.0, 4.9, 5.1, 33.3])
 @in_virtual_time
-async def test_a_peer_that_stops_reading_is_noticed() -> None:
+async def test_a_peer_that_stops_reading_is_noticed(talked_s: float) -> None:
     """A server that hangs with the connection open is given up within 15 s."""
     async with line() as opened:
         await opened.session._update_session(instructions="")
         await opened.ready()
+        await talk(opened, talked_s)
         opened.server.freeze()
         began_at = time.monotonic()
         talking = asyncio.ensure_future(talk(opened, 60.0))
@@ -72,6 +91,22 @@ async def test_a_peer_that_stops_reading_is_noticed() -> None:
 
         assert time.monotonic() - began_at <= NOTICED_WITHIN_S
         talking.cancel()
+
+
+@in_virtual_time
+async def test_a_peer_that_stops_reading_is_left_all_the_same() -> None:
+    """A connection that is full of what nobody reads is closed as fast as any other."""
+    async with Emulator(strict=False) as server:
+        url = f"{server.url}?api_key={KEY}"
+        connection = await Connection.dial(url, headers={}, proxy=None, timeout_s=5.0)
+        server.freeze()
+        for _ in range(100):
+            connection.send_audio([bytes(1280)] * 25)
+        began_at = time.monotonic()
+        await connection.close()
+
+        assert time.monotonic() - began_at <= 2 * CLOSE_TIMEOUT_S
+        server.thaw()
 
 
 @in_virtual_time

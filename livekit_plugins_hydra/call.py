@@ -141,6 +141,7 @@ class Call:
         new_event_id: Callable[[], str],
         learned: Learned | None = None,
         greet: bool = False,
+        heard_until: Callable[[], float] = lambda: 0.0,
     ) -> None:
         """Begin a call.
 
@@ -148,8 +149,10 @@ class Call:
             new_event_id: mints the `event_id` of each event that we send.
             learned: what is known of the server; amended here.
             greet: the model speaks first, without being asked.
+            heard_until: tells when what was said so far will have been heard; monotonic clock.
         """
         self._new_event_id = new_event_id
+        self._heard_until = heard_until
         self._learned = learned if learned is not None else Learned()
         self._conversation = Conversation(new_event_id)
         self._is_configurable = False
@@ -605,8 +608,10 @@ class Call:
         return [deadline, *self._advance_reply(self._reply, now)]
 
     def _advance_instructions(self, stale_since: float, now: float) -> list[fx.Effect]:
+        """Make a new connection when nobody speaks: while it is made, none hears the user."""
         debounce_s = stale_since + INSTRUCTIONS_DEBOUNCE_S - now
-        wait_s = max(debounce_s, self._wait_for_instructions_s(now))
+        heard_in_s = self._heard_until() - now
+        wait_s = max(debounce_s, heard_in_s, self._wait_for_instructions_s(now))
         if wait_s > 0:
             return [fx.StartTimer("instructions", wait_s)]
         self._redials.take(now)

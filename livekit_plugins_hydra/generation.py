@@ -99,9 +99,14 @@ class Message:
         return self._duration_s > 0 and not self.text and self._recognition is None
 
     @property
+    def heard_until(self) -> float:
+        """When all of it so far will have been heard, as far as time tells; monotonic clock."""
+        return self._heard_until if self._heard_s is None else 0.0
+
+    @property
     def is_playing(self) -> bool:
         """Whether it is being heard, as far as time tells."""
-        return self._is_played and self._heard_s is None and self._heard_until > time.monotonic()
+        return self._is_played and self.heard_until > time.monotonic()
 
     @property
     def is_over(self) -> bool:

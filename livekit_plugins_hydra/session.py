@@ -86,6 +86,7 @@ class RealtimeSession(llm.RealtimeSession[SessionEvents]):
             new_event_id=lambda: shortuuid("cl_"),
             learned=learned,
             greet=options.generate_initial_response,
+            heard_until=lambda: self._speaking.heard_until(),
         )
         self._recovery = Recovery(options.conn_options.max_retry)
         self._spare = spare

@@ -147,6 +147,10 @@ class Speaking:
 
     # -------------------------------------------------------------------- interruptions
 
+    def heard_until(self) -> float:
+        """Return when all that was said so far will have been heard; monotonic clock."""
+        return max((message.heard_until for message in self._messages.values()), default=0.0)
+
     def hush(self) -> None:
         """The user begins to speak: what is played after a false interruption ends, too."""
         self._finish_resumed(cut=True)

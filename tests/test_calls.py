@@ -200,6 +200,20 @@ async def test_a_change_of_instructions_reaches_the_model() -> None:
         await desk.until_heard(2)
 
 
+async def test_a_change_of_instructions_waits_until_the_agent_was_heard() -> None:
+    """While a connection is made nobody hears the user, so an answer is not left before its end."""
+    story = Say(duration_s=3.0, text="Once upon a time there was a king.")
+    agent = Silent()
+    async with call(Scenario(default_reply=story, connect_delay_s=0.5), agent) as desk:
+        await desk.say(tone(0.6))
+        await desk.until_state("speaking")
+        await agent.update_instructions("You are a pirate.")
+        await desk.server.wait_connections(2, timeout=20)
+
+        (heard,) = desk.loudspeaker.heard
+        assert heard.started_at + story.duration_s <= desk.server.dials[1].at_s + 0.01
+
+
 def _all_that_was_told(server: Any) -> str:
     told = [configure.session.instructions or "" for configure in server.connection.configures]
     return "\n".join(

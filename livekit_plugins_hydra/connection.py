@@ -59,6 +59,13 @@ _silent.disabled = True
 Deliver = Callable[[events.ServerEvent | events.UnknownEvent], None]
 
 
+class _Dial(connect):
+    """Refuses redirects: websockets 15 takes the Authorization header along to any address."""
+
+    def process_redirect(self, exc: Exception) -> Exception:
+        return exc
+
+
 class Connection:
     """An open WebSocket to Hydra."""
 
@@ -104,7 +111,7 @@ class Connection:
             ConnectionLost: there was nothing to talk to.
         """
         try:
-            socket = await connect(
+            socket = await _Dial(
                 url,
                 additional_headers=headers,
                 proxy=proxy,

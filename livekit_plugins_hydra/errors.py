@@ -84,11 +84,15 @@ class HandshakeRefused(ConnectionFailed):
         return self.status >= 500 or self.status in RETRYABLE_STATUSES
 
     def __str__(self) -> str:
-        remedy = (
-            "the server may be busy or down"
-            if self.retryable
-            else "check base_url= and model=, and the plan of the account"
-        )
+        if self.retryable:
+            remedy = "the server may be busy or down"
+        elif 300 <= self.status < 400:
+            remedy = (
+                "it sends to another address, where the key must not follow: "
+                "give the right one as base_url="
+            )
+        else:
+            remedy = "check base_url= and model=, and the plan of the account"
         return f"Hydra refused the connection (HTTP {self.status}); {remedy}."
 
 

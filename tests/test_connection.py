@@ -11,6 +11,7 @@ import time
 import traceback
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
+from http import HTTPStatus
 from types import SimpleNamespace
 from typing import Any
 from urllib.parse import quote_plus
@@ -19,6 +20,7 @@ import pytest
 from livekit.agents import APIConnectionError, APIConnectOptions, APIError, APIStatusError, llm
 from livekit.agents import __version__ as livekit_version
 from websockets.asyncio.server import ServerConnection, serve
+from websockets.http11 import Request, Response
 
 from livekit_plugins_hydra import events as ev
 from livekit_plugins_hydra.dialling import dial
@@ -125,6 +127,33 @@ async def test_a_wrong_path_is_a_refusal() -> None:
     async with Emulator() as server, line(FAST, base_url=server.url + "/nowhere") as opened:
         told = await given_up(opened)
         assert "404" in str(told.error)
+
+
+@pytest.mark.parametrize("auth", ["query", "header"])
+@pytest.mark.parametrize("status", [301, 302, 303, 307, 308])
+async def test_a_key_follows_nobody_to_another_address(status: int, auth: str) -> None:
+    """A redirect is a refusal that says what to do; nothing is dialled but `base_url`."""
+    async with Emulator() as other:
+
+        def redirect(connection: ServerConnection, _: Request) -> Response:
+            response = connection.respond(HTTPStatus(status), "")
+            response.headers["Location"] = f"{other.url}?model=hydra-v1.1&api_key={KEY}"
+            return response
+
+        async with serve(_nobody, "127.0.0.1", 0, process_request=redirect) as server:
+            port = next(iter(server.sockets)).getsockname()[1]
+            async with line(base_url=f"ws://127.0.0.1:{port}/", auth=auth) as opened:
+                told = await given_up(opened)
+
+        assert isinstance(told.error, APIStatusError)
+        assert told.error.status_code == status
+        assert "another address" in str(told.error)
+        assert "base_url=" in str(told.error)
+        assert other.dials == []
+
+
+async def _nobody(_: ServerConnection) -> None:
+    """Serve nothing."""
 
 
 @pytest.mark.parametrize("switch", ["none", "errors_all_invalid_frame", "refused_configure_closes"])

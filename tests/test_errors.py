@@ -78,6 +78,7 @@ def test_whatever_ends_a_connection_is_one_kind(error: Exception) -> None:
     [
         (AuthenticationFailed(401), False),
         (AuthenticationFailed(403), False),
+        (HandshakeRefused(302), False),
         (HandshakeRefused(400), False),
         (HandshakeRefused(402), False),
         (HandshakeRefused(404), False),
@@ -126,6 +127,7 @@ def test_a_refused_connection_says_whose_turn_it_is() -> None:
     """A busy server is waited for; a wrong address is for the user to correct."""
     busy = HandshakeRefused(503, retry_after_s=7.0)
     wrong = HandshakeRefused(404)
+    moved = HandshakeRefused(302)
 
     assert busy.retry_after_s == 7.0
     assert wrong.retry_after_s is None
@@ -133,6 +135,8 @@ def test_a_refused_connection_says_whose_turn_it_is() -> None:
     assert "base_url" not in str(busy)
     assert "404" in str(wrong)
     assert "base_url" in str(wrong)
+    assert "another address" in str(moved)
+    assert "base_url" in str(moved)
 
 
 def test_a_timeout_says_what_was_waited_for() -> None:

@@ -24,7 +24,7 @@ check_all() {
 check_rooms() {
     . ./tests/rooms/prepare.sh
     prepare_rooms
-    run tests.rooms.namespace .venv/bin/python -m pytest tests/rooms || [ $? = "$ROOMS_SKIPPED" ]
+    run tests.rooms.namespace .venv/bin/python -m pytest -rs tests/rooms || [ $? = "$ROOMS_SKIPPED" ]
 }
 
 check_soak() {

@@ -11,7 +11,7 @@ from .sound import RATE_HZ, Utterance, tone
 
 async def test_load_holds_calls_and_measures_them(livekit: LiveKit) -> None:
     """Two calls at once are answered and broken into, and what each used is told."""
-    measured = await load.hold(livekit, 2, 12.0)
+    measured = await load.hold(livekit, 2, 2.5 * load.CYCLE_S)
 
     assert [call.failures for call in measured.calls] == [[], []]
     for call in measured.calls:

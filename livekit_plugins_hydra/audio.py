@@ -88,10 +88,11 @@ class Resampler:
 
     def push(self, frame: rtc.AudioFrame) -> Samples:
         """Return the samples that are complete by now; int16 (n_samples,), mono, 16 kHz."""
-        n_samples = frame.samples_per_channel * frame.num_channels  # the buffer may be longer
+        n_channels = frame.num_channels
+        n_samples = frame.samples_per_channel * n_channels  # the buffer may be longer
         samples = np.frombuffer(frame.data, dtype=np.int16)[:n_samples]
-        if frame.num_channels > 1:
-            channels = samples.reshape(-1, frame.num_channels)
+        if n_channels > 1:
+            channels = samples.reshape(-1, n_channels)
             samples = channels.mean(axis=1, dtype=np.float32).astype(np.int16)
         if frame.sample_rate == self._rate_hz:
             return samples if self._stream is None else self._resample(samples)
@@ -205,7 +206,7 @@ class Pacer:
         taken: list[bytes] = []
         if self._started_at is not None:  # a gap gives the lead back, but saves no more than that
             self._sent_s = max(self._sent_s, now - self._started_at - FREE_LEAD_S)
-        while self._waiting and self.wait_s(now) == 0.0:
+        while self.wait_s(now) == 0.0:
             chunk = self._waiting.popleft()
             self._n_waiting -= len(chunk)
             duration_s = len(chunk) / BYTES_PER_S
@@ -270,7 +271,8 @@ class Uplink:
         """Take a frame; return the appends to send now."""
         if frame.samples_per_channel:
             self._heard_at = now
-            gap_s = max(GAP_S, frame.duration + min(frame.duration, GAP_S))
+            duration_s = frame.duration
+            gap_s = max(GAP_S, duration_s + min(duration_s, GAP_S))
             self._look_at = now + gap_s - SECOND_LOOK_S
             self._has_looked = False
         taken: list[bytes] = []

@@ -164,16 +164,24 @@ class Connection:
         of its own, and two more steps of the event loop for each frame of the microphone.
         """
         while (self._control or self._audio) and not self._socket.is_full:
-            with self._socket.joining_writes():
-                for _ in range(min(len(self._control) + len(self._audio), WRITTEN_AT_ONCE)):
-                    if self._control:
-                        frame = self._control.popleft()
-                    else:
-                        frame = self._audio.popleft()
-                        self._n_audio -= len(frame)
-                    if self._tap is not None:
-                        self._tap.sent(frame)
-                    broadcast([self._socket], frame.decode())
+            self._socket.cork()
+            try:
+                self._write_some()
+            finally:
+                self._socket.uncork()
+
+    def _write_some(self) -> None:
+        for _ in range(WRITTEN_AT_ONCE):
+            if self._control:
+                frame = self._control.popleft()
+            elif self._audio:
+                frame = self._audio.popleft()
+                self._n_audio -= len(frame)
+            else:
+                return
+            if self._tap is not None:
+                self._tap.sent(frame)
+            broadcast([self._socket], frame.decode())
 
     def leave(self, error: HydraError | None = None) -> None:
         """Make `run` end, with `error` if there is one; nothing more is delivered."""

@@ -8,8 +8,7 @@ supply the connection's class; this one puts a transport in between that joins t
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from typing import Any, cast
 
 from websockets.asyncio.client import ClientConnection
@@ -104,14 +103,13 @@ class CorkedConnection(ClientConnection):
         self._corked = CorkedTransport(cast(asyncio.Transport, transport))
         super().connection_made(self._corked)
 
-    @contextmanager
-    def joining_writes(self) -> Iterator[None]:
-        """Make one write of all that is sent in the block; nothing in it may await."""
+    def cork(self) -> None:
+        """Keep what is sent from now on."""
         self._corked.cork()
-        try:
-            yield
-        finally:
-            self._corked.uncork()
+
+    def uncork(self) -> None:
+        """Make one write of what was kept."""
+        self._corked.uncork()
 
     def abort(self) -> None:
         """Let go of the socket, if it is still there, without another word."""

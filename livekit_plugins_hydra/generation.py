@@ -131,8 +131,9 @@ class Message:
         frame = self._frames.push(pcm)
         if frame is None or self._audio.closed:
             return
-        self._duration_s += frame.duration
-        self._heard_until = max(self._heard_until, time.monotonic()) + frame.duration
+        duration_s = frame.duration
+        self._duration_s += duration_s
+        self._heard_until = max(self._heard_until, time.monotonic()) + duration_s
         self._audio.send_nowait(frame)
         if self._recognition is not None:
             self._recognition.push(frame)

@@ -93,8 +93,9 @@ async def test_a_peer_that_does_not_read_is_not_written_to() -> None:
         assert isinstance(socket, CorkedConnection)
         socket.on_drained = drained.set
         while not socket.is_full:
-            with socket.joining_writes():
-                broadcast([socket], "x" * 100_000)
+            socket.cork()
+            broadcast([socket], "x" * 100_000)
+            socket.uncork()
             await asyncio.sleep(0)
         hears.set()
         await drained.wait()

@@ -52,7 +52,7 @@ class Tool(
 class Content(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """One part of a message item."""
 
-    type: str
+    type: str | None = None
     """``input_audio``, ``input_text``, ``output_audio`` or ``output_text``. [docs]"""
     text: str | None = None
     """Null for audio by the docs; the vendor's demo shows recognised text here. [client]"""

@@ -78,6 +78,9 @@ _SILENCE: Final = bytes(MAX_CHUNK * 2)
 
 Samples = npt.NDArray[np.int16]
 
+Sent = tuple[float, bytes]
+"""An append, and when it was sent."""
+
 
 class Resampler:
     """Turns frames of any rate and channel count into mono 16 kHz."""
@@ -338,14 +341,19 @@ class Uplink:
         return taken
 
 
-def without_pauses(chunks: Iterable[bytes]) -> list[bytes]:
-    """Return appends with only `KEPT_PAUSE_S` of each pause left."""
-    kept: list[bytes] = []
+def worth_hearing(sent: Iterable[Sent], duration_s: float) -> list[Sent]:
+    """Return the newest appends, so long in all, with only `KEPT_PAUSE_S` of each pause left."""
+    kept: list[Sent] = []
     pause_s = 0.0
-    for chunk in chunks:
+    for at, chunk in sent:
         pause_s = pause_s + len(chunk) / BYTES_PER_S if is_quiet(chunk) else 0.0
         if pause_s <= KEPT_PAUSE_S:
-            kept.append(chunk)
+            kept.append((at, chunk))
+    left = int(duration_s * BYTES_PER_S)
+    for index in reversed(range(len(kept))):
+        left -= len(kept[index][1])
+        if left < 0:
+            return kept[index + 1 :]
     return kept
 
 

@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 import asyncio
+import math
 import time
 from collections import deque
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
 from typing import Final
 
 from livekit import rtc
 from livekit.agents.utils import shortuuid
 
-from .audio import INPUT_RATE_HZ, MAX_CHUNK, Uplink, is_quiet, without_pauses
+from .audio import INPUT_RATE_HZ, Sent, Uplink, is_quiet, worth_hearing
 from .chat import ChatLog
 from .transcription import Recognition, Transcriber
 
@@ -50,6 +51,8 @@ class Turn:
     is_over: bool = False
     is_heard_again: bool = False
     """Whether its sound goes to the next server too, which makes a turn of its own of it."""
+    beginning: list[rtc.AudioFrame] = field(default_factory=list)
+    """What of its sound does not go there."""
 
     def drop(self) -> None:
         """Its words are not wanted, or known better."""
@@ -89,7 +92,7 @@ class Listening:
         self._on_text = on_text
         self._uplink = Uplink()
         self._tick: asyncio.TimerHandle | None = None
-        self._sent: deque[tuple[float, bytes]] = deque()
+        self._sent: deque[Sent] = deque()
         self._turn: Turn | None = None
         self._turns: dict[str, Turn] = {}
         self._unanswered_since: float | None = None
@@ -129,15 +132,24 @@ class Listening:
         """
         since = self._unheard_since(heard_at)
         turn_began_at, self._unanswered_since = self._unanswered_since, None
-        unheard = without_pauses(chunk for at, chunk in self._sent if at >= since)
-        unheard = unheard[-int(KEPT_S * INPUT_RATE_HZ / MAX_CHUNK) :]
-        self._sent.clear()
+        again = worth_hearing((sent for sent in self._sent if sent[0] >= since), KEPT_S)
+        unheard = [chunk for _, chunk in again]
         if turn_began_at is not None and self._turn is not None:
             self._turn.is_heard_again = True
+            self._turn.beginning = self._sound_before(again, self._turn)
+        self._sent.clear()
         if turn_began_at is None and all(is_quiet(chunk) for chunk in unheard):
             unheard = []
         self._uplink.stop(unheard)
         return bool(unheard)
+
+    def _sound_before(self, again: list[Sent], turn: Turn) -> list[rtc.AudioFrame]:
+        """Return what is written down of a turn, without what is sent again."""
+        if turn.recognition is None or not again:
+            return []
+        ended_at = self._understood_until if turn.recognition.ended.is_set() else math.inf
+        n_again = sum(again[0][0] <= at <= ended_at for at, _ in self._sent)
+        return turn.recognition.before(n_again)
 
     def close(self) -> None:
         """Stop listening."""
@@ -184,22 +196,35 @@ class Listening:
 
     def turn_started(self, item_id: str | None) -> None:
         """The user begins to speak."""
-        if self._turn is not None and self._turn.is_heard_again:
+        last = self._turn
+        if last is not None and last.is_heard_again:
             self.turn_discarded(None)
+            self._keep_beginning(last)
         self.turn_kept()
         now = time.monotonic()
         turn = self._turn = self._new_turn(item_id)
         self._unanswered_since = now
+        since = max(now - PRE_ROLL_S, self._understood_until)
+        self._write_down(turn, (_frame(chunk) for at, chunk in self._sent if at >= since))
+
+    def _keep_beginning(self, turn: Turn) -> None:
+        """Write down what came before the sound of which the next server makes a turn."""
+        turn.is_over = True
+        turn.text = ""
+        if any(not is_quiet(bytes(frame.data)) for frame in turn.beginning):
+            self._write_down(turn, turn.beginning)
+            if turn.recognition is not None:
+                turn.recognition.end()
+
+    def _write_down(self, turn: Turn, frames: Iterable[rtc.AudioFrame]) -> None:
         if self._transcriber is None:
             return
         turn.recognition = self._transcriber.begin(
             on_text=lambda text: self._recognized(turn, text),
             on_guess=lambda text: self._on_text(turn, text, False),
         )
-        since = max(now - PRE_ROLL_S, self._understood_until)
-        for at, chunk in self._sent:
-            if at >= since:
-                turn.recognition.push(_frame(chunk))
+        for frame in frames:
+            turn.recognition.push(frame)
 
     def turn_stopped(self) -> None:
         """The user has stopped."""

@@ -48,6 +48,10 @@ class Recognition:
             self._frames.append(frame)
             self._has_grown.set()
 
+    def before(self, n_newest: int) -> list[rtc.AudioFrame]:
+        """Return what was pushed, without so many of the newest frames."""
+        return self._frames[: max(0, len(self._frames) - n_newest)]
+
     def end(self) -> None:
         """Nothing more is said; the text comes by `on_text`, if there is any."""
         self.ended.set()

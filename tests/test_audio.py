@@ -33,7 +33,7 @@ from livekit_plugins_hydra.audio import (
     Samples,
     Uplink,
     is_quiet,
-    without_pauses,
+    worth_hearing,
 )
 
 Signal = npt.NDArray[np.float64]
@@ -863,13 +863,14 @@ def test_quiet_is_what_nobody_would_call_speech() -> None:
     assert not is_quiet(to_int16(hum / 20).tobytes())
 
 
-def test_pauses_can_be_taken_out() -> None:
+def test_what_is_sent_again_has_no_long_pauses() -> None:
     """200 ms of each are left; what is not quiet stays."""
     n_kept = round(KEPT_PAUSE_S / CHUNK_S)
     pause = [QUIET] * 50
     chunks = [loud(0), *pause, loud(1), *[QUIET] * 3, loud(2), *pause]
+    sent = list(enumerate(chunks))
 
-    assert without_pauses(chunks) == [
+    assert [chunk for _, chunk in worth_hearing(sent, 60.0)] == [
         loud(0),
         *pause[:n_kept],
         loud(1),
@@ -877,7 +878,18 @@ def test_pauses_can_be_taken_out() -> None:
         loud(2),
         *pause[:n_kept],
     ]
-    assert without_pauses([]) == []
+    assert worth_hearing([], 60.0) == []
+
+
+@pytest.mark.parametrize("chunk_ms", [20, 25, 40])
+def test_what_is_sent_again_is_the_newest(chunk_ms: int) -> None:
+    """So many seconds of it, whatever the length of the appends."""
+    chunk = to_int16(voice(INPUT_RATE_HZ, chunk_ms / 1000)).tobytes()
+    sent = [(float(n), chunk) for n in range(1_000)]
+    again = worth_hearing(sent, 6.0)
+
+    assert again == sent[-len(again) :]
+    assert seconds(chunk for _, chunk in again) == pytest.approx(6.0, abs=chunk_ms / 1000)
 
 
 # -------------------------------------------------------------------------------- the way down

@@ -13,6 +13,7 @@ from livekit.agents import Agent, function_tool
 from livekit_plugins_hydra.emulator import Call, Say, Scenario
 
 from .calls import COUGH, Captions, call, told, tone
+from .clock import in_virtual_time
 from .recognisers import ToneSTT, Vocabulary
 
 ASKED_HZ, THANKED_HZ = 300.0, 350.0
@@ -215,6 +216,28 @@ async def test_a_turn_that_two_servers_hear_is_written_down_once() -> None:
 
         assert len(desk.server.connections) == 2
         assert desk.told == desk.remembered == [("user", ASKED), ("assistant", OPEN.text)]
+
+
+@pytest.mark.parametrize("streaming", [False, True])
+@in_virtual_time
+async def test_a_long_turn_that_a_drop_cuts_is_whole_in_both_histories(streaming: bool) -> None:
+    """The next server hears its last 6 s; what came before is written down, no word twice."""
+    spoken = [f"word{n}" for n in range(11)]
+    words = {300.0 + 100 * n: (word, 1.0) for n, word in enumerate(spoken)}
+    stt = ToneSTT(Vocabulary(words), streaming=streaming)
+    async with call(Scenario(replies=[OPEN]), Agent(instructions=""), input_stt=stt) as desk:
+        desk.microphone.say(np.concatenate([tone(1.0, hz=hz) for hz in words]))
+        await desk.until(lambda: len(desk.microphone.heard) >= 10.0 / 0.05)
+        desk.server.drop()
+        await desk.until_heard(1)
+        await desk.until(lambda: len(desk.told) == 2)
+
+        for history in (desk.told, desk.remembered):
+            first, second = [text.split() for role, text in history if role == "user"]
+            told_words = [*first, *second]
+            assert told_words == [word for word in spoken if word in told_words]
+            assert len(told_words) >= len(spoken) - 1  # the cut may go through a word
+            assert len(second) >= 6
 
 
 # ------------------------------------------------------------------------- the agent's words

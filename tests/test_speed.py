@@ -28,7 +28,7 @@ from livekit_plugins_hydra import corking
 from livekit_plugins_hydra.emulator import Emulator, Say, Scenario
 
 from .bench import servers
-from .bench.clients import Calls
+from .bench.clients import Calls, Terms
 from .calls import KEY
 from .clock import in_virtual_time
 
@@ -241,7 +241,7 @@ async def test_the_plugin_calls_little_more_than_a_bare_client() -> None:
 async def _calls_of(name: str) -> float:
     """Return how many functions two calls call in a second each, those of asyncio included."""
     async with servers.running() as port:
-        calls = Calls(name, port)
+        calls = Calls(name, Terms(port))
         await calls.add(2)
         await asyncio.sleep(0.5)
         profile = cProfile.Profile()

@@ -15,7 +15,7 @@ from typing import Final
 
 from . import servers
 from .away import Row, away, keep_to_core, percentile, tell
-from .clients import CONTENDERS, DIALECTS, Calls
+from .clients import CONTENDERS, DIALECTS, Calls, Terms
 
 STEP: Final = 10
 """Calls that are added at a time."""
@@ -40,7 +40,7 @@ async def measure(name: str) -> int:
     keep_to_core(0)
     late: list[float] = []
     async with servers.running(DIALECTS[name], core=1) as port:
-        calls = Calls(name, port, late.append)
+        calls = Calls(name, Terms(port, note=late.append))
         await calls.add(STEP)
         while len(calls.tasks) < MOST_CALLS:
             await calls.add(STEP)
@@ -64,7 +64,7 @@ def _resident_bytes() -> int:
 async def weigh(name: str) -> float:
     """Return the KiB of memory that a call adds to the process."""
     async with servers.running(DIALECTS[name]) as port:
-        calls = Calls(name, port, script="greeting")
+        calls = Calls(name, Terms(port, script="greeting"))
         await calls.add(2)  # what is shared, and what is loaded late
         await asyncio.sleep(WEIGHED_AFTER_S / 4)
         gc.collect()

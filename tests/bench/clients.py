@@ -12,6 +12,7 @@ import base64
 import functools
 import json
 from collections.abc import Awaitable, Callable, Coroutine
+from dataclasses import dataclass
 from typing import Any, Final
 
 import numpy as np
@@ -31,10 +32,10 @@ Note = Callable[[float], None]
 """Takes the age of each piece of sound when it is at hand, in seconds."""
 
 
-def frames() -> list[rtc.AudioFrame]:
-    """Return two seconds of noise, as frames."""
+def frames(frame_s: float) -> list[rtc.AudioFrame]:
+    """Return some noise as frames, each `frame_s` long."""
     dice = np.random.default_rng(1)
-    n_samples = int(FRAME_S * FRAME_HZ)
+    n_samples = int(frame_s * FRAME_HZ)
     return [
         rtc.AudioFrame(
             dice.integers(-3000, 3000, n_samples, dtype=np.int16).tobytes(), FRAME_HZ, 1, n_samples
@@ -43,7 +44,18 @@ def frames() -> list[rtc.AudioFrame]:
     ]
 
 
-FRAMES: Final = frames()
+FRAMES: Final = {each: frames(each) for each in (FRAME_S, 0.1)}
+"""By length: a room's, and such as OpenAI's engine sends."""
+
+
+@dataclass(frozen=True)
+class Terms:
+    """How a call is held."""
+
+    port: int
+    script: str = "endless"
+    frame_s: float = FRAME_S
+    note: Note | None = None
 
 
 async def at_real_time(every_s: float, do: Callable[[int], Awaitable[None] | None]) -> None:
@@ -59,10 +71,10 @@ async def at_real_time(every_s: float, do: Callable[[int], Awaitable[None] | Non
         await asyncio.sleep(max(0.0, at - loop.time()))
 
 
-async def floor(port: int, note: Note | None, script: str) -> None:
+async def floor(terms: Terms) -> None:
     """A bare client: prebuilt messages of 20 ms out, frames in and thrown away."""
     async with connect(
-        f"ws://127.0.0.1:{port}/?script={script}", compression=None, max_size=None
+        f"ws://127.0.0.1:{terms.port}/?script={terms.script}", compression=None, max_size=None
     ) as socket:
         await socket.recv()
         await socket.send(
@@ -73,13 +85,15 @@ async def floor(port: int, note: Note | None, script: str) -> None:
         async with asyncio.TaskGroup() as tasks:
             tasks.create_task(at_real_time(0.02, lambda _: socket.send(message)))
             async for frame in socket:
-                if note is not None and '"response.output_audio.delta"' in frame:
-                    note(stamps.age_in_base64_s(str(frame), "delta") or 0.0)
+                if terms.note is not None and '"response.output_audio.delta"' in str(frame):
+                    terms.note(stamps.age_in_base64_s(str(frame), "delta") or 0.0)
 
 
 async def _talk(
-    session: llm.RealtimeSession[Any], generation: llm.GenerationCreatedEvent, note: Note | None
+    session: llm.RealtimeSession[Any], generation: llm.GenerationCreatedEvent, terms: Terms
 ) -> None:
+    heard, note = FRAMES[terms.frame_s], terms.note
+
     async def play() -> None:
         async for message in generation.message_stream:
             async for frame in message.audio_stream:
@@ -89,33 +103,35 @@ async def _talk(
     async with asyncio.TaskGroup() as tasks:
         tasks.create_task(play())
         tasks.create_task(
-            at_real_time(FRAME_S, lambda n: session.push_audio(FRAMES[n % len(FRAMES)]))
+            at_real_time(terms.frame_s, lambda n: session.push_audio(heard[n % len(heard)]))
         )
 
 
-async def plugin(port: int, note: Note | None, script: str) -> None:
+async def plugin(terms: Terms) -> None:
     """This plugin."""
-    model = hydra.RealtimeModel(api_key="k", base_url=f"ws://127.0.0.1:{port}/?script={script}")
+    model = hydra.RealtimeModel(
+        api_key="k", base_url=f"ws://127.0.0.1:{terms.port}/?script={terms.script}"
+    )
     session = model.session()
     await session.update_instructions("Be kind.")
-    await _talk(session, await session.generate_reply(), note)
+    await _talk(session, await session.generate_reply(), terms)
 
 
-async def openai(port: int, note: Note | None, _script: str) -> None:
+async def openai(terms: Terms) -> None:
     """The realtime engine that LiveKit users have today; its server has one script."""
     import aiohttp
     from livekit.plugins import openai
 
     async with aiohttp.ClientSession() as http:
         model = openai.realtime.RealtimeModel(
-            api_key="k", base_url=f"http://127.0.0.1:{port}/v1", http_session=http
+            api_key="k", base_url=f"http://127.0.0.1:{terms.port}/v1", http_session=http
         )
         session = model.session()
         await session.update_instructions("Be kind.")
-        await _talk(session, await session.generate_reply(), note)
+        await _talk(session, await session.generate_reply(), terms)
 
 
-Contender = Callable[[int, Note | None, str], Coroutine[Any, Any, None]]
+Contender = Callable[[Terms], Coroutine[Any, Any, None]]
 
 CONTENDERS: Final[dict[str, Contender]] = {"floor": floor, "plugin": plugin, "openai": openai}
 
@@ -126,10 +142,9 @@ DIALECTS: Final = {"floor": "hydra", "plugin": "hydra", "openai": "openai"}
 class Calls:
     """Calls of one contender in this process."""
 
-    def __init__(
-        self, name: str, port: int, note: Note | None = None, *, script: str = "endless"
-    ) -> None:
-        self._hold = functools.partial(CONTENDERS[name], port, note, script)
+    def __init__(self, name: str, terms: Terms) -> None:
+        self._hold = functools.partial(CONTENDERS[name], terms)
+        self._frame_s = terms.frame_s
         self.tasks: list[asyncio.Task[None]] = []
 
     async def add(self, n_calls: int) -> None:
@@ -137,7 +152,7 @@ class Calls:
         for _ in range(n_calls):
             task = asyncio.get_running_loop().create_task(self._hold())
             self.tasks.append(task)
-            await asyncio.sleep(FRAME_S * 1.3)
+            await asyncio.sleep(self._frame_s * 1.3)
 
     def check(self) -> None:
         """Raise what ended a call."""

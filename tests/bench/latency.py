@@ -35,7 +35,7 @@ PAUSE_S_PER_CALL: Final = 0.02
 """A call pauses so long between rounds, times the number of calls: 200 take 4 s."""
 
 N_SAMPLES: Final = int(FRAME_S * INPUT_RATE_HZ)
-REST: Final = FRAMES[0].data.tobytes()[: N_SAMPLES * 2][stamps.BYTES :]
+REST: Final = FRAMES[FRAME_S][0].data.tobytes()[: N_SAMPLES * 2][stamps.BYTES :]
 """A frame at 16 kHz without the stamp at its beginning: nothing is resampled, so it arrives."""
 
 Ages = dict[str, list[float]]
@@ -188,6 +188,7 @@ async def measure(name: str, n_calls: int) -> Ages:
         ages.clear()
         await _fetch(port)
         await asyncio.sleep(SECONDS)
+        until = time.monotonic()
         noted = await _fetch(port)
         for task in tasks:
             if task.done():
@@ -197,9 +198,8 @@ async def measure(name: str, n_calls: int) -> Ages:
     found: Ages = {"delta": ages["delta"], "started": []}
     for key, values in noted.items():
         if key.startswith("started:"):
-            # Both know the same turns in the same order, but for one at either end of the time.
             for happened_at in ages.get(key, ()):
-                sent = [at for at in values if at <= happened_at]
+                sent = [at for at in values if at <= happened_at < until]
                 found["started"] += [happened_at - max(sent)] if sent else []
         else:
             found[key] = values
@@ -211,7 +211,7 @@ def hold_back_ms() -> str:
     resampler = Resampler()
     behind: list[float] = []
     heard_s = given_s = 0.0
-    for frame in FRAMES:
+    for frame in FRAMES[FRAME_S]:
         heard_s += frame.duration
         given_s += resampler.push(frame).size / INPUT_RATE_HZ
         behind.append((heard_s - given_s) * 1000)

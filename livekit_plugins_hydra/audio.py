@@ -209,7 +209,7 @@ class Pacer:
         taken: list[bytes] = []
         if self._started_at is not None:  # a gap gives the lead back, but saves no more than that
             self._sent_s = max(self._sent_s, now - self._started_at - FREE_LEAD_S)
-        while self.wait_s(now) == 0.0:
+        while self._waiting and self.wait_s(now) == 0.0:
             chunk = self._waiting.popleft()
             self._n_waiting -= len(chunk)
             duration_s = len(chunk) / BYTES_PER_S
@@ -297,17 +297,15 @@ class Uplink:
 
     def wait_s(self, now: float) -> float:
         """Return when to call `tick` next."""
-        waits = [KEEP_ALIVE_EVERY_S]
-        early_s = self._pacer.wait_s(now)
-        if early_s is not None:
-            waits.append(early_s)
+        due_at = now + KEEP_ALIVE_EVERY_S
         if self._heard_at is not None:
-            waits.append(self._look_at - now)
+            due_at = self._look_at
         elif self._pacer.is_running:
             is_filling = now < self._silent_until
             due_at = self._filled_until if is_filling else self._sent_at + KEEP_ALIVE_EVERY_S
-            waits.append(due_at - now)
-        return max(0.001, min(waits))
+        early_s = self._pacer.wait_s(now)
+        wait_s = due_at - now if early_s is None else min(early_s, due_at - now)
+        return max(0.001, wait_s)
 
     def _pause(self, heard_at: float, now: float) -> None:
         """The source has stopped: let go of what it left behind."""

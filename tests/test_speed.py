@@ -154,7 +154,7 @@ async def test_a_frame_of_the_microphone_costs_the_same_for_ever() -> None:
 
     assert late.count <= early.count * MAX_GROWTH
     assert late.count / 50 <= MAX_STEPS_OF_A_FRAME
-    assert len(tasks) <= 1  # a ping
+    assert len(tasks) <= 5  # pings
 
 
 @in_virtual_time
@@ -189,7 +189,7 @@ async def test_a_piece_of_sound_costs_the_same_for_ever() -> None:
     assert n_long > 5 * n_short
     assert long.count / n_long <= short.count / n_short * MAX_GROWTH
     assert long.count / n_long <= MAX_STEPS_OF_A_DELTA
-    assert len(tasks) <= 2  # pings
+    assert len(tasks) < n_long / 10  # pings
 
 
 class CountedTransport:

@@ -104,6 +104,11 @@ class Message:
         return self._heard_until if self._heard_s is None else 0.0
 
     @property
+    def was_played(self) -> bool:
+        """Whether the framework has begun to play it."""
+        return self._is_played
+
+    @property
     def is_playing(self) -> bool:
         """Whether it is being heard, as far as time tells."""
         return self._is_played and self.heard_until > time.monotonic()
@@ -278,6 +283,11 @@ class Generation:
     def is_playing(self) -> bool:
         """Whether something of it is being heard, as far as time tells."""
         return any(message.is_playing for message in self._opened)
+
+    @property
+    def is_unheard(self) -> bool:
+        """Whether something of it is still to be heard, or is being heard."""
+        return any(not message.was_played or message.is_playing for message in self._opened)
 
     def created_event(self, *, user_initiated: bool) -> llm.GenerationCreatedEvent:
         """Return what the framework is told."""

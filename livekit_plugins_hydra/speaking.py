@@ -17,8 +17,8 @@ from .transcription import Transcriber
 REMEMBERED_MESSAGES: Final = 16
 """How many messages can still be truncated after their streams were closed."""
 
-REMEMBERED_GENERATIONS: Final = 16
-"""How many generations may be played or wait for it."""
+QUEUED_GENERATIONS: Final = 16
+"""How many generations may wait for their turn to be played."""
 
 _RESUMED_FRAME_S: Final = 0.05
 
@@ -55,7 +55,8 @@ class Speaking:
         self._on_missed = on_missed
         self._on_speechless = on_speechless
         self._open: dict[str, Generation] = {}
-        self._recent: deque[Generation] = deque(maxlen=REMEMBERED_GENERATIONS)
+        self._queue: deque[Generation] = deque(maxlen=QUEUED_GENERATIONS)
+        """What is being played, and what the framework plays after it."""
         self._messages: dict[str, Message] = {}
         self._speech: Speech | None = None
         self._cut: Cut | None = None
@@ -118,7 +119,7 @@ class Speaking:
         what still waits when the user speaks.
         """
         queued: list[Generation] = []
-        for generation in reversed(self._recent):
+        for generation in reversed(self._queue):
             if generation.is_playing:
                 return [call for later in queued for call in later.calls]
             queued.insert(0, generation)
@@ -228,7 +229,9 @@ class Speaking:
 
     def _generation(self, generation_id: str) -> Generation:
         generation = Generation(generation_id, lambda item: self._open_message(generation_id, item))
-        self._recent.append(generation)
+        while self._queue and not self._queue[0].is_unheard:
+            self._queue.popleft()
+        self._queue.append(generation)
         return generation
 
     def _open_message(self, generation_id: str, item_id: str) -> Message:

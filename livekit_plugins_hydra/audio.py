@@ -181,21 +181,22 @@ class Pacer:
         """Whether sound of the source waits; what its pauses are filled with does not count."""
         return bool(self._waiting) and self._waiting[0] is not _SILENCE
 
-    def push(self, chunk: bytes) -> None:
-        """Add sound; it leaves by `take`.
+    def push(self, *chunks: bytes) -> None:
+        """Add sound that comes at once; it leaves by `take`.
 
-        What can't leave at once is a backlog, and there pauses are shortened: silence is what a
-        late listener misses least.
+        What comes while other sound waits is a backlog, and there pauses are shortened: silence
+        is what a late listener misses least.
         """
         is_backlog = self._started_at is None or bool(self._waiting)
-        if is_backlog and is_quiet(chunk):
-            self._pause_s += len(chunk) / BYTES_PER_S
-            if self._pause_s > KEPT_PAUSE_S:
-                return
-        else:
-            self._pause_s = 0.0
-        self._waiting.append(chunk)
-        self._n_waiting += len(chunk)
+        for chunk in chunks:
+            if is_backlog and is_quiet(chunk):
+                self._pause_s += len(chunk) / BYTES_PER_S
+                if self._pause_s > KEPT_PAUSE_S:
+                    continue
+            else:
+                self._pause_s = 0.0
+            self._waiting.append(chunk)
+            self._n_waiting += len(chunk)
         self._limit()
 
     def put_back(self, chunks: Sequence[bytes]) -> None:
@@ -278,11 +279,8 @@ class Uplink:
             gap_s = max(GAP_S, duration_s + min(duration_s, GAP_S))
             self._look_at = now + gap_s - SECOND_LOOK_S
             self._has_looked = False
-        taken: list[bytes] = []
-        for chunk in self._chunker.push(self._resampler.push(frame)):
-            self._pacer.push(chunk)
-            taken += self._take(now)
-        return taken
+        self._pacer.push(*self._chunker.push(self._resampler.push(frame)))
+        return self._take(now)
 
     def tick(self, now: float, *, user_is_speaking: bool) -> list[bytes]:
         """Return the appends that are due: sound that was early, or silence in place of none."""
@@ -309,8 +307,7 @@ class Uplink:
 
     def _pause(self, heard_at: float, now: float) -> None:
         """The source has stopped: let go of what it left behind."""
-        for chunk in [*self._chunker.push(self._resampler.flush()), *self._chunker.flush()]:
-            self._pacer.push(chunk)
+        self._pacer.push(*self._chunker.push(self._resampler.flush()), *self._chunker.flush())
         self._heard_at = None
         self._filled_until = heard_at
         self._begin_silence(now)

@@ -8,8 +8,6 @@ are left out. `sh tests/run.sh bench` has the same in milliseconds.
 from __future__ import annotations
 
 import asyncio
-import cProfile
-import pstats
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -27,8 +25,7 @@ import livekit_plugins_hydra as hydra
 from livekit_plugins_hydra import corking
 from livekit_plugins_hydra.emulator import Emulator, Say, Scenario
 
-from .bench import servers
-from .bench.clients import Calls, Terms
+from .bench import cpu
 from .calls import KEY
 from .clock import in_virtual_time
 
@@ -232,22 +229,7 @@ def test_a_frame_of_the_microphone_is_one_write(monkeypatch: pytest.MonkeyPatch)
 
 
 async def test_the_plugin_calls_little_more_than_a_bare_client() -> None:
-    """The same sound both ways in the same process: as many functions called, or half more."""
-    n_calls = {name: await _calls_of(name) for name in ("floor", "plugin")}
+    """The same sound both ways in the same run: as many functions called, or half more."""
+    n_calls = {name: await cpu.count(name) for name in ("floor", "plugin")}
 
     assert n_calls["plugin"] <= n_calls["floor"] * MAX_CALLS_TO_FLOOR
-
-
-async def _calls_of(name: str) -> float:
-    """Return how many functions two calls call in a second each, those of asyncio included."""
-    async with servers.running() as port:
-        calls = Calls(name, Terms(port))
-        await calls.add(2)
-        await asyncio.sleep(0.5)
-        profile = cProfile.Profile()
-        profile.enable()
-        await asyncio.sleep(2.0)
-        profile.disable()
-        calls.check()
-        await calls.end()
-    return float(pstats.Stats(profile).total_calls)  # type: ignore[attr-defined]

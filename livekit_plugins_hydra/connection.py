@@ -242,7 +242,8 @@ class Connection:
 
     async def _receive(self, deliver: Deliver) -> None:
         try:
-            async for frame in self._socket:
+            while True:
+                frame = await self._socket.recv()
                 self._heard_at = time.monotonic()
                 if self._tap is not None:
                     self._tap.received(frame)

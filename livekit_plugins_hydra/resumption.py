@@ -55,7 +55,8 @@ class Speech:
 
     def push(self, message_id: str, pcm: bytes) -> None:
         """Take sound that a message plays, or would have played: int16 mono."""
-        self._begins_at_s.setdefault(message_id, self._duration_s)
+        if message_id not in self._begins_at_s:
+            self._begins_at_s[message_id] = self._duration_s
         self._pcm += pcm
 
     def resume(self, message_id: str, position_s: float) -> None:

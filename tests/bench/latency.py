@@ -17,11 +17,12 @@ from collections import defaultdict
 from typing import Any, Final
 
 from livekit import rtc
-from livekit.agents import llm
+from livekit.agents import Agent, AgentSession, function_tool, llm
 from websockets.asyncio.client import ClientConnection, connect
 
 import livekit_plugins_hydra as hydra
 from livekit_plugins_hydra.audio import INPUT_RATE_HZ, Resampler
+from livekit_plugins_hydra.desk import Loudspeaker, Microphone
 
 from . import servers, stamps
 from .away import Row, away, spread_ms, tell
@@ -166,7 +167,48 @@ class BareCaller:
         await socket.send('{"type":"response.create"}')
 
 
-CALLERS: Final[dict[str, type[Caller | BareCaller]]] = {"plugin": Caller, "floor": BareCaller}
+class RoomCaller:
+    """The same call through an `AgentSession`, as in a room; it tells when playing is stopped."""
+
+    def __init__(self, port: int, n_calls: int, ages: Ages) -> None:
+        self._n_calls = n_calls
+        self._ages = ages
+        self._model = hydra.RealtimeModel(
+            api_key="k", base_url=f"ws://127.0.0.1:{port}/?script=turns"
+        )
+
+    async def talk(self) -> None:
+        """Talk until cancelled."""
+        session: AgentSession[Any] = AgentSession(llm=self._model, aec_warmup_duration=None)
+        ears = Loudspeaker()
+        session.input.audio, session.output.audio = Microphone(), ears
+        await session.start(Agent(instructions="Be kind.", tools=[look]))
+        try:
+            while True:
+                reply = session.generate_reply(instructions=stamps.now_in_text())
+                await reply
+                line = session.current_agent.realtime_llm_session
+                assert isinstance(line, hydra.RealtimeSession)
+                self._ages[f"started:{line.session_id}"] += ears.cleared_at
+                ears.cleared_at.clear()
+                while session.agent_state != "listening":  # noqa: ASYNC110 - events cost more
+                    await asyncio.sleep(0.05)
+                await asyncio.sleep(_pause_s(self._n_calls))
+        finally:
+            await session.aclose()
+
+
+@function_tool
+async def look() -> str:
+    """Look."""
+    return stamps.now_in_text()
+
+
+CALLERS: Final[dict[str, type[Caller | BareCaller | RoomCaller]]] = {
+    "plugin": Caller,
+    "floor": BareCaller,
+    "room": RoomCaller,
+}
 
 
 async def _fetch(port: int) -> dict[str, list[float]]:
@@ -237,6 +279,10 @@ async def rows() -> list[Row]:
             beside = f"bare {spread_ms(bare[kind])} ms" if bare.get(kind) else ""
             ours = f"{spread_ms(plugin.get(kind, ()))} ms"
             found.append((f"{n_calls} calls: {title}", ours, beside, target))
+    for n_calls in NUMBERS_OF_CALLS[:2]:
+        room: Any = await away("latency", "room", n_calls)
+        what = f"{n_calls} calls: speech_started sent -> an AgentSession's clear_buffer"
+        found.append((what, f"{spread_ms(room['started'])} ms", "", "p99 5 ms at 50"))
     found.append(("Held back by the resampler, 24 -> 16 kHz", f"{hold_back_ms()} ms", "", ""))
     return found
 

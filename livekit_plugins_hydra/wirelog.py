@@ -287,11 +287,16 @@ class _File(RotatingFileHandler):
             super().emit(record)
 
     def shouldRollover(self, record: logging.LogRecord) -> bool:
-        """Tell whether the file is full; look first whether another process has rotated it."""
-        if self.stream is not None and not _is_at(self.stream, self.baseFilename):
+        """Tell whether the file is full; look first whether another process has rotated it.
+
+        What is no file, a pipe for example, is never full.
+        """
+        if self.stream is None:
+            self.stream = self._open()
+        elif not _is_at(self.stream, self.baseFilename):
             self.stream.close()
             self.stream = self._open()
-        return bool(super().shouldRollover(record))
+        return self.stream.seekable() and bool(super().shouldRollover(record))
 
     def handleError(self, record: logging.LogRecord) -> None:
         """Warn, once."""

@@ -63,6 +63,10 @@ class VirtualLoop(asyncio.SelectorEventLoop):
         """Return the virtual time."""
         return self.clock.now
 
+    async def shutdown_default_executor(self, timeout: float | None = None) -> None:
+        """Wait for threads, which live in real time, as long as it takes."""
+        await super().shutdown_default_executor()
+
 
 async def turns(count: int) -> None:
     """Wait for so many turns of the loop, which wakes up for nothing but what it has to do."""

@@ -432,6 +432,7 @@ async def test_lines_that_do_not_fit_are_counted(
         text = await asyncio.to_thread(pipe.readline)
         while b'"number":48' not in text:
             text = await asyncio.to_thread(pipe.readline)
+            assert text, "the log ended early"
             kept.append(text)
         tap.note("connection.opened", {})
         await tap.closed(1000, "", by_server=False)

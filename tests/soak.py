@@ -31,7 +31,7 @@ from .test_long_calls import MAX_GROWTH_BYTES, Footprint, footprints
 
 N_CALLS: Final = 500
 N_FRAMES: Final = 1_000_000
-N_INPUTS: Final = 1_000_000
+N_INPUTS: Final = 200_000
 N_HOURS: Final = 10.0
 _BATCH: Final = 50_000
 

@@ -28,7 +28,7 @@ from .connection import Connection
 from .dialling import dial
 from .listening import Listening
 from .listening import Turn as UserTurn
-from .log import logger
+from .log import logger, warn_once
 from .options import Options
 from .spare import Spare
 from .speaking import Speaking
@@ -682,11 +682,7 @@ class RealtimeSession(llm.RealtimeSession[SessionEvents]):
             "Hydra sends no text of what is said, so LiveKit's history and captions lack it, and"
             f" reconnects and handoffs forget it: give hydra.RealtimeModel an STT as {remedies}"
         )
-        if sentence not in self._told_by_model:
-            self._told_by_model.add(sentence)
-            logger.warning("%s", sentence)
+        warn_once(self._told_by_model, sentence)
 
     def _warn_once(self, sentence: str) -> None:
-        if sentence not in self._told:
-            self._told.add(sentence)
-            logger.warning("%s", sentence)
+        warn_once(self._told, sentence)

@@ -14,7 +14,7 @@ from typing import Any, Final
 from livekit import rtc
 from livekit.agents import APIConnectOptions, stt, utils
 
-from .log import logger
+from .log import logger, warn_once
 
 PATIENCE_S: Final = 10.0
 """Longest wait for the text of a stretch of speech after its end. Our choice."""
@@ -180,9 +180,7 @@ class Transcriber:
 
     def _warn(self, what: str) -> None:
         sentence = f"the STT for the {self._side}'s words {what}; the call goes on without them"
-        if sentence not in self._told:
-            self._told.add(sentence)
-            logger.warning("%s", sentence)
+        warn_once(self._told, sentence)
 
 
 async def _feed(recognition: Recognition, stream: stt.RecognizeStream) -> None:

@@ -88,7 +88,6 @@ class Question:
     hz: float
     duration_s: float
     needs_tool: bool
-    said_at: float
     is_overtaken: bool = False
     """Whether the user went on at once, so that a server may answer only what came next."""
 

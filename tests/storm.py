@@ -392,7 +392,7 @@ class Storm:
     async def _ask(self, *, needs_tool: bool = False) -> Question:
         number = len(self._call.questions) + 1
         duration_s = self._dice.choice((0.6, 0.9, 1.2))
-        question = Question(number, 250 + 150 * number, duration_s, needs_tool, time.monotonic())
+        question = Question(number, 250 + 150 * number, duration_s, needs_tool)
         self._call.questions.append(question)
         self.microphone.say(tone(duration_s, hz=question.hz))
         await self.microphone.wait_quiet()

@@ -14,6 +14,8 @@ from typing import Any, Final
 
 import numpy as np
 
+from tests.browser import FLAGS
+
 from .programs import TOP
 from .sound import Samples
 
@@ -27,18 +29,6 @@ PHONE: Final = {
     "hasTouch": True,
     "isMobile": True,
 }
-
-# The sandbox needs rights that containers don't give; nothing but our own page is shown.
-_ARGUMENTS: Final = (
-    "--no-sandbox",
-    "--disable-gpu",
-    "--disable-quic",
-    "--no-first-run",
-    "--disable-background-networking",
-    "--disable-component-update",
-    "--disable-sync",
-    "--autoplay-policy=no-user-gesture-required",
-)
 
 _MICROPHONE_RATE_HZ: Final = 48_000
 
@@ -136,7 +126,7 @@ async def page(
         context: options of playwright's context: the size of the screen, the permissions.
         arguments: more of Chromium's.
     """
-    flags = [*_ARGUMENTS, *arguments]
+    flags = [*FLAGS, *arguments]
     if microphone is not None:
         flags += [
             "--use-fake-device-for-media-stream",

@@ -8,6 +8,7 @@ would show it.
 from __future__ import annotations
 
 import asyncio
+import contextvars
 import logging
 import time
 from collections import deque
@@ -16,21 +17,19 @@ from typing import Final, Literal, cast
 
 import websockets
 from websockets.asyncio.client import connect
-from websockets.asyncio.server import broadcast
 
 from . import events, wire
-from .corking import CorkedConnection
 from .errors import (
     AuthenticationFailed,
     ConnectionFailed,
     ConnectionLost,
     HandshakeRefused,
     HandshakeTimeout,
-    HydraError,
     RemoteProtocolError,
     ServerFull,
 )
 from .log import logger
+from .websocket import WebSocket
 from .wirelog import Tap
 
 PING_EVERY_S: Final = 5.0
@@ -69,21 +68,28 @@ class _Dial(connect):
 class Connection:
     """An open WebSocket to Hydra."""
 
-    def __init__(self, socket: CorkedConnection, *, tap: Tap | None = None) -> None:
+    def __init__(self, socket: WebSocket, *, tap: Tap | None = None) -> None:
         """Take an open socket; `dial` makes one."""
         self._socket = socket
         self._socket.on_drained = self._write
+        self._socket.on_lost = self._end
         self._tap = tap
         self._control: deque[bytes] = deque()
         self._audio: deque[bytes] = deque()
         self._n_audio = 0
-        self._left: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        self.opened_at = self._heard_at = time.monotonic()
-        self._answers_pings = False
+        self._left: asyncio.Future[Exception | None] = asyncio.get_running_loop().create_future()
+        self._pinged_at = 0.0
+        self._ping: asyncio.Future[bool] | None = None
+        self._heartbeat: asyncio.TimerHandle
+        self._is_told = False
+        """Whether it was told that the server answers no pings."""
+        self.opened_at = time.monotonic()
         self.n_binary = 0
         """How many binary frames came; the protocol has none, so they are dropped."""
         self.n_malformed = 0
         """How many text frames were no events of the protocol."""
+        if socket.state is websockets.State.CLOSED:
+            self._end()
 
     @classmethod
     async def dial(
@@ -117,7 +123,7 @@ class Connection:
                 proxy=proxy,
                 open_timeout=timeout_s,
                 close_timeout=CLOSE_TIMEOUT_S,
-                create_connection=CorkedConnection,
+                create_connection=WebSocket,
                 compression=None,
                 max_size=None,
                 ping_interval=None,
@@ -128,14 +134,14 @@ class Connection:
         else:
             if tap is not None:
                 tap.note("connection.opened", {})
-            return cls(cast(CorkedConnection, socket), tap=tap)
+            return cls(cast(WebSocket, socket), tap=tap)
         # Outside of the handler, so that no context leads back to an exception with the URL.
         raise failure
 
     @property
     def heard_at(self) -> float:
         """When the server last gave a sign of life; monotonic clock."""
-        return self._heard_at
+        return self._socket.heard_at
 
     @property
     def is_open(self) -> bool:
@@ -158,72 +164,58 @@ class Connection:
         self._write()
 
     def _write(self) -> None:
-        """Write what waits, as far as the peer reads; on an ended connection it gets lost.
-
-        `broadcast` is the way of websockets to send without waiting. Its `send` would take a task
-        of its own, and two more steps of the event loop for each frame of the microphone.
-        """
+        """Write what waits, as far as the server reads."""
         while (self._control or self._audio) and not self._socket.is_full:
-            self._socket.cork()
-            try:
-                self._write_some()
-            finally:
-                self._socket.uncork()
-
-    def _write_some(self) -> None:
-        for _ in range(WRITTEN_AT_ONCE):
-            if self._control:
-                frame = self._control.popleft()
-            elif self._audio:
-                frame = self._audio.popleft()
-                self._n_audio -= len(frame)
-            else:
-                return
+            frames = [self._next() for _ in range(min(WRITTEN_AT_ONCE, self._n_waiting))]
             if self._tap is not None:
-                self._tap.sent(frame)
-            broadcast([self._socket], frame.decode())
+                for frame in frames:
+                    self._tap.sent(frame)
+            self._socket.write(frames)
 
-    def leave(self, error: HydraError | None = None) -> None:
+    @property
+    def _n_waiting(self) -> int:
+        return len(self._control) + len(self._audio)
+
+    def _next(self) -> bytes:
+        if self._control:
+            return self._control.popleft()
+        frame = self._audio.popleft()
+        self._n_audio -= len(frame)
+        return frame
+
+    def leave(self, error: Exception | None = None) -> None:
         """Make `run` end, with `error` if there is one; nothing more is delivered."""
-        if self._left.done():
-            return
-        if error is None:
-            self._left.set_result(None)
-        else:
-            self._left.set_exception(error)
+        if not self._left.done():
+            self._left.set_result(error)
+
+    def _end(self) -> None:
+        self.leave(_end_of(self._socket))
 
     async def run(self, deliver: Deliver) -> None:
-        """Deliver the server's events until `leave` is called.
+        """Deliver the server's events until `leave` is called, in the caller's context.
 
         Raises:
             ConnectionFailed: the connection ended.
-            HydraError: what `leave` was given.
+            Exception: what `leave` was given, or `deliver` has raised.
         """
-        loop = asyncio.get_running_loop()
-        workers = [
-            loop.create_task(self._receive(deliver), name="hydra.receive"),
-            loop.create_task(self._keep_alive(), name="hydra.keep_alive"),
-        ]
-        waiting: list[asyncio.Future[None]] = [self._left, *workers]
+        context = contextvars.copy_context()  # else it would be that of the dial
+        self._keep_alive()
+        self._socket.listen(lambda *message: context.run(self._receive, deliver, *message))
         try:
-            await asyncio.wait(waiting, return_when=asyncio.FIRST_COMPLETED)
-            first = next(future for future in waiting if future.done())
-            first.result()
+            if error := await self._left:
+                raise error
         finally:
-            self._left.cancel()
-            for worker in workers:
-                worker.cancel()
-            await asyncio.gather(*workers, return_exceptions=True)
+            self._heartbeat.cancel()
 
     async def ping(self, timeout_s: float) -> float | None:
         """Return how long the server took to answer a ping, in seconds; None if it did not."""
         began_at = time.monotonic()
         try:
             async with asyncio.timeout(timeout_s):
-                await (await self._socket.ping())
-        except (TimeoutError, websockets.ConnectionClosed):
+                is_answered = await self._socket.send_ping()
+        except TimeoutError:
             return None
-        return time.monotonic() - began_at
+        return time.monotonic() - began_at if is_answered else None
 
     async def close(self) -> None:
         """Close the socket, within `CLOSE_TIMEOUT_S` or a little more."""
@@ -240,63 +232,41 @@ class Connection:
                 by_server = self._socket.protocol.close_rcvd_then_sent
                 await self._tap.closed(code, reason, by_server=by_server)
 
-    async def _receive(self, deliver: Deliver) -> None:
+    def _receive(self, deliver: Deliver, message: bytes | bytearray, is_text: bool) -> None:
+        if self._left.done():
+            return
+        if self._tap is not None:
+            self._tap.received(message, is_binary=not is_text)
+        if not is_text:
+            self.n_binary += 1
+            return
         try:
-            while True:
-                frame = await self._socket.recv()
-                self._heard_at = time.monotonic()
-                if self._tap is not None:
-                    self._tap.received(frame)
-                if isinstance(frame, bytes):
-                    self.n_binary += 1
-                    continue
-                try:
-                    event = wire.decode(frame)
-                except RemoteProtocolError as error:
-                    self._count_malformed(error)
-                    continue
-                if self._left.done():
-                    return
-                deliver(event)
-        except websockets.ConnectionClosed:
-            pass
-        raise _end_of(self._socket)
+            deliver(wire.decode(message))
+        except RemoteProtocolError as error:
+            self._count_malformed(error)
+        except Exception as error:
+            self.leave(error)
 
     def _count_malformed(self, error: RemoteProtocolError) -> None:
         self.n_malformed += 1
         if self.n_malformed == 1:
             logger.warning("Hydra sent a frame that can't be read, dropped: %s", error)
 
-    async def _keep_alive(self) -> None:
+    def _keep_alive(self) -> None:
         """Find out that a peer has vanished without a close."""
+        now = time.monotonic()
+        if self.heard_at >= self._pinged_at:
+            self._pinged_at = now
+            if self._ping is None or self._ping.done():
+                self._ping = self._socket.send_ping()
+        elif now - self._pinged_at >= DEAD_AFTER_S - _CLOCK_SLACK_S:
+            if self._socket.answers_pings:
+                self.leave(ConnectionLost(reason=f"no sign of life for {DEAD_AFTER_S:g} s"))
+            elif not self._is_told:
+                self._is_told = True
+                logger.info("Hydra does not answer pings, so a dead link shows late")
         loop = asyncio.get_running_loop()
-        pinged_at = time.monotonic()
-        ping = loop.create_task(self._ping())  # of its own: it waits for room in the socket
-        was_told = False
-        try:
-            while True:
-                await asyncio.sleep(PING_EVERY_S)
-                now = time.monotonic()
-                if self._heard_at >= pinged_at:
-                    pinged_at = now
-                    if ping.done():
-                        ping = loop.create_task(self._ping())
-                elif now - pinged_at >= DEAD_AFTER_S - _CLOCK_SLACK_S:
-                    if self._answers_pings:
-                        raise ConnectionLost(reason=f"no sign of life for {DEAD_AFTER_S:g} s")
-                    if not was_told:
-                        was_told = True
-                        logger.info("Hydra does not answer pings, so a dead link shows late")
-        finally:
-            ping.cancel()
-
-    async def _ping(self) -> None:
-        try:
-            await (await self._socket.ping())
-        except websockets.ConnectionClosed:
-            return  # the receiving side tells how the connection ended
-        self._answers_pings = True
-        self._heard_at = time.monotonic()
+        self._heartbeat = loop.call_later(PING_EVERY_S, self._keep_alive)
 
 
 def _refusal(error: Exception, timeout_s: float) -> ConnectionFailed:
@@ -317,7 +287,7 @@ def _refusal(error: Exception, timeout_s: float) -> ConnectionFailed:
             return ConnectionLost(reason=f"{type(error).__name__} at the handshake")
 
 
-def _end_of(socket: CorkedConnection) -> ConnectionFailed:
+def _end_of(socket: WebSocket) -> ConnectionFailed:
     code = socket.close_code
     if code == _TRY_AGAIN_LATER:
         return ServerFull()

@@ -80,6 +80,11 @@ _AUDIO_FIELDS: Final = {
 
 Direction = Literal["sent", "received", "note"]
 
+Content = str | bytes | bytearray
+"""A frame; text as UTF-8 where it is bytes."""
+
+Note = dict[str, Any]
+
 _encoder: Final = msgspec.json.Encoder()
 _decoder: Final = msgspec.json.Decoder()
 
@@ -166,19 +171,25 @@ class Tap:
         """Log a frame of this side; `at` is by `time.monotonic`, and now by default."""
         self._put("sent", frame, at)
 
-    def received(self, frame: str | bytes, *, at: float | None = None) -> None:
-        """Log a frame of the server, whatever it is."""
-        self._put("received", frame, at)
+    def received(self, frame: Content, *, is_binary: bool = False, at: float | None = None) -> None:
+        """Log a frame of the server, whatever it is; the protocol has no binary ones."""
+        self._put("received", frame, at, is_binary=is_binary)
 
     def note(self, kind: str, fields: Mapping[str, Any], *, at: float | None = None) -> None:
         """Log what happened to the connection."""
         self._put("note", {"type": kind, **fields}, at)
 
     def _put(
-        self, direction: Direction, frame: str | bytes | dict[str, Any], at: float | None
+        self,
+        direction: Direction,
+        content: Content | Note,
+        at: float | None,
+        *,
+        is_binary: bool = False,
     ) -> None:
         if self._log is not None:
-            self._log.put(_Line(self, time.monotonic() if at is None else at, direction, frame))
+            at = time.monotonic() if at is None else at
+            self._log.put(_Line(self, at, direction, content, is_binary=is_binary))
 
     async def failed(self, error: BaseException) -> None:
         """Log that the dial led nowhere; the last line."""
@@ -211,15 +222,22 @@ class Tap:
 class _Line:
     """What the loop hands to the thread: a frame as it is, and when it passed."""
 
-    __slots__ = ("at", "direction", "frame", "tap")
+    __slots__ = ("at", "content", "direction", "is_binary", "tap")
 
     def __init__(
-        self, tap: Tap, at: float, direction: Direction, frame: str | bytes | dict[str, Any]
+        self,
+        tap: Tap,
+        at: float,
+        direction: Direction,
+        content: Content | Note,
+        *,
+        is_binary: bool = False,
     ) -> None:
         self.tap = tap
         self.at = at
         self.direction = direction
-        self.frame = frame
+        self.content = content
+        self.is_binary = is_binary
 
 
 class _Log:
@@ -356,12 +374,14 @@ def _is_at(stream: IO[str], path: str) -> bool:
 
 def render(line: _Line) -> str:
     """Return a line's text: one JSON object."""
-    tap, frame = line.tap, line.frame
-    if isinstance(frame, dict):
-        size, kind, shown = None, frame["type"], frame
+    tap, content = line.tap, line.content
+    size: int | None = None
+    shown: Any = content
+    if isinstance(content, dict):
+        kind = content["type"]
     else:
-        size = len(frame)
-        kind, shown = _shorten(frame, is_binary=line.direction != "sent")
+        size = len(content)
+        kind, shown = ("(binary)", {"bytes": size}) if line.is_binary else _shorten(content)
     if kind == "session.created" and isinstance(shown, dict):
         session = shown.get("session_id")
         tap.session = session if isinstance(session, str) else None
@@ -384,15 +404,8 @@ def render(line: _Line) -> str:
     return text.replace(tap.secret, _REDACTED) if is_key else text
 
 
-def _shorten(frame: str | bytes, *, is_binary: bool) -> tuple[str, Any]:
-    """Return a frame's type and content, without its sound.
-
-    Args:
-        frame: as it was on the wire; what this side sends is text in bytes.
-        is_binary: whether bytes mean a binary frame, which the protocol doesn't have.
-    """
-    if is_binary and isinstance(frame, bytes):
-        return "(binary)", {"bytes": len(frame)}
+def _shorten(frame: Content) -> tuple[str, Any]:
+    """Return the type and content of a text frame, without its sound."""
     try:
         content = _decoder.decode(frame)
     except (msgspec.DecodeError, UnicodeError, RecursionError):

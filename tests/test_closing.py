@@ -35,10 +35,10 @@ SLOW: Final = Scenario(
     calling_response_done="after_outputs",
 )
 
-N_TURNS: Final = 2_400
+N_TURNS: Final = 700
 """About as many turns of the event loop as the life of `_live` has."""
 
-STEP: Final = 61
+STEP: Final = 13
 """How many turns lie between two that are tried; all of them are in soak."""
 
 

@@ -596,7 +596,6 @@ def _fields(event: Any) -> dict[str, Any]:
 
 
 RUDE: dict[str, bytes] = {
-    "a text frame that is no text": b"\x81\x02\xff\xfe",
     "a frame of an unknown kind": b"\x83\x00",
     "a reserved bit": b"\xc1\x02{}",
     "a masked frame": b"\x81\x82\x00\x00\x00\x00{}",

@@ -23,8 +23,8 @@ from livekit import agents, rtc
 from livekit.agents import llm
 
 import livekit_plugins_hydra as hydra
-from livekit_plugins_hydra import corking
 from livekit_plugins_hydra.emulator import Emulator, Say, Scenario
+from livekit_plugins_hydra.websocket import WebSocket
 
 from .bench import cpu
 from .calls import KEY
@@ -213,9 +213,9 @@ class CountedTransport:
 def test_a_frame_of_the_microphone_is_one_write(monkeypatch: pytest.MonkeyPatch) -> None:
     """System calls are most of what a call costs, so the appends of a frame share one."""
 
-    def corked(transport: asyncio.Transport) -> corking.CorkedTransport:
+    def connection_made(socket: WebSocket, transport: asyncio.Transport) -> None:
         counted: Any = CountedTransport(transport)
-        return plain(counted)
+        plain(socket, counted)
 
     @in_virtual_time
     async def hold() -> None:
@@ -227,8 +227,8 @@ def test_a_frame_of_the_microphone_is_one_write(monkeypatch: pytest.MonkeyPatch)
             await held.session.aclose()
         assert 100 <= n_writes <= 103  # pings
 
-    plain = corking.CorkedTransport
-    monkeypatch.setattr(corking, "CorkedTransport", corked)
+    plain = WebSocket.connection_made
+    monkeypatch.setattr(WebSocket, "connection_made", connection_made)
     hold()
 
 

@@ -101,10 +101,10 @@ class _Reel:
             case Sent(event=events.ResponseOutputAudioDelta() as delta):
                 pcm = self._sound_of(delta, what.n_audio_bytes)
                 whole = msgspec.structs.replace(delta, delta=pcm)
-                self._tap.received(wire.encode(whole).decode(), at=what.at_s)
+                self._tap.received(wire.encode(whole), at=what.at_s)
                 self._say(what.at_s, pcm)
             case Sent(event=events.Event() as event):
-                self._tap.received(wire.encode(event).decode(), at=what.at_s)
+                self._tap.received(wire.encode(event), at=what.at_s)
                 if isinstance(event, events.InputAudioBufferSpeechStarted):
                     self._cut(what.at_s)
             case _:

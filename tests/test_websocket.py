@@ -1,0 +1,190 @@
+"""The socket: messages as they are read, one write for what is sent in one go, and its end."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from typing import cast
+
+import pytest
+from websockets.asyncio.client import connect
+from websockets.asyncio.server import ServerConnection, serve
+
+from livekit_plugins_hydra.websocket import WebSocket
+
+from .calls import PATIENCE_S
+
+
+class Box:
+    """What a socket delivers."""
+
+    def __init__(self) -> None:
+        self.messages: list[tuple[bytes, bool]] = []
+        self._more = asyncio.Event()
+
+    def put(self, message: bytes | bytearray, is_text: bool) -> None:
+        """Take a message."""
+        self.messages.append((bytes(message), is_text))
+        self._more.set()
+
+    async def until(self, number: int) -> list[tuple[bytes, bool]]:
+        """Return the messages once there are so many."""
+        async with asyncio.timeout(PATIENCE_S):
+            while len(self.messages) < number:
+                self._more.clear()
+                await self._more.wait()
+        return self.messages
+
+
+@asynccontextmanager
+async def opened(
+    serve_one: Callable[[ServerConnection], Awaitable[None]],
+) -> AsyncIterator[WebSocket]:
+    """Open a socket to a server that does so."""
+    async with serve(serve_one, "127.0.0.1", 0, max_queue=1) as server:
+        port = next(iter(server.sockets)).getsockname()[1]
+        async with connect(
+            f"ws://127.0.0.1:{port}", create_connection=WebSocket, compression=None, max_size=None
+        ) as socket:
+            yield cast(WebSocket, socket)
+
+
+async def echo(server: ServerConnection) -> None:
+    """Send back what comes."""
+    async for message in server:
+        await server.send(message)
+
+
+async def test_what_was_sent_together_arrives_apart_and_in_order() -> None:
+    """The messages of one write are messages of their own."""
+    async with opened(echo) as socket:
+        box = Box()
+        socket.listen(box.put)
+        socket.write([b"a", "ü".encode()])
+        socket.write([])
+        socket.write([b"c" * 100_000])
+
+        assert await box.until(3) == [(b"a", True), ("ü".encode(), True), (b"c" * 100_000, True)]
+
+
+async def test_what_came_before_anybody_listened_comes_first() -> None:
+    """The first messages may come with the handshake; none is lost, and none overtakes another."""
+
+    async def greet(server: ServerConnection) -> None:
+        for number in range(5):
+            await server.send(str(number))
+        await echo(server)
+
+    async with opened(greet) as socket:
+        assert await asyncio.wait_for(socket.send_ping(), PATIENCE_S)
+        box = Box()
+        socket.listen(box.put)
+        socket.write([b"5"])
+
+        assert await box.until(6) == [(str(number).encode(), True) for number in range(6)]
+
+
+@pytest.mark.parametrize("size", [1, 7, 1_000])
+async def test_a_handshake_may_come_in_any_pieces(size: int) -> None:
+    """Whatever the network cuts or joins: the answer ends where it ends, and messages follow."""
+    accept = asyncio.get_running_loop().create_future()
+
+    async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        from websockets.utils import accept_key
+
+        asked = (await reader.readuntil(b"\r\n\r\n")).decode()
+        key = next(it.split(": ")[1] for it in asked.split("\r\n") if "Sec-WebSocket-Key" in it)
+        head = (
+            "HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
+            f"Sec-WebSocket-Accept: {accept_key(key)}\r\n\r\n"
+        )
+        answered = head.encode() + b"\x81\x04\r\n\r\n" + b"\x81\x02\n\r"
+        for at in range(0, len(answered), size):
+            writer.write(answered[at : at + size])
+            await writer.drain()
+            await asyncio.sleep(0)
+        await accept
+        writer.close()
+
+    server = await asyncio.start_server(answer, "127.0.0.1", 0)
+    async with server:
+        port = server.sockets[0].getsockname()[1]
+        dialling = connect(f"ws://127.0.0.1:{port}", create_connection=WebSocket, close_timeout=0.1)
+        async with dialling as socket:
+            box = Box()
+            cast(WebSocket, socket).listen(box.put)
+
+            assert await box.until(2) == [(b"\r\n\r\n", True), (b"\n\r", True)]
+            accept.set_result(None)
+
+
+async def test_a_message_in_fragments_is_one_message() -> None:
+    """As RFC 6455 has it, with a ping in between; binary messages are told apart."""
+
+    async def send(server: ServerConnection) -> None:
+        await server.send(["a", "b", "c"])
+        await server.send([b"d", b"e"])
+        await server.wait_closed()
+
+    async with opened(send) as socket:
+        box = Box()
+        socket.listen(box.put)
+
+        assert await box.until(2) == [(b"abc", True), (b"de", False)]
+
+
+async def test_a_server_that_says_goodbye_need_not_hang_up() -> None:
+    """The socket is closed once both have said it, and tells so."""
+    is_over = asyncio.Event()
+
+    async def say_goodbye(server: ServerConnection) -> None:
+        await server.recv()
+        server.protocol.send_close(4000, "enough")
+        server.transport.write(server.protocol.data_to_send()[0])
+        await is_over.wait()
+
+    async with opened(say_goodbye) as socket:
+        socket.on_lost = is_over.set
+        socket.write([b"well?"])
+        async with asyncio.timeout(PATIENCE_S):
+            await is_over.wait()
+
+        assert (socket.close_code, socket.close_reason) == (4000, "enough")
+        socket.write([b"too late"])
+        assert not await socket.send_ping()
+
+
+async def test_a_ping_that_is_lost_with_its_connection_is_not_awaited_for_ever() -> None:
+    """It was not answered."""
+
+    async def hang_up(server: ServerConnection) -> None:
+        server.transport.pause_reading()
+        await server.send("now")
+        server.transport.abort()
+
+    async with opened(hang_up) as socket:
+        assert not await asyncio.wait_for(socket.send_ping(), PATIENCE_S)
+        assert not socket.answers_pings
+
+
+async def test_a_peer_that_does_not_read_is_not_written_to() -> None:
+    """A socket says when it is full, and calls back when it no longer is."""
+    hears = asyncio.Event()
+
+    async def serve_slowly(server: ServerConnection) -> None:
+        await hears.wait()
+        async for _ in server:
+            pass
+
+    drained = asyncio.Event()
+    async with opened(serve_slowly) as socket:
+        socket.on_drained = drained.set
+        while not socket.is_full:
+            socket.write([b"x" * 100_000])
+            await asyncio.sleep(0)
+        hears.set()
+        async with asyncio.timeout(PATIENCE_S):
+            await drained.wait()
+
+        assert not socket.is_full

@@ -41,8 +41,9 @@ _CLOCK_SLACK_S: Final = 0.1
 CLOSE_TIMEOUT_S: Final = 1.0
 """How long the closing handshake may take."""
 
-MAX_UNSENT_BYTES: Final = 10 * 16_000 * 2 * 2
-"""Audio that a peer that stopped reading may leave unsent: ten seconds, and room for base64."""
+MAX_UNSENT: Final = 400
+"""Appends that a peer that stopped reading may leave unsent, the newest: 8 s of the shortest, ten
+of a room's frames in halves."""
 
 WRITTEN_AT_ONCE: Final = 8
 """How many frames are joined in one write, at most: a backlog leaves while the peer reads."""
@@ -75,8 +76,7 @@ class Connection:
         self._socket.on_lost = self._end
         self._tap = tap
         self._control: deque[bytes] = deque()
-        self._audio: deque[bytes] = deque()
-        self._n_audio = 0
+        self._audio: deque[bytes] = deque(maxlen=MAX_UNSENT)
         self._left: asyncio.Future[Exception | None] = asyncio.get_running_loop().create_future()
         self._pinged_at = 0.0
         self._ping: asyncio.Future[bool] | None = None
@@ -156,32 +156,17 @@ class Connection:
     def send_audio(self, appends: Iterable[bytes]) -> None:
         """Send pieces of the user's sound, in one write: each int16 mono 16 kHz."""
         for pcm in appends:
-            frame = wire.encode(events.InputAudioBufferAppend(audio=pcm))
-            self._audio.append(frame)
-            self._n_audio += len(frame)
-        while self._n_audio > MAX_UNSENT_BYTES:  # the peer has stopped reading
-            self._n_audio -= len(self._audio.popleft())
+            self._audio.append(wire.encode(events.InputAudioBufferAppend(audio=pcm)))
         self._write()
 
     def _write(self) -> None:
         """Write what waits, as far as the server reads."""
-        while (self._control or self._audio) and not self._socket.is_full:
-            frames = [self._next() for _ in range(min(WRITTEN_AT_ONCE, self._n_waiting))]
+        while (waiting := self._control or self._audio) and not self._socket.is_full:
+            frames = [waiting.popleft() for _ in range(min(WRITTEN_AT_ONCE, len(waiting)))]
             if self._tap is not None:
                 for frame in frames:
                     self._tap.sent(frame)
             self._socket.write(frames)
-
-    @property
-    def _n_waiting(self) -> int:
-        return len(self._control) + len(self._audio)
-
-    def _next(self) -> bytes:
-        if self._control:
-            return self._control.popleft()
-        frame = self._audio.popleft()
-        self._n_audio -= len(frame)
-        return frame
 
     def leave(self, error: Exception | None = None) -> None:
         """Make `run` end, with `error` if there is one; nothing more is delivered."""

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable
-from typing import Final, Literal, TypeVar
+from collections.abc import Callable, Coroutine
+from typing import Any, Final, Literal, TypeVar
 
 from livekit import rtc
 from livekit.agents import get_job_context, llm, utils
@@ -360,10 +360,14 @@ class _Stream(utils.aio.Chan[_T]):
         super().__init__()
         self._on_read: Callable[[], None] | None = on_read
 
-    async def __anext__(self) -> _T:
+    def __anext__(self) -> Coroutine[Any, Any, _T]:
         if self._on_read is not None:
             on_read, self._on_read = self._on_read, None
             on_read()
+            return self._first()
+        return super().__anext__()
+
+    async def _first(self) -> _T:
         return await super().__anext__()
 
 
@@ -375,8 +379,8 @@ class _Sound(_Stream[rtc.AudioFrame]):
     livekit-agents 1.8.9, `voice/room_io/_output.py`, `capture_frame`.
     """
 
-    async def __anext__(self) -> rtc.AudioFrame:
-        frame = await super().__anext__()
+    async def _first(self) -> rtc.AudioFrame:
+        frame = await super()._first()
         audience = _awaited_audience()
         if audience is not None and not audience.done():
             await asyncio.wait([audience])  # which never cancels it

@@ -23,6 +23,9 @@ KEPT_S: Final = 6.0
 KEPT_FOR_S: Final = 16.0
 """How long it is kept at most: a dead link is noticed after 15 s."""
 
+TIDY_EVERY_S: Final = 0.25
+"""How often what need not be kept any more is let go: not with each frame."""
+
 NOTICE_S: Final = 0.5
 """How long the server may take to say that it hears speech. Our choice."""
 
@@ -73,6 +76,7 @@ class Listening:
         is_speaking: Callable[[], bool],
         heard_at: Callable[[], float],
         on_text: Callable[[Turn, str, bool], None],
+        on_lost: Callable[[], None],
     ) -> None:
         """Begin to listen.
 
@@ -83,6 +87,7 @@ class Listening:
             is_speaking: tells whether the server believes that the user speaks.
             heard_at: tells when the server last gave a sign of life; monotonic clock.
             on_text: called with a turn, its text, and whether that is final.
+            on_lost: called when sound was thrown away because too much waited.
         """
         self._chat = chat
         self._transcriber = transcriber
@@ -90,9 +95,11 @@ class Listening:
         self._is_speaking = is_speaking
         self._heard_at = heard_at
         self._on_text = on_text
+        self._on_lost = on_lost
         self._uplink = Uplink()
         self._tick: asyncio.TimerHandle | None = None
         self._sent: deque[Sent] = deque()
+        self._tidy_at = 0.0
         self._turn: Turn | None = None
         self._turns: dict[str, Turn] = {}
         self._unanswered_since: float | None = None
@@ -100,17 +107,12 @@ class Listening:
         self._understood_until = 0.0
         """When the server last said that a turn had ended: it has heard all that came before."""
 
-    @property
-    def dropped_s(self) -> float:
-        """Seconds of sound that were thrown away because too much waited."""
-        return self._uplink.dropped_s
-
     # --------------------------------------------------------------------------- sound
 
     def push(self, frame: rtc.AudioFrame) -> None:
         """Take a frame from the microphone."""
         now = time.monotonic()
-        self._forward(self._uplink.push(frame, now))
+        self._forward(self._uplink.push(frame, now), now)
         self._arm(now)
 
     def start(self) -> None:
@@ -156,15 +158,22 @@ class Listening:
         if self._tick is not None:
             self._tick.cancel()
 
-    def _forward(self, chunks: list[bytes]) -> None:
+    def _forward(self, chunks: list[bytes], now: float) -> None:
         if not chunks:
             return
-        now = time.monotonic()
         self._send(chunks)
         for chunk in chunks:
             self._sent.append((now, chunk))
             if self._turn is not None and self._turn.recognition is not None:
                 self._turn.recognition.push(_frame(chunk))
+        if now >= self._tidy_at:
+            self._tidy_at = now + TIDY_EVERY_S
+            self._forget(now)
+            if self._uplink.dropped_s:
+                self._on_lost()
+
+    def _forget(self, now: float) -> None:
+        """Let go of what was sent and need not be sent again."""
         since = min(now - PRE_ROLL_S, self._unheard_since(self._heard_at()))
         since = max(now - KEPT_FOR_S, since)
         while self._sent and self._sent[0][0] < since:
@@ -189,7 +198,7 @@ class Listening:
     def _on_tick(self) -> None:
         self._tick = None
         now = time.monotonic()
-        self._forward(self._uplink.tick(now, user_is_speaking=self._is_speaking()))
+        self._forward(self._uplink.tick(now, user_is_speaking=self._is_speaking()), now)
         self._arm(now)
 
     # --------------------------------------------------------------------------- turns

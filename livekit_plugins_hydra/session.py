@@ -10,8 +10,8 @@ from __future__ import annotations
 import asyncio
 import time
 from collections import deque
-from collections.abc import Coroutine
-from typing import TYPE_CHECKING, Any, Final, Literal
+from collections.abc import Callable, Coroutine
+from typing import TYPE_CHECKING, Any, Final, Literal, get_args
 
 from livekit import rtc
 from livekit.agents import NotGivenOr, llm
@@ -47,8 +47,6 @@ _OUTPUT_RATES_HZ: Final = range(8_000, 96_001)
 
 _NOT_RUN: Final = "Not run: the user spoke first. Call it again if it is still wanted."
 
-_ELIDED_AUDIO: Final = events.InputAudioBufferAppend(audio=b"")
-
 SessionEvents = Literal["hydra_server_event", "hydra_client_event"]
 
 
@@ -80,6 +78,8 @@ class RealtimeSession(llm.RealtimeSession[SessionEvents]):
             spare: a connection that was dialled before, for this session alone.
         """
         super().__init__(realtime_model)
+        self._is_watched = False
+        """Whether somebody has asked for the events of the wire."""
         self._options = options
         self._learned = learned
         self._call = Call(
@@ -103,6 +103,7 @@ class RealtimeSession(llm.RealtimeSession[SessionEvents]):
             is_speaking=lambda: self._call.conversation.turn is Turn.SPEAKING,
             heard_at=lambda: self._connection.heard_at if self._connection is not None else 0.0,
             on_text=self._tell_user_text,
+            on_lost=self._warn_of_lost_sound,
         )
         self._speaking = Speaking(
             self._chat,
@@ -143,6 +144,20 @@ class RealtimeSession(llm.RealtimeSession[SessionEvents]):
             super().emit(event, *args)
         except Exception:  # a TypeError: livekit.rtc lets no other through
             logger.exception("a listener to %s failed", event)
+
+    def on(
+        self,
+        event: llm.realtime.EventTypes | SessionEvents,
+        callback: Callable[..., Any] | None = None,
+    ) -> Callable[..., Any]:
+        """Listen to an event, as LiveKit's emitters have it."""
+        self._is_watched |= event in get_args(SessionEvents)
+        return super().on(event, callback)
+
+    def _show(self, name: SessionEvents, event: events.Event | events.UnknownEvent) -> None:
+        """Show an event of the wire, if anybody watches: there are a hundred in a second."""
+        if self._is_watched:
+            self.emit(name, wire.elide(event))
 
     def start(self) -> None:
         """Begin to dial, in the background: it saves a round trip."""
@@ -370,7 +385,7 @@ class RealtimeSession(llm.RealtimeSession[SessionEvents]):
             self.emit("metrics_collected", reports.of_connection(self._realtime_model, connected_s))
 
     def _receive(self, event: events.ServerEvent | events.UnknownEvent) -> None:
-        self.emit("hydra_server_event", wire.elide(event))
+        self._show("hydra_server_event", event)
         match event:
             case events.SessionCreated() if self._call.conversation.handshake is Handshake.DIALLED:
                 self._session_id = event.session_id
@@ -442,7 +457,7 @@ class RealtimeSession(llm.RealtimeSession[SessionEvents]):
             case fx.Send(event=event):
                 if self._connection is not None:
                     self._connection.send(event)
-                    self.emit("hydra_client_event", event)
+                    self._show("hydra_client_event", event)
             case fx.BeginResponse():
                 self._begin_generation(effect)
             case fx.EndStreams(generation_id=generation_id, cut=cut):
@@ -642,10 +657,12 @@ class RealtimeSession(llm.RealtimeSession[SessionEvents]):
     def _send_audio(self, appends: list[bytes]) -> None:
         if self._connection is not None:
             self._connection.send_audio(appends)
-            for _ in appends:
-                self.emit("hydra_client_event", _ELIDED_AUDIO)
-        if self._listening.dropped_s:
-            self._warn_once("Hydra was away for too long: the oldest of the user's sound is lost")
+            if self._is_watched:
+                for pcm in appends:
+                    self._show("hydra_client_event", events.InputAudioBufferAppend(audio=pcm))
+
+    def _warn_of_lost_sound(self) -> None:
+        self._warn_once("Hydra was away for too long: the oldest of the user's sound is lost")
 
     def _start_timer(self, name: str, delay_s: float) -> None:
         if timer := self._timers.pop(name, None):

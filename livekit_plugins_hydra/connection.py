@@ -32,7 +32,9 @@ from .log import logger
 from .websocket import WebSocket
 from .wirelog import Tap
 
-PING_EVERY_S: Final = 5.0
+PING_EVERY_S: Final = 2.5
+"""What was sent since the last sign of life is kept, and sent again where the link dies."""
+
 DEAD_AFTER_S: Final = 10.0
 """A peer that sent nothing, not even a pong, for so long after a ping is gone."""
 

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable, Coroutine
-from typing import Any, Final, Literal, TypeVar
+from collections import deque
+from collections.abc import AsyncIterator, Awaitable, Callable
+from typing import Final, Generic, Literal, TypeVar
 
 from livekit import rtc
-from livekit.agents import get_job_context, llm, utils
+from livekit.agents import get_job_context, llm
 
 from .audio import FrameMaker
 from .chat import cut_to_heard
@@ -54,7 +55,7 @@ class Message:
         """What is said, as far as it is known: all of it, heard or not."""
         self._on_written = on_written
         self._frames = FrameMaker(rate_hz)
-        self._audio = _Sound(on_read=self._play)
+        self._audio = _Stream[rtc.AudioFrame](on_read=self._play, before_first=_until_heard)
         self._text = _Stream[str](on_read=self._read_text)
         self._duration_s = 0.0
         self._is_read = False
@@ -139,7 +140,7 @@ class Message:
         duration_s = frame.duration
         self._duration_s += duration_s
         self._heard_until = max(self._heard_until, time.monotonic()) + duration_s
-        self._audio.send_nowait(frame)
+        self._audio.send(frame)
         if self._recognition is not None:
             self._recognition.push(frame)
 
@@ -150,7 +151,7 @@ class Message:
             if self._recognition is not None:  # the server's own text is better
                 self._recognition.drop()
                 self._recognition = None
-            self._text.send_nowait(f" {phrase}" if self.text else phrase)
+            self._text.send(f" {phrase}" if self.text else phrase)
             self.text = f"{self.text} {phrase}".strip()
 
     def finish(self, *, cut: bool = False, text_may_lag: bool = True) -> None:
@@ -174,8 +175,9 @@ class Message:
 
     def hurry(self) -> None:
         """Something waits for the end of the message: its text must not be late."""
-        self._text_may_lag_s = 0.0
-        self._set_deadline()
+        if not self._text.closed:
+            self._text_may_lag_s = 0.0
+            self._set_deadline()
 
     def close(self) -> None:
         """Let go of everything; the text is not awaited any more."""
@@ -242,7 +244,7 @@ class Message:
         if self._text.closed:
             self._is_missed = True
         elif text:
-            self._text.send_nowait(text)
+            self._text.send(text)
         self._text.close()
         if text:
             self._on_written(self)
@@ -252,7 +254,7 @@ class Generation:
     """A response that is presented to the framework, or a late part of one.
 
     The framework plays the messages one after another, runs functions as they come, and holds
-    both back until the streams are closed. The channels are unbounded on purpose: for a response
+    both back until the streams are closed. The streams are unbounded on purpose: for a response
     that nobody plays, nobody reads them.
     """
 
@@ -265,8 +267,8 @@ class Generation:
         """
         self.id = generation_id
         self._open_message = open_message
-        self._messages: utils.aio.Chan[llm.MessageGeneration] = utils.aio.Chan()
-        self._functions: utils.aio.Chan[llm.FunctionCall] = utils.aio.Chan()
+        self._messages: _Stream[llm.MessageGeneration] = _Stream()
+        self._functions: _Stream[llm.FunctionCall] = _Stream()
         self.calls: list[llm.FunctionCall] = []
         """The functions that it calls."""
         self._opened: list[Message] = []
@@ -331,7 +333,7 @@ class Generation:
     def _open(self, item_id: str) -> Message:
         message = self._name(self._open_message(item_id), item_id)
         self._opened.append(message)
-        self._messages.send_nowait(message.present())
+        self._messages.send(message.present())
         return message
 
     def _name(self, message: Message, item_id: str) -> Message:
@@ -342,7 +344,7 @@ class Generation:
     def push_call(self, call: llm.FunctionCall) -> None:
         """Run a function."""
         self.calls.append(call)
-        self._functions.send_nowait(call)
+        self._functions.send(call)
 
     def finish(self, *, cut: bool) -> None:
         """Nothing more comes; texts may still be awaited."""
@@ -353,38 +355,73 @@ class Generation:
         self._functions.close()
 
 
-class _Stream(utils.aio.Chan[_T]):
-    """A channel that tells when it is read for the first time."""
+class _Stream(Generic[_T]):
+    """What comes piece by piece, for one reader; without a bound, as nobody may read at all.
 
-    def __init__(self, on_read: Callable[[], None]) -> None:
-        super().__init__()
-        self._on_read: Callable[[], None] | None = on_read
+    LiveKit's own `Chan` does the same for many readers and writers, at three times the steps.
+    """
 
-    def __anext__(self) -> Coroutine[Any, Any, _T]:
+    def __init__(
+        self,
+        on_read: Callable[[], None] | None = None,
+        before_first: Callable[[], Awaitable[None]] | None = None,
+    ) -> None:
+        """Open it.
+
+        Args:
+            on_read: called when it is read for the first time.
+            before_first: awaited before the first piece is given.
+        """
+        self.closed = False
+        self._on_read = on_read
+        self._before_first = before_first
+        self._pieces: deque[_T] = deque()
+        self._more: asyncio.Future[None] | None = None
+
+    def send(self, piece: _T) -> None:
+        """Add a piece."""
+        self._pieces.append(piece)
+        self._wake()
+
+    def close(self) -> None:
+        """No more comes; what is there can still be read."""
+        self.closed = True
+        self._wake()
+
+    def _wake(self) -> None:
+        more, self._more = self._more, None
+        if more is not None and not more.done():
+            more.set_result(None)
+
+    def __aiter__(self) -> AsyncIterator[_T]:
+        return self
+
+    async def __anext__(self) -> _T:
         if self._on_read is not None:
             on_read, self._on_read = self._on_read, None
             on_read()
-            return self._first()
-        return super().__anext__()
+        while not self._pieces:
+            if self.closed:
+                raise StopAsyncIteration
+            self._more = asyncio.get_running_loop().create_future()
+            await self._more
+        piece = self._pieces.popleft()
+        if self._before_first is not None:
+            before_first, self._before_first = self._before_first, None
+            await before_first()
+        return piece
 
-    async def _first(self) -> _T:
-        return await super().__anext__()
 
-
-class _Sound(_Stream[rtc.AudioFrame]):
-    """The sound of a message: none comes out before somebody in the room can hear it.
+async def _until_heard() -> None:
+    """Wait until somebody in the room can hear what is played.
 
     LiveKit's room output waits for that as well, but an interruption meanwhile cancels the very
     future it waits for, and nothing is heard of the agent for the rest of the call. Source:
     livekit-agents 1.8.9, `voice/room_io/_output.py`, `capture_frame`.
     """
-
-    async def _first(self) -> rtc.AudioFrame:
-        frame = await super()._first()
-        audience = _awaited_audience()
-        if audience is not None and not audience.done():
-            await asyncio.wait([audience])  # which never cancels it
-        return frame
+    audience = _awaited_audience()
+    if audience is not None and not audience.done():
+        await asyncio.wait([audience])  # which never cancels it
 
 
 def _awaited_audience() -> asyncio.Future[None] | None:

@@ -20,8 +20,8 @@ from .transcription import Recognition, Transcriber
 KEPT_S: Final = 6.0
 """How much of the sound that was sent is sent again, in case the server has not heard it."""
 
-KEPT_FOR_S: Final = 16.0
-"""How long it is kept at most: a dead link is noticed after 15 s."""
+KEPT_FOR_S: Final = 13.5
+"""How long it is kept at most: a dead link is noticed after 12.5 s."""
 
 TIDY_EVERY_S: Final = 0.25
 """How often what need not be kept any more is let go: not with each frame."""

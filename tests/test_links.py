@@ -22,14 +22,14 @@ from .clock import in_virtual_time
 from .direct import Line, line
 from .proxy import FaultProxy
 
-NOTICED_WITHIN_S = 15.0
+NOTICED_WITHIN_S = 12.5
 FRAME = rtc.AudioFrame(tone(0.05).tobytes(), 24_000, 1, 1200)
 READY_AGAIN_S = 0.05
 APPEND_BYTES = 1_200
 """Of half a room's frame, in base64 and JSON."""
 
 KEPT_BYTES = 1_700_000
-"""The last 16 s, in case another server has to hear them, and what the session is made of."""
+"""The last 13.5 s, in case another server has to hear them, and what the session is made of."""
 
 
 class _SmallSocket(socket.socket):
@@ -61,7 +61,7 @@ async def talk(opened: Line, seconds: float) -> None:
 @pytest.mark.parametrize("idle_s", [0.0, 0.1, 1.0, 4.9, 5.1, 33.3])
 @in_virtual_time
 async def test_a_peer_that_vanishes_is_noticed(idle_s: float) -> None:
-    """Whenever a link dies without a word, a new one is dialled within 15 s."""
+    """Whenever a link dies without a word, a new one is dialled within 12.5 s."""
     async with (
         Emulator() as server,
         FaultProxy(server.port) as proxy,
@@ -82,7 +82,7 @@ async def test_a_peer_that_vanishes_is_noticed(idle_s: float) -> None:
 @pytest.mark.parametrize("talked_s", [0.0, 0.1, 1.0, 4.9, 5.1, 33.3])
 @in_virtual_time
 async def test_a_peer_that_stops_reading_is_noticed(talked_s: float) -> None:
-    """A server that hangs with the connection open is given up within 15 s."""
+    """A server that hangs with the connection open is given up within 12.5 s."""
     async with line() as opened:
         await opened.session._update_session(instructions="")
         await opened.ready()

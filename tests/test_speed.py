@@ -37,16 +37,16 @@ FRAME: Final = rtc.AudioFrame(SOUND.tobytes(), 24_000, 1, N_SAMPLES)
 """As a room delivers them; too quiet to be speech, so that nothing else happens."""
 
 MAX_STEPS_OF_A_FRAME: Final = 1_900
-"""It takes about 1,270 on Python 3.11; other versions have other bytecodes."""
+"""It takes about 1,150 on Python 3.11; other versions have other bytecodes."""
 
 MAX_STEPS_OF_A_DELTA: Final = 1_400
-"""It takes about 930, and is heard."""
+"""It takes about 870, and is heard."""
 
 MAX_GROWTH: Final = 1.25
 """What a frame or a turn late in a call may cost, against an early one."""
 
 MAX_CALLS_TO_FLOOR: Final = 1.5
-"""How many functions may be called, against a bare client with the same sound: about 1.2."""
+"""How many functions may be called, against a bare client with the same sound: about 0.95."""
 
 PACKAGE: Final = str(Path(hydra.__file__).parent)
 COUNTED: Final = (PACKAGE, str(Path(agents.__file__).parent), str(Path(rtc.__file__).parent))

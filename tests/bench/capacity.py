@@ -26,7 +26,7 @@ HELD_S: Final = 2.5
 TOO_LATE_S: Final = 0.02
 """What the lateness of 99 in 100 pieces of sound may reach: half of a delta."""
 
-MOST_CALLS: Final = 300
+MOST_CALLS: Final = 500
 
 N_WEIGHED: Final = 30
 """Calls that are weighed."""

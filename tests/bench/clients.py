@@ -28,6 +28,10 @@ FRAME_S: Final = 0.05
 FRAME_HZ: Final = 24_000
 """What LiveKit's rooms deliver by default."""
 
+APART: Final = 1.618
+"""Frames that lie between the beginnings of two calls: so that no two speak at the same time, as
+the multiples of the golden section never meet."""
+
 Note = Callable[[float], None]
 """Takes the age of each piece of sound when it is at hand, in seconds."""
 
@@ -152,7 +156,7 @@ class Calls:
         for _ in range(n_calls):
             task = asyncio.get_running_loop().create_task(self._hold())
             self.tasks.append(task)
-            await asyncio.sleep(self._frame_s * 1.3)
+            await asyncio.sleep(self._frame_s * APART)
 
     def check(self) -> None:
         """Raise what ended a call."""

@@ -1,8 +1,9 @@
 """What the plugin adds to the time that things take, with many calls in one process.
 
-``python -m tests.bench.latency NAME CALLS [uncollected]`` holds calls that speak at real time and go round a
-barge-in, a function call and a reply on demand (`servers.turns`). Ages are from one process to
-the other, so what loopback and both event loops take is in them: the bare client has that, too.
+``python -m tests.bench.latency NAME CALLS [uncollected]`` holds calls that speak at real time and
+go round a barge-in, a function call and a reply on demand (`servers.turns`). Ages are from one
+process to the other, so what loopback and both event loops take is in them: the bare client has
+that, too. ``uncollected`` turns Python's garbage collector off, to see what of it is its.
 """
 
 from __future__ import annotations

@@ -75,7 +75,6 @@ class Connection:
         """Take an open socket; `dial` makes one."""
         self._socket = socket
         self._socket.on_drained = self._write
-        self._socket.on_lost = self._end
         self._tap = tap
         self._control: deque[bytes] = deque()
         self._audio: deque[bytes] = deque(maxlen=MAX_UNSENT)
@@ -90,8 +89,6 @@ class Connection:
         """How many binary frames came; the protocol has none, so they are dropped."""
         self.n_malformed = 0
         """How many text frames were no events of the protocol."""
-        if socket.state is websockets.State.CLOSED:
-            self._end()
 
     @classmethod
     async def dial(
@@ -186,13 +183,18 @@ class Connection:
             Exception: what `leave` was given, or `deliver` has raised.
         """
         context = contextvars.copy_context()  # else it would be that of the dial
-        self._keep_alive()
-        self._socket.listen(lambda *message: context.run(self._receive, deliver, *message))
         try:
+            self._keep_alive()
+            self._socket.listen(lambda *message: context.run(self._receive, deliver, *message))
+            self._socket.on_lost = self._end
+            if self._socket.state is websockets.State.CLOSED:
+                self._end()
             if error := await self._left:
                 raise error
         finally:
             self._heartbeat.cancel()
+            self._socket.on_lost = None
+            self._socket.listen(lambda *_: None)  # lets go of the call
 
     async def ping(self, timeout_s: float) -> float | None:
         """Return how long the server took to answer a ping, in seconds; None if it did not."""
@@ -228,16 +230,21 @@ class Connection:
             self.n_binary += 1
             return
         try:
-            deliver(wire.decode(message))
-        except RemoteProtocolError as error:
-            self._count_malformed(error)
+            event = self._read(message)
+            if event is not None:
+                deliver(event)
         except Exception as error:
             self.leave(error)
 
-    def _count_malformed(self, error: RemoteProtocolError) -> None:
-        self.n_malformed += 1
-        if self.n_malformed == 1:
-            logger.warning("Hydra sent a frame that can't be read, dropped: %s", error)
+    def _read(self, message: wire.Frame) -> events.ServerEvent | events.UnknownEvent | None:
+        """Return the event of a message; None where it is none, which is counted."""
+        try:
+            return wire.decode(message)
+        except RemoteProtocolError as error:
+            self.n_malformed += 1
+            if self.n_malformed == 1:
+                logger.warning("Hydra sent a frame that can't be read, dropped: %s", error)
+            return None
 
     def _keep_alive(self) -> None:
         """Find out that a peer has vanished without a close."""

@@ -380,6 +380,7 @@ class _Stream(Generic[_T]):
 
     def send(self, piece: _T) -> None:
         """Add a piece."""
+        assert not self.closed, "the session sends nothing behind the end"
         self._pieces.append(piece)
         self._wake()
 
@@ -403,13 +404,13 @@ class _Stream(Generic[_T]):
         while not self._pieces:
             if self.closed:
                 raise StopAsyncIteration
+            assert self._more is None or self._more.done(), "somebody else reads"
             self._more = asyncio.get_running_loop().create_future()
             await self._more
-        piece = self._pieces.popleft()
         if self._before_first is not None:
-            before_first, self._before_first = self._before_first, None
-            await before_first()
-        return piece
+            await self._before_first()
+            self._before_first = None
+        return self._pieces.popleft()
 
 
 async def _until_heard() -> None:

@@ -4,7 +4,7 @@ websockets makes the connection: proxy, TLS and handshake. Then its `recv` and `
 future, a task and two steps of the event loop for each message, and a system call for each that is
 sent; that is most of what a call costs, and late at a barge-in (`python -m tests.bench`). So this
 class moves bytes between the transport and the library's Sans-I/O protocol by itself, which does
-all that RFC 6455 asks for.
+what RFC 6455 asks for; but whether text is UTF-8 is for those to find out who read it.
 """
 
 from __future__ import annotations
@@ -23,13 +23,17 @@ from websockets.protocol import State
 OnMessage = Callable[[bytes | bytearray, bool], None]
 """Takes a message, and whether it is text; may not raise."""
 
+GOODBYE_S: Final = 1.0
+"""How long a server may take to hang up after the goodbye."""
+
 _DATA: Final = (Opcode.TEXT, Opcode.BINARY, Opcode.CONT)
 
 
 class WebSocket(ClientConnection):
     """What `websockets.connect` makes with `create_connection=WebSocket`.
 
-    Its `recv` and `send` are not to be used: `listen` and `write` take their places.
+    Not to be used are its `recv`, `send` and `ping`: `listen`, `write` and `send_ping` take their
+    places.
     """
 
     def __init__(self, protocol: ClientProtocol, **options: Any) -> None:
@@ -44,8 +48,6 @@ class WebSocket(ClientConnection):
         """Called when it is no longer full."""
         self.on_lost: Callable[[], None] | None = None
         """Called when it has ended."""
-        self._protocol = protocol
-        self._transport: asyncio.Transport
         self._on_message: OnMessage | None = None
         self._unread: deque[tuple[bytes | bytearray, bool]] = deque()
         """What came before anybody listened."""
@@ -67,19 +69,19 @@ class WebSocket(ClientConnection):
 
         It never waits: see `is_full`.
         """
-        if self._protocol.state is State.OPEN:
+        if self.protocol.state is State.OPEN:
             for text in texts:
-                self._protocol.send_text(text)
+                self.protocol.send_text(text)
             self._flush()
 
     def send_ping(self) -> asyncio.Future[bool]:
         """Send a ping; return what tells whether it was answered, as soon as that is known."""
         answered: asyncio.Future[bool] = self.loop.create_future()
-        if self._protocol.state is State.OPEN:
+        if self.protocol.state is State.OPEN:
             self._n_pings += 1
             payload = str(self._n_pings).encode()
             self._pings[payload] = answered
-            self._protocol.send_ping(payload)
+            self.protocol.send_ping(payload)
             self._flush()
         else:
             answered.set_result(False)
@@ -87,28 +89,24 @@ class WebSocket(ClientConnection):
 
     def abort(self) -> None:
         """Let go of the socket, if it is still there, without another word."""
-        self._transport.abort()
+        self.transport.abort()
 
     # ------------------------------------------------------- what the transport calls
-
-    def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        """Take the transport of a socket that is open."""
-        super().connection_made(transport)
-        self._transport = cast(asyncio.Transport, transport)
 
     def data_received(self, data: bytes) -> None:
         """Take what was read: deliver its messages, and answer what RFC 6455 wants answered."""
         if self.response is None:
             data = self._shake_hands(data)
-        was_open = self._protocol.state is State.OPEN
+        was_open = self.protocol.state is State.OPEN
         self.heard_at = time.monotonic()
-        self._protocol.receive_data(data)
+        self.protocol.receive_data(data)
         self._flush()
-        for frame in self._protocol.events_received():
+        for frame in self.protocol.events_received():
             self._take(cast(Frame, frame))
-        if was_open and self._protocol.state is not State.OPEN:
-            # Both sides have said goodbye; a server may forget to hang up.
-            self._transport.close()
+        if was_open and self.protocol.state is not State.OPEN:
+            # This side has said goodbye, and nothing more is read; a server may never hang up.
+            self.transport.close()
+            self.loop.call_later(GOODBYE_S, self.transport.abort)
 
     def connection_lost(self, exc: Exception | None) -> None:
         """Take note that the socket has gone."""
@@ -144,8 +142,8 @@ class WebSocket(ClientConnection):
         return b"".join(lines)
 
     def _flush(self) -> None:
-        if pieces := self._protocol.data_to_send():
-            self._transport.write(b"".join(pieces))
+        if pieces := self.protocol.data_to_send():
+            self.transport.write(b"".join(pieces))
 
     def _take(self, frame: Frame) -> None:
         if frame.opcode is Opcode.TEXT and frame.fin:  # as all are, for all that was seen
@@ -157,10 +155,20 @@ class WebSocket(ClientConnection):
                 message = b"".join(part.data for part in parts)
                 self._deliver(message, parts[0].opcode is Opcode.TEXT)
         elif frame.opcode is Opcode.PONG:
-            self.answers_pings = True
-            answered = self._pings.pop(bytes(frame.data), None)
-            if answered is not None and not answered.done():
+            self._take_pong(bytes(frame.data))
+
+    def _take_pong(self, payload: bytes) -> None:
+        """Note that a ping was answered, and with it all before: only the last one need be."""
+        if payload not in self._pings:
+            return
+        self.answers_pings = True
+        while self._pings:
+            first = next(iter(self._pings))
+            answered = self._pings.pop(first)
+            if not answered.done():
                 answered.set_result(True)
+            if first == payload:
+                return
 
     def _deliver(self, message: bytes | bytearray, is_text: bool) -> None:
         if self._on_message is None:

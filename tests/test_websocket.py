@@ -3,14 +3,20 @@
 from __future__ import annotations
 
 import asyncio
+import contextvars
+import ssl
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from typing import cast
 
 import pytest
+import trustme
 from websockets.asyncio.client import connect
 from websockets.asyncio.server import ServerConnection, serve
+from websockets.utils import accept_key
 
+from livekit_plugins_hydra.connection import Connection
+from livekit_plugins_hydra.errors import ConnectionLost
 from livekit_plugins_hydra.websocket import WebSocket
 
 from .calls import PATIENCE_S
@@ -39,15 +45,70 @@ class Box:
 
 @asynccontextmanager
 async def opened(
-    serve_one: Callable[[ServerConnection], Awaitable[None]],
+    serve_one: Callable[[ServerConnection], Awaitable[None]], *, has_tls: bool = False
 ) -> AsyncIterator[WebSocket]:
     """Open a socket to a server that does so."""
-    async with serve(serve_one, "127.0.0.1", 0, max_queue=1) as server:
+    server_side = client_side = None
+    if has_tls:
+        authority = trustme.CA()
+        server_side = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        authority.issue_cert("127.0.0.1").configure_cert(server_side)
+        client_side = ssl.create_default_context()
+        authority.configure_trust(client_side)
+    async with serve(
+        serve_one,
+        "127.0.0.1",
+        0,
+        max_queue=1,
+        ssl=server_side,
+        close_timeout=0.1,
+        ping_interval=None,
+    ) as server:
         port = next(iter(server.sockets)).getsockname()[1]
         async with connect(
-            f"ws://127.0.0.1:{port}", create_connection=WebSocket, compression=None, max_size=None
+            f"ws{'s' if has_tls else ''}://127.0.0.1:{port}",
+            ssl=client_side,
+            create_connection=WebSocket,
+            compression=None,
+            max_size=None,
         ) as socket:
             yield cast(WebSocket, socket)
+
+
+with_and_without_tls = pytest.mark.parametrize("has_tls", [False, True], ids=["ws", "wss"])
+
+
+TEXT = b'\x81\x0f{"type":"\\r\\n"}'
+CLOSE = b"\x88\x02\x03\xf0"
+
+
+@asynccontextmanager
+async def answering(frames: bytes, size: int = 1_000) -> AsyncIterator[str]:
+    """Run a server that answers a handshake and sends `frames` behind it, so much at a time."""
+    is_over = asyncio.Event()
+
+    async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        asked = (await reader.readuntil(b"\r\n\r\n")).decode()
+        key = next(it.split(": ")[1] for it in asked.split("\r\n") if "Sec-WebSocket-Key" in it)
+        head = (
+            "HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
+            f"Sec-WebSocket-Accept: {accept_key(key)}\r\n\r\n"
+        )
+        answered = head.encode() + frames
+        for at in range(0, len(answered), size):
+            writer.write(answered[at : at + size])
+            await writer.drain()
+            await asyncio.sleep(0)
+        if CLOSE not in frames:
+            await is_over.wait()
+        writer.close()
+
+    server = await asyncio.start_server(answer, "127.0.0.1", 0)
+    async with server:
+        try:
+            yield f"ws://127.0.0.1:{server.sockets[0].getsockname()[1]}"
+        finally:
+            is_over.set()
 
 
 async def echo(server: ServerConnection) -> None:
@@ -56,9 +117,10 @@ async def echo(server: ServerConnection) -> None:
         await server.send(message)
 
 
-async def test_what_was_sent_together_arrives_apart_and_in_order() -> None:
+@with_and_without_tls
+async def test_what_was_sent_together_arrives_apart_and_in_order(has_tls: bool) -> None:
     """The messages of one write are messages of their own."""
-    async with opened(echo) as socket:
+    async with opened(echo, has_tls=has_tls) as socket:
         box = Box()
         socket.listen(box.put)
         socket.write([b"a", "ü".encode()])
@@ -88,35 +150,43 @@ async def test_what_came_before_anybody_listened_comes_first() -> None:
 @pytest.mark.parametrize("size", [1, 7, 1_000])
 async def test_a_handshake_may_come_in_any_pieces(size: int) -> None:
     """Whatever the network cuts or joins: the answer ends where it ends, and messages follow."""
-    accept = asyncio.get_running_loop().create_future()
-
-    async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        from websockets.utils import accept_key
-
-        asked = (await reader.readuntil(b"\r\n\r\n")).decode()
-        key = next(it.split(": ")[1] for it in asked.split("\r\n") if "Sec-WebSocket-Key" in it)
-        head = (
-            "HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
-            f"Sec-WebSocket-Accept: {accept_key(key)}\r\n\r\n"
-        )
-        answered = head.encode() + b"\x81\x04\r\n\r\n" + b"\x81\x02\n\r"
-        for at in range(0, len(answered), size):
-            writer.write(answered[at : at + size])
-            await writer.drain()
-            await asyncio.sleep(0)
-        await accept
-        writer.close()
-
-    server = await asyncio.start_server(answer, "127.0.0.1", 0)
-    async with server:
-        port = server.sockets[0].getsockname()[1]
-        dialling = connect(f"ws://127.0.0.1:{port}", create_connection=WebSocket, close_timeout=0.1)
+    async with answering(TEXT + TEXT, size) as url:
+        dialling = connect(url, create_connection=WebSocket, close_timeout=0.1)
         async with dialling as socket:
             box = Box()
             cast(WebSocket, socket).listen(box.put)
 
-            assert await box.until(2) == [(b"\r\n\r\n", True), (b"\n\r", True)]
-            accept.set_result(None)
+            assert await box.until(2) == [(b'{"type":"\\r\\n"}', True)] * 2
+
+
+async def test_what_a_server_says_before_it_hangs_up_is_heard() -> None:
+    """An error right behind the handshake, a goodbye, the end: all before anybody listens."""
+    async with answering(TEXT + CLOSE) as url:
+        connection = await Connection.dial(url, headers={}, proxy=None, timeout_s=PATIENCE_S)
+        while connection.is_open:  # noqa: ASYNC110 - it has no event of its own
+            await asyncio.sleep(0)
+        heard: list[str] = []
+        with pytest.raises(ConnectionLost, match="1008"):
+            await connection.run(lambda event: heard.append(event.type))
+        await connection.close()
+
+    assert heard == ["\r\n"]
+
+
+async def test_events_are_delivered_in_the_context_of_who_runs_the_connection() -> None:
+    """Not in that of the dial, which may be a function's that has long returned."""
+    who = contextvars.ContextVar("who", default="nobody")
+    seen: list[str] = []
+
+    async with answering(TEXT + CLOSE) as url:
+        who.set("dialler")
+        connection = await Connection.dial(url, headers={}, proxy=None, timeout_s=PATIENCE_S)
+        who.set("caller")
+        with pytest.raises(ConnectionLost):
+            await connection.run(lambda _: seen.append(who.get()))
+        await connection.close()
+
+    assert seen == ["caller"]
 
 
 async def test_a_message_in_fragments_is_one_message() -> None:
@@ -134,17 +204,19 @@ async def test_a_message_in_fragments_is_one_message() -> None:
         assert await box.until(2) == [(b"abc", True), (b"de", False)]
 
 
-async def test_a_server_that_says_goodbye_need_not_hang_up() -> None:
-    """The socket is closed once both have said it, and tells so."""
+@with_and_without_tls
+async def test_a_server_that_says_goodbye_need_not_hang_up(has_tls: bool) -> None:
+    """The socket is closed soon, though the server reads nothing more, and tells its words."""
     is_over = asyncio.Event()
 
     async def say_goodbye(server: ServerConnection) -> None:
         await server.recv()
         server.protocol.send_close(4000, "enough")
         server.transport.write(server.protocol.data_to_send()[0])
+        server.transport.pause_reading()
         await is_over.wait()
 
-    async with opened(say_goodbye) as socket:
+    async with opened(say_goodbye, has_tls=has_tls) as socket:
         socket.on_lost = is_over.set
         socket.write([b"well?"])
         async with asyncio.timeout(PATIENCE_S):
@@ -166,6 +238,26 @@ async def test_a_ping_that_is_lost_with_its_connection_is_not_awaited_for_ever()
     async with opened(hang_up) as socket:
         assert not await asyncio.wait_for(socket.send_ping(), PATIENCE_S)
         assert not socket.answers_pings
+
+
+async def test_a_pong_answers_all_pings_before_it_and_only_pings() -> None:
+    """RFC 6455 lets a peer answer the last one alone, and send pongs that answer nothing."""
+
+    async def answer_late(server: ServerConnection) -> None:
+        await server.pong(b"by the way")
+        await server.send("now")
+        await echo(server)
+
+    async with opened(answer_late) as socket:
+        box = Box()
+        socket.listen(box.put)
+        await box.until(1)
+        assert not socket.answers_pings
+
+        first, second = socket.send_ping(), socket.send_ping()
+        assert await asyncio.wait_for(second, PATIENCE_S)
+        assert first.result()
+        assert socket.answers_pings
 
 
 async def test_a_peer_that_does_not_read_is_not_written_to() -> None:

@@ -39,7 +39,8 @@ class WebSocket(ClientConnection):
     def __init__(self, protocol: ClientProtocol, **options: Any) -> None:
         super().__init__(protocol, **options)
         self.heard_at = time.monotonic()
-        """When the server last sent anything; monotonic clock."""
+        """When the server last sent a message or answered a ping; monotonic clock. A goodbye is no
+        sign that it has heard what was said before."""
         self.answers_pings = False
         """Whether it has answered one."""
         self.is_full = False
@@ -98,7 +99,6 @@ class WebSocket(ClientConnection):
         if self.response is None:
             data = self._shake_hands(data)
         was_open = self.protocol.state is State.OPEN
-        self.heard_at = time.monotonic()
         self.protocol.receive_data(data)
         self._flush()
         for frame in self.protocol.events_received():
@@ -162,6 +162,7 @@ class WebSocket(ClientConnection):
         if payload not in self._pings:
             return
         self.answers_pings = True
+        self.heard_at = time.monotonic()
         while self._pings:
             first = next(iter(self._pings))
             answered = self._pings.pop(first)
@@ -171,6 +172,7 @@ class WebSocket(ClientConnection):
                 return
 
     def _deliver(self, message: bytes | bytearray, is_text: bool) -> None:
+        self.heard_at = time.monotonic()
         if self._on_message is None:
             self._unread.append((message, is_text))
         else:

@@ -206,7 +206,10 @@ async def test_a_message_in_fragments_is_one_message() -> None:
 
 @with_and_without_tls
 async def test_a_server_that_says_goodbye_need_not_hang_up(has_tls: bool) -> None:
-    """The socket is closed soon, though the server reads nothing more, and tells its words."""
+    """The socket is closed soon, though the server reads nothing more, and tells its words.
+
+    They are no sign that it has heard what was said to it.
+    """
     is_over = asyncio.Event()
 
     async def say_goodbye(server: ServerConnection) -> None:
@@ -218,11 +221,13 @@ async def test_a_server_that_says_goodbye_need_not_hang_up(has_tls: bool) -> Non
 
     async with opened(say_goodbye, has_tls=has_tls) as socket:
         socket.on_lost = is_over.set
+        heard_at = socket.heard_at
         socket.write([b"well?"])
         async with asyncio.timeout(PATIENCE_S):
             await is_over.wait()
 
         assert (socket.close_code, socket.close_reason) == (4000, "enough")
+        assert socket.heard_at == heard_at
         socket.write([b"too late"])
         assert not await socket.send_ping()
 

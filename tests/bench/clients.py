@@ -36,20 +36,17 @@ Note = Callable[[float], None]
 """Takes the age of each piece of sound when it is at hand, in seconds."""
 
 
-def frames(frame_s: float) -> list[rtc.AudioFrame]:
+@functools.cache
+def frames(frame_s: float = FRAME_S, rate_hz: int = FRAME_HZ) -> list[rtc.AudioFrame]:
     """Return some noise as frames, each `frame_s` long."""
     dice = np.random.default_rng(1)
-    n_samples = int(frame_s * FRAME_HZ)
+    n_samples = int(frame_s * rate_hz)
     return [
         rtc.AudioFrame(
-            dice.integers(-3000, 3000, n_samples, dtype=np.int16).tobytes(), FRAME_HZ, 1, n_samples
+            dice.integers(-3000, 3000, n_samples, dtype=np.int16).tobytes(), rate_hz, 1, n_samples
         )
         for _ in range(40)
     ]
-
-
-FRAMES: Final = {each: frames(each) for each in (FRAME_S, 0.1)}
-"""By length: a room's, and such as OpenAI's engine sends."""
 
 
 @dataclass(frozen=True)
@@ -59,6 +56,7 @@ class Terms:
     port: int
     script: str = "endless"
     frame_s: float = FRAME_S
+    rate_hz: int = FRAME_HZ
     note: Note | None = None
 
 
@@ -96,7 +94,7 @@ async def floor(terms: Terms) -> None:
 async def _talk(
     session: llm.RealtimeSession[Any], generation: llm.GenerationCreatedEvent, terms: Terms
 ) -> None:
-    heard, note = FRAMES[terms.frame_s], terms.note
+    heard, note = frames(terms.frame_s, terms.rate_hz), terms.note
 
     async def play() -> None:
         async for message in generation.message_stream:

@@ -20,7 +20,7 @@ from livekit_plugins_hydra import events
 
 from . import servers
 from .away import Row, away, tell
-from .clients import FRAME_S, FRAMES
+from .clients import frames
 
 SAMPLE: Final = 100
 """Turns that are measured together."""
@@ -67,7 +67,7 @@ async def turns() -> list[float]:
     async with servers.running() as port:
         session = _session(port, "flood")
         session.on("generation_created", take)
-        session.push_audio(FRAMES[FRAME_S][0])
+        session.push_audio(frames()[0])
         await is_over.wait()
         await session.aclose()
     starts = [WARM_UP_TURNS + n_before for n_before in AFTER_TURNS]
@@ -118,7 +118,7 @@ async def _reconnect(port: int, n_items: int) -> float:
 
     session.on("hydra_server_event", note)
     await session.update_chat_ctx(context(n_items))
-    session.push_audio(FRAMES[FRAME_S][0])
+    session.push_audio(frames()[0])
     async with asyncio.timeout(10.0):
         first_s, second_s = await ready.get(), await ready.get()
     await session.aclose()

@@ -28,7 +28,7 @@ from livekit_plugins_hydra.desk import Loudspeaker, Microphone
 
 from . import servers, stamps
 from .away import Row, away, keep_to_core, spread_ms, tell
-from .clients import APART, FRAME_S, FRAMES, at_real_time
+from .clients import APART, FRAME_S, at_real_time, frames
 
 NUMBERS_OF_CALLS: Final = (1, 50, 200)
 SECONDS: Final = 10.0
@@ -38,7 +38,7 @@ PAUSE_S_PER_CALL: Final = 0.02
 """A call pauses so long between rounds, times the number of calls: 200 take 4 s."""
 
 N_SAMPLES: Final = int(FRAME_S * INPUT_RATE_HZ)
-REST: Final = FRAMES[FRAME_S][0].data.tobytes()[: N_SAMPLES * 2][stamps.BYTES :]
+REST: Final = frames()[0].data.tobytes()[: N_SAMPLES * 2][stamps.BYTES :]
 """A frame at 16 kHz without the stamp at its beginning: nothing is resampled, so it arrives."""
 
 Ages = dict[str, list[float]]
@@ -261,7 +261,7 @@ def hold_back_ms() -> str:
     resampler = Resampler()
     behind: list[float] = []
     heard_s = given_s = 0.0
-    for frame in FRAMES[FRAME_S]:
+    for frame in frames():
         heard_s += frame.duration
         given_s += resampler.push(frame).size / INPUT_RATE_HZ
         behind.append((heard_s - given_s) * 1000)

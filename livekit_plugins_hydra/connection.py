@@ -221,7 +221,7 @@ class Connection:
                 by_server = self._socket.protocol.close_rcvd_then_sent
                 await self._tap.closed(code, reason, by_server=by_server)
 
-    def _receive(self, deliver: Deliver, message: bytes | bytearray, is_text: bool) -> None:
+    def _receive(self, deliver: Deliver, message: bytes, is_text: bool) -> None:
         if self._left.done():
             return
         if self._tap is not None:
@@ -236,7 +236,7 @@ class Connection:
         except Exception as error:
             self.leave(error)
 
-    def _read(self, message: wire.Frame) -> events.ServerEvent | events.UnknownEvent | None:
+    def _read(self, message: bytes) -> events.ServerEvent | events.UnknownEvent | None:
         """Return the event of a message; None where it is none, which is counted."""
         try:
             return wire.decode(message)

@@ -658,8 +658,8 @@ class RealtimeSession(llm.RealtimeSession[SessionEvents]):
         if self._connection is not None:
             self._connection.send_audio(appends)
             if self._is_watched:
-                for pcm in appends:
-                    self._show("hydra_client_event", events.InputAudioBufferAppend(audio=pcm))
+                for _ in appends:
+                    self.emit("hydra_client_event", events.InputAudioBufferAppend(audio=b""))
 
     def _warn_of_lost_sound(self) -> None:
         self._warn_once("Hydra was away for too long: the oldest of the user's sound is lost")

@@ -20,7 +20,7 @@ from websockets.client import ClientProtocol
 from websockets.frames import Frame, Opcode
 from websockets.protocol import State
 
-OnMessage = Callable[[bytes | bytearray, bool], None]
+OnMessage = Callable[[bytes, bool], None]
 """Takes a message, and whether it is text; may not raise."""
 
 GOODBYE_S: Final = 1.0
@@ -50,10 +50,10 @@ class WebSocket(ClientConnection):
         self.on_lost: Callable[[], None] | None = None
         """Called when it has ended."""
         self._on_message: OnMessage | None = None
-        self._unread: deque[tuple[bytes | bytearray, bool]] = deque()
+        self._unread: deque[tuple[bytes, bool]] = deque()
         """What came before anybody listened."""
         self._parts: list[Frame] = []
-        """Of a message whose end has not come."""
+        """The frames of a message whose end has not come."""
         self._pings: dict[bytes, asyncio.Future[bool]] = {}
         self._n_pings = 0
 
@@ -146,13 +146,11 @@ class WebSocket(ClientConnection):
             self.transport.write(b"".join(pieces))
 
     def _take(self, frame: Frame) -> None:
-        if frame.opcode is Opcode.TEXT and frame.fin:  # as all are, for all that was seen
-            self._deliver(cast(bytes, frame.data), True)
-        elif frame.opcode in _DATA:
+        if frame.opcode in _DATA:
             self._parts.append(frame)
             if frame.fin:
                 parts, self._parts = self._parts, []
-                message = b"".join(part.data for part in parts)
+                message = b"".join([part.data for part in parts])
                 self._deliver(message, parts[0].opcode is Opcode.TEXT)
         elif frame.opcode is Opcode.PONG:
             self._take_pong(bytes(frame.data))
@@ -163,15 +161,14 @@ class WebSocket(ClientConnection):
             return
         self.answers_pings = True
         self.heard_at = time.monotonic()
-        while self._pings:
-            first = next(iter(self._pings))
-            answered = self._pings.pop(first)
+        for sent in list(self._pings):
+            answered = self._pings.pop(sent)
             if not answered.done():
                 answered.set_result(True)
-            if first == payload:
+            if sent == payload:
                 return
 
-    def _deliver(self, message: bytes | bytearray, is_text: bool) -> None:
+    def _deliver(self, message: bytes, is_text: bool) -> None:
         self.heard_at = time.monotonic()
         if self._on_message is None:
             self._unread.append((message, is_text))

@@ -27,9 +27,6 @@ MAX_MENDS: Final = 100
 """How many parts of a frame may be left out as they do not fit. Our choice: more than an event has
 fields, and so few that a mad server's frame takes no time."""
 
-Frame = str | bytes | bytearray
-"""A text frame; as UTF-8 where it is bytes."""
-
 _encoder: Final = msgspec.json.Encoder()
 _server_decoder: Final = msgspec.json.Decoder(events.ServerEvent)
 _client_decoder: Final = msgspec.json.Decoder(events.ClientEvent)
@@ -81,7 +78,7 @@ def _dumps(event: events.Event, *, ensure_ascii: bool) -> str:
     return json.dumps(fields, ensure_ascii=ensure_ascii, separators=(",", ":"))
 
 
-def decode(frame: Frame) -> events.ServerEvent | events.UnknownEvent:
+def decode(frame: str | bytes) -> events.ServerEvent | events.UnknownEvent:
     """Return the server event in a text frame.
 
     Raises:
@@ -91,7 +88,7 @@ def decode(frame: Frame) -> events.ServerEvent | events.UnknownEvent:
     return _decode(frame, _server_decoder, SERVER_EVENT_TYPES, mend=_mended)
 
 
-def decode_client(frame: Frame) -> events.ClientEvent | events.UnknownEvent:
+def decode_client(frame: str | bytes) -> events.ClientEvent | events.UnknownEvent:
     """Return the client event in a text frame; raises as `decode` does, and is strict."""
     return _decode(frame, _client_decoder, CLIENT_EVENT_TYPES)
 
@@ -100,11 +97,11 @@ _UNREADABLE: Final = (msgspec.DecodeError, UnicodeError, RecursionError)
 
 
 def _decode(
-    frame: Frame,
+    frame: str | bytes,
     decoder: msgspec.json.Decoder[_T],
     known: frozenset[str],
     *,
-    mend: Callable[[Frame], _T | None] = lambda _: None,
+    mend: Callable[[str | bytes], _T | None] = lambda _: None,
 ) -> _T | events.UnknownEvent:
     if len(frame) > MAX_FRAME_BYTES:
         raise RemoteProtocolError(f"a frame of {len(frame)} bytes, over {MAX_FRAME_BYTES}")
@@ -129,7 +126,7 @@ _PLACE: Final = re.compile(r" at `(\$[^`]*)`$")
 _STEP: Final = re.compile(r"\.(\w+)|\[(\d+)\]")
 
 
-def _mended(frame: Frame) -> events.ServerEvent | None:
+def _mended(frame: str | bytes) -> events.ServerEvent | None:
     """Return the event of a frame without the parts that do not fit; None if it needs one."""
     try:
         fields = msgspec.json.decode(frame)

@@ -80,7 +80,7 @@ _AUDIO_FIELDS: Final = {
 
 Direction = Literal["sent", "received", "note"]
 
-Content = str | bytes | bytearray
+Content = str | bytes
 """A frame; text as UTF-8 where it is bytes."""
 
 Note = dict[str, Any]

@@ -15,11 +15,13 @@ from websockets.asyncio.client import connect
 from websockets.asyncio.server import ServerConnection, serve
 from websockets.utils import accept_key
 
+from livekit_plugins_hydra import events as ev
 from livekit_plugins_hydra.connection import Connection
+from livekit_plugins_hydra.emulator import Emulator
 from livekit_plugins_hydra.errors import ConnectionLost
 from livekit_plugins_hydra.websocket import WebSocket
 
-from .calls import PATIENCE_S
+from .calls import KEY, PATIENCE_S
 
 
 class Box:
@@ -178,15 +180,28 @@ async def test_events_are_delivered_in_the_context_of_who_runs_the_connection() 
     who = contextvars.ContextVar("who", default="nobody")
     seen: list[str] = []
 
-    async with answering(TEXT + CLOSE) as url:
+    async with Emulator() as server:
         who.set("dialler")
+        url = f"{server.url}?model=hydra&api_key={KEY}"
         connection = await Connection.dial(url, headers={}, proxy=None, timeout_s=PATIENCE_S)
         who.set("caller")
-        with pytest.raises(ConnectionLost):
-            await connection.run(lambda _: seen.append(who.get()))
+        is_heard = asyncio.Event()
+
+        def deliver(event: ev.ServerEvent | ev.UnknownEvent) -> None:
+            seen.append(who.get())
+            if event.type == "last":
+                is_heard.set()
+
+        running = asyncio.ensure_future(connection.run(deliver))
+        await server.wait_for(ev.SessionCreated)
+        server.send({"type": "last"})
+        async with asyncio.timeout(PATIENCE_S):
+            await is_heard.wait()
+        connection.leave()
+        await running
         await connection.close()
 
-    assert seen == ["caller"]
+    assert set(seen) == {"caller"}
 
 
 async def test_a_message_in_fragments_is_one_message() -> None:

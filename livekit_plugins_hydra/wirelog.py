@@ -47,6 +47,11 @@ import numpy as np
 
 from .log import logger
 
+try:
+    import fcntl
+except ImportError:  # Windows, where a file that is open can't be renamed either
+    fcntl = None  # type: ignore[assignment]
+
 MAX_FILE_BYTES: Final = 64 * 1024 * 1024
 """When a file is rotated: about an hour of one call. Our choice."""
 
@@ -316,6 +321,20 @@ class _File(RotatingFileHandler):
             self.stream = self._open()
         return self.stream.seekable() and bool(super().shouldRollover(record))
 
+    def doRollover(self) -> None:
+        """Rotate, unless another process just did: two that do so at once would lose a file."""
+        assert self.stream is not None  # shouldRollover() has opened it
+        held = os.dup(self.stream.fileno())  # the stream itself is closed meanwhile
+        try:
+            _lock_file(held)
+            if _is_at(self.stream, self.baseFilename):
+                super().doRollover()
+            else:
+                self.stream.close()
+                self.stream = None  # the line opens the new file
+        finally:
+            os.close(held)  # with the stream's own gone, this ends the lock
+
     def handleError(self, record: logging.LogRecord) -> None:
         """Warn, once."""
         error = sys.exc_info()[1]
@@ -358,6 +377,13 @@ def _release(log: _Log) -> bool:
 
 def _expand(path: str) -> str:
     return path.replace("{pid}", str(os.getpid()))
+
+
+def _lock_file(fd: int) -> None:
+    """Wait until no other process holds a file; where the system or the disk can't, go on."""
+    if fcntl is not None:
+        with contextlib.suppress(OSError):
+            fcntl.flock(fd, fcntl.LOCK_EX)
 
 
 def _is_at(stream: IO[str], path: str) -> bool:

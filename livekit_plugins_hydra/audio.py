@@ -93,7 +93,7 @@ class Resampler:
         """Return the samples that are complete by now; int16 (n_samples,), mono, 16 kHz."""
         n_channels = frame.num_channels
         n_samples = frame.samples_per_channel * n_channels  # the buffer may be longer
-        samples = np.frombuffer(frame.data, dtype=np.int16)[:n_samples]
+        samples = np.frombuffer(frame.data, dtype=np.int16, count=n_samples)
         if n_channels > 1:
             channels = samples.reshape(-1, n_channels)
             samples = channels.mean(axis=1, dtype=np.float32).astype(np.int16)

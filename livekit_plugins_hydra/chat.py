@@ -21,6 +21,9 @@ MAX_ITEMS: Final = 400
 hours does not grow; the framework's own history is whole."""
 
 
+_NOTES: Final = ("agent_handoff", "agent_config_update")
+
+
 class ChatLog:
     """What was said and called, in the order in which it began; texts may come late."""
 
@@ -35,8 +38,11 @@ class ChatLog:
         """Ids of items that were known once: they are not new when they come back."""
 
     def copy(self) -> llm.ChatContext:
-        """Return a copy for the framework."""
-        return self._ctx.copy()
+        """Return a copy for the framework.
+
+        (`ChatContext.copy` leaves a closure behind that only the garbage collector finds.)
+        """
+        return llm.ChatContext(list(self._ctx.items))
 
     def take_place(self) -> int:
         """Return a place behind all that is there, for something whose text comes later."""
@@ -86,8 +92,9 @@ class ChatLog:
         Instructions, handoffs and configuration changes are the framework's own notes. Removed
         or edited items stay as they are: the server can't take back what it heard.
         """
-        unknown = llm.ChatContext([item for item in ctx.items if not self._knows(item.id)])
-        unknown = unknown.copy(exclude_handoff=True, exclude_config_update=True)
+        unknown = llm.ChatContext(
+            [item for item in ctx.items if not (item.type in _NOTES or self._knows(item.id))]
+        )
         remove_instructions(unknown)
         new = unknown.items
         new.sort(key=lambda item: item.created_at)  # what was told late stands at the end

@@ -183,10 +183,10 @@ class Connection:
             Exception: what `leave` was given, or `deliver` has raised.
         """
         context = contextvars.copy_context()  # else it would be that of the dial
+        self._socket.on_lost = self._end
+        self._socket.listen(lambda *message: context.run(self._receive, deliver, *message))
+        self._keep_alive()
         try:
-            self._keep_alive()
-            self._socket.listen(lambda *message: context.run(self._receive, deliver, *message))
-            self._socket.on_lost = self._end
             if self._socket.state is websockets.State.CLOSED:
                 self._end()
             if error := await self._left:

@@ -55,8 +55,8 @@ class Message:
         """What is said, as far as it is known: all of it, heard or not."""
         self._on_written = on_written
         self._frames = FrameMaker(rate_hz)
-        self._audio = _Stream[rtc.AudioFrame](on_read=self._play, before_first=_until_heard)
-        self._text = _Stream[str](on_read=self._read_text)
+        self._audio: _Stream[rtc.AudioFrame] = _Stream(self._play, before_first=_until_heard)
+        self._text: _Stream[str] = _Stream(self._read_text)
         self._duration_s = 0.0
         self._is_read = False
         self._is_played = False

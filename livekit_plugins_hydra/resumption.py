@@ -41,7 +41,8 @@ class Speech:
         self.n_resumed = 0
         self.late_phrases: list[str] = []
         """Text that came after the cut and that no message has."""
-        self._pcm = bytearray()
+        self._pieces: list[bytes] = []  # copied only for a resumption
+        self._n_bytes = 0
         self._begins_at_s: dict[str, float] = {}
 
     @property
@@ -57,7 +58,8 @@ class Speech:
         """Take sound that a message plays, or would have played: int16 mono."""
         if message_id not in self._begins_at_s:
             self._begins_at_s[message_id] = self._duration_s
-        self._pcm += pcm
+        self._pieces.append(pcm)
+        self._n_bytes += len(pcm)
 
     def resume(self, message_id: str, position_s: float) -> None:
         """A new message plays it from a position on."""
@@ -76,14 +78,15 @@ class Speech:
 
     def rest(self, position_s: float) -> bytes:
         """Return the sound from a position on."""
-        return bytes(self._pcm[int(position_s * self.rate_hz) * 2 :])
+        return b"".join(self._pieces)[int(position_s * self.rate_hz) * 2 :]
 
     def pause_before(self, position_s: float) -> float:
         """Return the end of the last short pause before `position_s`; itself, without one."""
         n_window = int(PAUSE_S * self.rate_hz)
-        end = min(len(self._pcm) // 2, int(position_s * self.rate_hz))
+        end = min(self._n_bytes // 2, int(position_s * self.rate_hz))
         begin = max(0, end - int(LOOK_BACK_S * self.rate_hz))
-        recent = np.frombuffer(self._pcm, dtype=np.int16, count=end)[begin:].astype(np.float64)
+        pcm = b"".join(self._pieces)
+        recent = np.frombuffer(pcm, dtype=np.int16, count=end)[begin:].astype(np.float64)
         if recent.size < n_window:
             return position_s
         energy = np.concatenate([[0.0], np.cumsum(recent**2)])
@@ -95,7 +98,7 @@ class Speech:
 
     @property
     def _duration_s(self) -> float:
-        return len(self._pcm) / 2 / self.rate_hz
+        return self._n_bytes / 2 / self.rate_hz
 
 
 @dataclass(slots=True)

@@ -360,11 +360,11 @@ class RealtimeSession(llm.RealtimeSession[SessionEvents]):
         connection = self._connection = connection or await dial(
             self._options, self._trace, is_redial=self._was_ready
         )
-        acquire_s = time.monotonic() - began_at
-        self.emit(
-            "metrics_collected",
-            reports.of_acquisition(self._realtime_model, acquire_s, is_reused=is_spare),
+        acquired = reports.of_acquisition(
+            self._realtime_model, time.monotonic() - began_at, is_reused=is_spare
         )
+        # A listener takes its time, so only when the configuration has left, if it can already.
+        asyncio.get_running_loop().call_soon(self.emit, "metrics_collected", acquired)
         try:
             self._perform(self._call.open())
             await connection.run(self._receive)

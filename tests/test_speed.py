@@ -8,6 +8,7 @@ are left out. `sh tests/run.sh bench` has the same in milliseconds.
 from __future__ import annotations
 
 import asyncio
+import gc
 import inspect
 import sys
 from collections.abc import Iterator
@@ -191,6 +192,25 @@ async def test_a_piece_of_sound_costs_the_same_for_ever() -> None:
     assert long.count / n_long <= short.count / n_short * MAX_GROWTH
     assert long.count / n_long <= MAX_STEPS_OF_A_DELTA
     assert len(tasks) < n_long / 10  # pings
+
+
+@in_virtual_time
+async def test_the_history_leaves_no_garbage() -> None:
+    """LiveKit asks for it, and gives it back, after each function call of each call."""
+    async with Emulator(Scenario(transcripts=True)) as server:
+        held = await _hold(server)
+        await held.hear(1, Say(duration_s=0.4, text="Well."))
+        gc.collect()
+        gc.disable()
+        try:
+            for _ in range(10):
+                await held.session.update_chat_ctx(held.session.chat_ctx)
+            n_unreachable = gc.collect()
+        finally:
+            gc.enable()
+        await held.session.aclose()
+
+    assert n_unreachable == 0
 
 
 class CountedTransport:

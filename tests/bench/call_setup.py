@@ -46,13 +46,22 @@ class Greeter(Agent):
         self.session.generate_reply(instructions="Greet the user.")
 
 
+class Model(hydra.RealtimeModel):
+    """Knows when it was asked for a session: what comes before is LiveKit's own time."""
+
+    asked_at = 0.0
+
+    def session(self, **options: Any) -> hydra.RealtimeSession:
+        """Note when."""
+        self.asked_at = time.monotonic()
+        return super().session(**options)
+
+
 class Call:
     """An `AgentSession` that is set up and heard."""
 
     def __init__(self, port: int) -> None:
-        self.model = hydra.RealtimeModel(
-            api_key="k", base_url=f"ws://127.0.0.1:{port}/?script=greeting"
-        )
+        self.model = Model(api_key="k", base_url=f"ws://127.0.0.1:{port}/?script=greeting")
         self.session: AgentSession[Any] = AgentSession(llm=self.model)
         self._loudspeaker = Loudspeaker(speed=20.0)
         self._changed = asyncio.Event()
@@ -116,6 +125,13 @@ async def greeting(port: int) -> float:
         return await call.first_sound_at() - began_at
 
 
+async def asked(port: int) -> float:
+    """The same, from the moment at which LiveKit asks for a session."""
+    async with _call(port) as call:
+        await call.session.start(Greeter("Ann"))
+        return await call.first_sound_at() - call.model.asked_at
+
+
 async def later(port: int) -> float:
     """Start a session, and ask for the greeting when the connection is long there."""
     async with _call(port) as call:
@@ -151,6 +167,7 @@ async def _handoff(port: int, *, is_prewarmed: bool) -> float:
 WAYS: Final[tuple[Callable[[int], Awaitable[float]], ...]] = (
     bare,
     greeting,
+    asked,
     later,
     handoff,
     prewarmed,
@@ -172,6 +189,7 @@ async def measure(round_trip_ms: int) -> dict[str, float]:
 
 TITLES: Final = {
     "greeting": ("session.start() -> the greeting's first frame", "5 ms more"),
+    "asked": ("the same, from the moment at which LiveKit asks for a session", ""),
     "later": (f"generate_reply() {LATER_S * 1000:g} ms after the start -> first frame", "one dial"),
     "handoff": ("update_agent() -> the next agent's first frame", ""),
     "prewarmed": ("the same after prewarm()", ""),

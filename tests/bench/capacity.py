@@ -41,19 +41,22 @@ async def measure(name: str) -> int:
     late: list[float] = []
     async with servers.running(DIALECTS[name], core=1) as port:
         calls = Calls(name, Terms(port, note=late.append))
-        await calls.add(STEP)
-        while len(calls.tasks) < MOST_CALLS:
+        n_in_time = 0
+        while n_in_time < MOST_CALLS:
             await calls.add(STEP)
-            late.clear()
-            await asyncio.sleep(HELD_S)
-            calls.check()
-            if not late or percentile(late, 99) > TOO_LATE_S:
+            # Again, as another tenant of the machine may have been in the way.
+            if await _is_late(calls, late) and await _is_late(calls, late):
                 break
-        else:
-            return MOST_CALLS
-        in_time = len(calls.tasks) - STEP
+            n_in_time = len(calls.tasks)
         await calls.end()
-    return in_time
+    return n_in_time
+
+
+async def _is_late(calls: Calls, late: list[float]) -> bool:
+    late.clear()
+    await asyncio.sleep(HELD_S)
+    calls.check()
+    return not late or percentile(late, 99) > TOO_LATE_S
 
 
 def _resident_bytes() -> int:

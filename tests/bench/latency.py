@@ -16,15 +16,20 @@ import random
 import sys
 import time
 from collections import defaultdict
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any, Final
+from unittest import mock
 
 from livekit import rtc
 from livekit.agents import Agent, AgentSession, function_tool, llm
 from websockets.asyncio.client import ClientConnection, connect
 
 import livekit_plugins_hydra as hydra
+from livekit_plugins_hydra import events, wire
 from livekit_plugins_hydra.audio import INPUT_RATE_HZ, Resampler
 from livekit_plugins_hydra.desk import Loudspeaker, Microphone
+from livekit_plugins_hydra.websocket import WebSocket
 
 from . import servers, stamps
 from .away import Row, away, keep_to_core, spread_ms, tell
@@ -53,8 +58,43 @@ def _pause_s(n_calls: int) -> float:
     return random.uniform(0.5, 1.5) * n_calls * PAUSE_S_PER_CALL
 
 
+class Reads:
+    """When what was read off the sockets came, by the stamp of the sound in it."""
+
+    def __init__(self) -> None:
+        self._read_at: dict[bytes, float] = {}
+        self._now = 0.0
+
+    @contextmanager
+    def noted(self) -> Iterator[None]:
+        """Note them meanwhile."""
+        take, decode = WebSocket.data_received, wire.decode
+
+        def data_received(socket: WebSocket, data: bytes) -> None:
+            self._now = time.monotonic()
+            take(socket, data)
+
+        def note(message: bytes) -> events.ServerEvent | events.UnknownEvent:
+            event = decode(message)
+            if isinstance(event, events.ResponseOutputAudioDelta):
+                self._read_at[event.delta[: stamps.BYTES]] = self._now
+            return event
+
+        with (
+            mock.patch.object(WebSocket, "data_received", data_received),
+            mock.patch.object(wire, "decode", note),
+        ):
+            yield
+
+    def age_s(self, frame: rtc.AudioFrame) -> float:
+        """Return how long ago a frame was read."""
+        return time.monotonic() - self._read_at[bytes(frame.data.cast("B")[: stamps.BYTES])]
+
+
 class Caller:
     """One call through the plugin."""
+
+    reads = Reads()
 
     def __init__(self, port: int, n_calls: int, ages: Ages) -> None:
         self._n_calls = n_calls
@@ -111,6 +151,7 @@ class Caller:
                 age_s = stamps.age_s(frame.data)
                 if is_first and age_s is not None:
                     self._ages["delta"].append(age_s)
+                    self._ages["read"].append(self.reads.age_s(frame))
                 is_first = False
 
 
@@ -245,7 +286,7 @@ async def measure(name: str, n_calls: int) -> Ages:
                 task.result()
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
-    found: Ages = {"delta": ages["delta"], "started": []}
+    found: Ages = {"delta": ages["delta"], "read": ages["read"], "started": []}
     for key, values in noted.items():
         if key.startswith("started:"):
             for happened_at in ages.get(key, ()):
@@ -269,7 +310,8 @@ def hold_back_ms() -> str:
 
 
 TITLES: Final = {
-    "delta": ("first delta sent -> its AudioFrame in the stream", "p99 1 ms more at 50"),
+    "delta": ("first delta sent -> its AudioFrame in the stream", ""),
+    "read": ("the same, from the moment at which it is read off the socket", "p99 1 ms at 50"),
     "append": ("push_audio -> the frame at the server", "p99 2 ms more at 50"),
     "started": ("speech_started sent -> input_speech_started", "p99 5 ms at 50"),
     "output": ("last tool output -> response.create at the server", ""),
@@ -301,4 +343,5 @@ async def rows() -> list[Row]:
 if __name__ == "__main__":
     if sys.argv[3:] == ["uncollected"]:
         gc.disable()
-    tell(measure(sys.argv[1], int(sys.argv[2])))
+    with Caller.reads.noted():
+        tell(measure(sys.argv[1], int(sys.argv[2])))

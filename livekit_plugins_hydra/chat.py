@@ -22,6 +22,7 @@ hours does not grow; the framework's own history is whole."""
 
 
 _NOTES: Final = ("agent_handoff", "agent_config_update")
+"""Items that are the framework's own."""
 
 
 class ChatLog:

@@ -49,7 +49,7 @@ from .log import logger
 
 try:
     import fcntl
-except ImportError:  # Windows, where a file that is open can't be renamed either
+except ImportError:  # Windows, where a file that another process has open can't be renamed
     fcntl = None  # type: ignore[assignment]
 
 MAX_FILE_BYTES: Final = 64 * 1024 * 1024
@@ -323,17 +323,23 @@ class _File(RotatingFileHandler):
 
     def doRollover(self) -> None:
         """Rotate, unless another process just did: two that do so at once would lose a file."""
+        if fcntl is None:
+            super().doRollover()
+            return
         assert self.stream is not None  # shouldRollover() has opened it
         held = os.dup(self.stream.fileno())  # the stream itself is closed meanwhile
         try:
-            _lock_file(held)
+            with contextlib.suppress(OSError):  # a disk that knows no locks
+                fcntl.flock(held, fcntl.LOCK_EX)
             if _is_at(self.stream, self.baseFilename):
                 super().doRollover()
             else:
                 self.stream.close()
                 self.stream = None  # the line opens the new file
         finally:
-            os.close(held)  # with the stream's own gone, this ends the lock
+            with contextlib.suppress(OSError):  # a forked process may hold the file, too
+                fcntl.flock(held, fcntl.LOCK_UN)
+            os.close(held)
 
     def handleError(self, record: logging.LogRecord) -> None:
         """Warn, once."""
@@ -377,13 +383,6 @@ def _release(log: _Log) -> bool:
 
 def _expand(path: str) -> str:
     return path.replace("{pid}", str(os.getpid()))
-
-
-def _lock_file(fd: int) -> None:
-    """Wait until no other process holds a file; where the system or the disk can't, go on."""
-    if fcntl is not None:
-        with contextlib.suppress(OSError):
-            fcntl.flock(fd, fcntl.LOCK_EX)
 
 
 def _is_at(stream: IO[str], path: str) -> bool:

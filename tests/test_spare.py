@@ -73,6 +73,22 @@ async def test_the_next_session_takes_the_spare_and_the_one_after_dials() -> Non
         assert first.metrics[0].acquire_time < second.metrics[0].acquire_time
 
 
+async def test_no_listener_to_metrics_keeps_the_configuration_waiting() -> None:
+    """They are told when the configuration has left, where the server has said hello already."""
+    heard: list[str] = []
+    async with service() as (_, model):
+        await model.prewarm()
+        session = model.session()
+        session.on("metrics_collected", lambda _: heard.append("metrics"))
+        session.on("hydra_client_event", lambda event: heard.append(event.type))
+        session.generate_reply()
+        watched = Watched(session)
+        await watched.ready.wait()
+        await session.aclose()
+
+    assert heard.index("session.configure") < heard.index("metrics")
+
+
 async def test_the_time_that_a_spare_waits_is_counted() -> None:
     """A connection is billed from its dial on, whoever uses it."""
     async with service() as (server, model):

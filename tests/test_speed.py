@@ -196,7 +196,7 @@ async def test_a_piece_of_sound_costs_the_same_for_ever() -> None:
 
 @in_virtual_time
 async def test_the_history_leaves_no_garbage() -> None:
-    """LiveKit asks for it, and gives it back, after each function call of each call."""
+    """LiveKit asks for it, and gives it back, whenever functions have run."""
     async with Emulator(Scenario(transcripts=True)) as server:
         held = await _hold(server)
         await held.hear(1, Say(duration_s=0.4, text="Well."))

@@ -1,6 +1,6 @@
 """How many calls one process holds on one core, and what memory one takes.
 
-``python -m tests.bench.capacity NAME`` adds calls until their sound comes late,
+``python -m tests.bench.capacity NAME`` adds calls until their sound comes late twice,
 ``python -m tests.bench.capacity NAME memory`` holds a fixed number and weighs them.
 """
 

@@ -41,8 +41,7 @@ class Speech:
         self.n_resumed = 0
         self.late_phrases: list[str] = []
         """Text that came after the cut and that no message has."""
-        self._pieces: list[bytes] = []  # copied only for a resumption
-        self._n_bytes = 0
+        self._pieces: list[bytes] = []
         self._begins_at_s: dict[str, float] = {}
 
     @property
@@ -59,7 +58,6 @@ class Speech:
         if message_id not in self._begins_at_s:
             self._begins_at_s[message_id] = self._duration_s
         self._pieces.append(pcm)
-        self._n_bytes += len(pcm)
 
     def resume(self, message_id: str, position_s: float) -> None:
         """A new message plays it from a position on."""
@@ -78,14 +76,14 @@ class Speech:
 
     def rest(self, position_s: float) -> bytes:
         """Return the sound from a position on."""
-        return b"".join(self._pieces)[int(position_s * self.rate_hz) * 2 :]
+        return self._pcm[int(position_s * self.rate_hz) * 2 :]
 
     def pause_before(self, position_s: float) -> float:
         """Return the end of the last short pause before `position_s`; itself, without one."""
         n_window = int(PAUSE_S * self.rate_hz)
-        end = min(self._n_bytes // 2, int(position_s * self.rate_hz))
+        pcm = self._pcm
+        end = min(len(pcm) // 2, int(position_s * self.rate_hz))
         begin = max(0, end - int(LOOK_BACK_S * self.rate_hz))
-        pcm = b"".join(self._pieces)
         recent = np.frombuffer(pcm, dtype=np.int16, count=end)[begin:].astype(np.float64)
         if recent.size < n_window:
             return position_s
@@ -97,8 +95,13 @@ class Speech:
         return float(begin + quiet[-1] + n_window) / self.rate_hz
 
     @property
+    def _pcm(self) -> bytes:
+        """All of it in one piece, which only a resumption needs."""
+        return b"".join(self._pieces)
+
+    @property
     def _duration_s(self) -> float:
-        return self._n_bytes / 2 / self.rate_hz
+        return sum(map(len, self._pieces)) / 2 / self.rate_hz
 
 
 @dataclass(slots=True)

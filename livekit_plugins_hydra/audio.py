@@ -126,26 +126,23 @@ class Chunker:
     """Cuts samples into appends: whole frames in equal parts; under 20 ms waits for more."""
 
     def __init__(self) -> None:
-        self._rest = np.empty(0, dtype=np.int16)
+        self._rest = b""
 
     def push(self, samples: Samples) -> list[bytes]:
         """Return the appends that are complete, each 20 to 40 ms of int16 mono 16 kHz."""
-        if self._rest.size:
-            samples = np.concatenate([self._rest, samples])
-        n_parts = -(-samples.size // MAX_CHUNK)
-        if samples.size < MIN_CHUNK:
-            self._rest = samples.copy()  # the frame's owner may fill its buffer again
+        pcm, self._rest = self._rest + samples.tobytes(), b""
+        n_samples = len(pcm) // 2
+        if n_samples < MIN_CHUNK:
+            self._rest = pcm
             return []
-        self._rest = samples[:0]
-        pcm = samples.tobytes()
-        ends = [2 * (samples.size * i // n_parts) for i in range(n_parts + 1)]
+        n_parts = -(-n_samples // MAX_CHUNK)
+        ends = [2 * (n_samples * i // n_parts) for i in range(n_parts + 1)]
         return [pcm[begin:end] for begin, end in pairwise(ends)]
 
     def flush(self) -> list[bytes]:
         """Return what waits, filled up with silence to 20 ms."""
-        if not self._rest.size:
-            return []
-        return self.push(np.zeros(MIN_CHUNK - self._rest.size, dtype=np.int16))
+        n_missing = MIN_CHUNK - len(self._rest) // 2
+        return self.push(np.zeros(n_missing, dtype=np.int16)) if self._rest else []
 
 
 class Pacer:

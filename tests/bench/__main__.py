@@ -15,17 +15,25 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Final
 
-from . import call_setup, capacity, cpu, growth, latency
+from . import call_setup, capacity, cpu, growth, instructions, latency
 
 PARTS: Final = {
     "cpu": cpu.rows,
+    "instructions": instructions.rows,
     "latency": latency.rows,
     "call_setup": call_setup.rows,
     "capacity": capacity.rows,
     "growth": growth.rows,
 }
 
-PACKAGES: Final = ("livekit-agents", "livekit-plugins-openai", "websockets", "msgspec", "soxr")
+PACKAGES: Final = (
+    "livekit-agents",
+    "livekit-plugins-openai",
+    "livekit-plugins-ultravox",
+    "websockets",
+    "msgspec",
+    "soxr",
+)
 
 
 def machine() -> str:

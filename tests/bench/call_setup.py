@@ -61,7 +61,7 @@ class Call:
     """An `AgentSession` that is set up and heard."""
 
     def __init__(self, port: int) -> None:
-        self.model = Model(api_key="k", base_url=f"ws://127.0.0.1:{port}/?script=greeting")
+        self.model = Model(api_key="k", base_url=servers.url(port, "greeting"))
         self.session: AgentSession[Any] = AgentSession(llm=self.model)
         self._loudspeaker = Loudspeaker(speed=20.0)
         self._changed = asyncio.Event()
@@ -104,9 +104,7 @@ async def _call(port: int) -> AsyncIterator[Call]:
 async def bare(port: int) -> float:
     """Dial, configure, and wait for the first sound."""
     began_at = time.monotonic()
-    async with connect(
-        f"ws://127.0.0.1:{port}/?script=greeting", compression=None, max_size=None
-    ) as socket:
+    async with connect(servers.url(port, "greeting"), compression=None, max_size=None) as socket:
         await socket.recv()
         await socket.send(
             '{"type":"session.configure","session":{"generate_initial_response":true}}'

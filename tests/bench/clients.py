@@ -2,7 +2,8 @@
 
 All get the same frames at the same pace, 50 ms of 24 kHz mono, and the same sound in deltas of
 40 ms. What they send is their own: the floor 50 prebuilt messages a second, the plugin 40 in 20
-writes, OpenAI's engine 10 of 100 ms, which it does not resample.
+writes, OpenAI's engine 10 of 100 ms, which it does not resample, Ultravox's 10 of 100 ms, which it
+does, as PCM without JSON or base64 both ways.
 """
 
 from __future__ import annotations
@@ -22,7 +23,7 @@ from websockets.asyncio.client import connect
 
 import livekit_plugins_hydra as hydra
 
-from . import stamps
+from . import servers, stamps
 
 FRAME_S: Final = 0.05
 FRAME_HZ: Final = 24_000
@@ -34,6 +35,11 @@ the multiples of the golden section never meet."""
 
 Note = Callable[[float], None]
 """Takes the age of each piece of sound when it is at hand, in seconds."""
+
+
+def hydra_model(port: int, script: str) -> hydra.RealtimeModel:
+    """Return a model whose calls get a script."""
+    return hydra.RealtimeModel(api_key="k", base_url=servers.url(port, script))
 
 
 @functools.cache
@@ -76,7 +82,7 @@ async def at_real_time(every_s: float, do: Callable[[int], Awaitable[None] | Non
 async def floor(terms: Terms) -> None:
     """A bare client: prebuilt messages of 20 ms out, frames in and thrown away."""
     async with connect(
-        f"ws://127.0.0.1:{terms.port}/?script={terms.script}", compression=None, max_size=None
+        servers.url(terms.port, terms.script), compression=None, max_size=None
     ) as socket:
         await socket.recv()
         await socket.send(
@@ -111,10 +117,7 @@ async def _talk(
 
 async def plugin(terms: Terms) -> None:
     """This plugin."""
-    model = hydra.RealtimeModel(
-        api_key="k", base_url=f"ws://127.0.0.1:{terms.port}/?script={terms.script}"
-    )
-    session = model.session()
+    session = hydra_model(terms.port, terms.script).session()
     await session.update_instructions("Be kind.")
     await _talk(session, await session.generate_reply(), terms)
 
@@ -133,11 +136,34 @@ async def openai(terms: Terms) -> None:
         await _talk(session, await session.generate_reply(), terms)
 
 
+async def ultravox(terms: Terms) -> None:
+    """Ultravox, which takes 16 kHz like Hydra; its server has one script."""
+    import aiohttp
+    from livekit.plugins import ultravox
+
+    async with aiohttp.ClientSession() as http:
+        model = ultravox.RealtimeModel(
+            api_key="k", base_url=f"http://127.0.0.1:{terms.port}", http_session=http
+        )
+        session = model.session()
+        await _talk(session, await session.generate_reply(), terms)
+
+
 Contender = Callable[[Terms], Coroutine[Any, Any, None]]
 
-CONTENDERS: Final[dict[str, Contender]] = {"floor": floor, "plugin": plugin, "openai": openai}
+CONTENDERS: Final[dict[str, Contender]] = {
+    "floor": floor,
+    "plugin": plugin,
+    "openai": openai,
+    "ultravox": ultravox,
+}
 
-DIALECTS: Final = {"floor": "hydra", "plugin": "hydra", "openai": "openai"}
+DIALECTS: Final = {
+    "floor": "hydra",
+    "plugin": "hydra",
+    "openai": "openai",
+    "ultravox": "ultravox",
+}
 """What each of them speaks."""
 
 

@@ -1,7 +1,8 @@
-"""CPU time of a second of a call: floor, this plugin, and OpenAI's engine, interleaved.
+"""CPU time of a second of a call: floor, this plugin, and other engines, interleaved.
 
 ``python -m tests.bench.cpu NAME [FRAME_S [RATE_HZ]]`` measures one of them, ``python -m
-tests.bench.cpu NAME calls`` counts what it calls: a busy machine hardly changes that.
+tests.bench.cpu NAME profile`` counts what it calls, which a busy machine hardly changes, and tells
+whose time that is.
 """
 
 from __future__ import annotations
@@ -11,7 +12,9 @@ import cProfile
 import pstats
 import sys
 import time
-from typing import Final
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, Final
 
 from livekit_plugins_hydra.audio import INPUT_RATE_HZ
 
@@ -24,10 +27,23 @@ HYDRAS: Final = "plugin at 16 kHz"
 """A room that gives what Hydra wants: ``AudioInputOptions(sample_rate=16000)``."""
 
 ENGINES: Final = ("plugin", "openai")
+TITLES: Final = {"floor": "bare", "openai": "OpenAI", "ultravox": "Ultravox"}
 N_CALLS: Final = 20
 SECONDS: Final = 6.0
 N_COUNTED: Final = 10
 COUNTED_S: Final = 3.0
+
+OWNERS: Final = {
+    "livekit_plugins_hydra": "the plugin's own steps",
+    "websockets": "websockets",
+    "soxr": "soxr and numpy",
+    "numpy": "soxr and numpy",
+    "asyncio": "the event loop and the kernel",
+    "selectors.py": "the event loop and the kernel",
+    "bench": "this bench",
+}
+"""Whose code it is, by a part of its path; what C functions take is their callers'."""
+
 WINDOW_S: Final = 0.5
 WARM_UP_S: Final = 1.0
 
@@ -49,21 +65,43 @@ async def measure(name: str, frame_s: float = FRAME_S, rate_hz: float = FRAME_HZ
     return sorted(costs)[len(costs) // 4]
 
 
-async def count(name: str) -> float:
-    """Return how many functions one second of one call calls in the client, asyncio included."""
+async def profile(name: str) -> dict[str, tuple[float, float]]:
+    """Return how many functions a call calls in a second, and their share of the time, by owner.
+
+    Time is that of Python's profiler, which makes small functions dearer than they are.
+    """
     async with servers.running(DIALECTS[name]) as port:
         calls = Calls(name, Terms(port))
         await calls.add(N_COUNTED)
         await asyncio.sleep(WARM_UP_S)
-        profile, began_at = cProfile.Profile(), time.monotonic()
-        profile.enable()
+        profiler, began_at = cProfile.Profile(), time.monotonic()
+        profiler.enable()
         await asyncio.sleep(COUNTED_S)
-        profile.disable()
+        profiler.disable()
         wall_s = time.monotonic() - began_at
         calls.check()
         await calls.end()
-    n_calls: int = pstats.Stats(profile).total_calls  # type: ignore[attr-defined]
-    return n_calls / N_COUNTED / wall_s
+    found: dict[str, tuple[float, float]] = {}
+    for owner, n_calls, own_s in _spent(pstats.Stats(profiler)):
+        counted, spent_s = found.get(owner, (0.0, 0.0))
+        found[owner] = (counted + n_calls / N_COUNTED / wall_s, spent_s + own_s)
+    all_s = sum(spent_s for _, spent_s in found.values())
+    return {owner: (counted, spent_s / all_s) for owner, (counted, spent_s) in found.items()}
+
+
+def _spent(stats: Any) -> Iterator[tuple[str, int, float]]:
+    """Give the owner, the calls and the time of each function; waiting is nobody's time."""
+    for (path, _, name), (_, n_calls, own_s, _, callers) in stats.stats.items():
+        if path != "~":
+            yield _owner(path), n_calls, own_s
+        elif "'poll' of 'select." not in name:
+            for (caller, _, _), (_, n_from_it, own_from_it_s, _) in callers.items():
+                yield _owner(caller), n_from_it, own_from_it_s
+
+
+def _owner(path: str) -> str:
+    parts = Path(path).parts
+    return next((owner for part, owner in OWNERS.items() if part in parts), "others")
 
 
 async def _cost() -> float:
@@ -80,21 +118,38 @@ async def rows() -> list[Row]:
         for _ in range(ROUNDS)
     ]
     long = [{name: await away("cpu", name, 0.1) for name in ENGINES} for _ in range(ROUNDS)]
-    counts = {name: await away("cpu", name, "calls") for name in CONTENDERS}
+    profiles = {name: await away("cpu", name, "profile") for name in CONTENDERS}
+    counts = {name: sum(n for n, _ in found.values()) for name, found in profiles.items()}
+    shares = sorted(((share, owner) for owner, (_, share) in profiles["plugin"].items()))
     what = f"CPU per call-second, {N_CALLS} calls"
     return [
         _row(f"{what}, against a bare client", room, "floor", "1.6x"),
         _row(f"{what}, against OpenAI", room, "openai", "0.8x"),
+        _row(f"{what}, against Ultravox", room, "ultravox", ""),
         _row("the same where the room gives the plugin 16 kHz", room, "openai", "", ours=HYDRAS),
         _row("the same with frames of 100 ms: both write 10 times a second", long, "openai", ""),
         (
             "Functions called in a call-second",
             f"{counts['plugin']:,.0f}",
-            f"bare {counts['floor']:,.0f} ({counts['plugin'] / counts['floor']:.2f}x), "
-            f"OpenAI {counts['openai']:,.0f} ({counts['plugin'] / counts['openai']:.2f}x)",
+            beside(counts, ",.0f"),
+            "",
+        ),
+        (
+            "Whose time it is, by Python's profiler",
+            ", ".join(f"{owner} {share:.0%}" for share, owner in reversed(shares)),
+            "",
             "",
         ),
     ]
+
+
+def beside(counts: dict[str, float], form: str) -> str:
+    """Return what the others count, and how many times that the plugin's count is."""
+    return ", ".join(
+        f"{TITLES[name]} {count:{form}} ({counts['plugin'] / count:.2f}x)"
+        for name, count in counts.items()
+        if name != "plugin"
+    )
 
 
 def _row(
@@ -111,7 +166,7 @@ def _row(
 
 
 if __name__ == "__main__":
-    if sys.argv[2:] == ["calls"]:
-        tell(count(sys.argv[1]))
+    if sys.argv[2:] == ["profile"]:
+        tell(profile(sys.argv[1]))
     else:
         tell(measure(sys.argv[1], *map(float, sys.argv[2:])))

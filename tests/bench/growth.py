@@ -20,7 +20,7 @@ from livekit_plugins_hydra import events
 
 from . import servers
 from .away import Row, away, tell
-from .clients import frames
+from .clients import frames, hydra_model
 
 SAMPLE: Final = 100
 """Turns that are measured together."""
@@ -37,8 +37,7 @@ REPEATED: Final = 7
 
 
 def _session(port: int, script: str) -> hydra.RealtimeSession:
-    model = hydra.RealtimeModel(api_key="k", base_url=f"ws://127.0.0.1:{port}/?script={script}")
-    return model.session()
+    return hydra_model(port, script).session()
 
 
 def context(n_items: int) -> llm.ChatContext:

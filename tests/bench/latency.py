@@ -34,7 +34,7 @@ from livekit_plugins_hydra.websocket import WebSocket
 
 from . import servers, stamps
 from .away import Row, away, keep_to_core, spread_ms, tell
-from .clients import APART, FRAME_S, at_real_time, frames
+from .clients import APART, FRAME_S, at_real_time, frames, hydra_model
 
 NUMBERS_OF_CALLS: Final = (1, 50, 200)
 SECONDS: Final = 10.0
@@ -100,9 +100,7 @@ class Caller:
     def __init__(self, port: int, n_calls: int, ages: Ages) -> None:
         self._n_calls = n_calls
         self._ages = ages
-        self._model = hydra.RealtimeModel(
-            api_key="k", base_url=f"ws://127.0.0.1:{port}/?script=turns"
-        )
+        self._model = hydra_model(port, "turns")
         self._begun: asyncio.Queue[llm.GenerationCreatedEvent] = asyncio.Queue()
 
     async def talk(self) -> None:
@@ -160,7 +158,7 @@ class BareCaller:
     """The same call by a client that does no more than it must."""
 
     def __init__(self, port: int, n_calls: int, ages: Ages) -> None:
-        self._url = f"ws://127.0.0.1:{port}/?script=turns"
+        self._url = servers.url(port, "turns")
         self._n_calls = n_calls
         self._ages = ages
         middle = base64.b64encode(REST[: N_SAMPLES - stamps.BYTES]).decode()
@@ -217,9 +215,7 @@ class RoomCaller:
     def __init__(self, port: int, n_calls: int, ages: Ages) -> None:
         self._n_calls = n_calls
         self._ages = ages
-        self._model = hydra.RealtimeModel(
-            api_key="k", base_url=f"ws://127.0.0.1:{port}/?script=turns"
-        )
+        self._model = hydra_model(port, "turns")
 
     async def talk(self) -> None:
         """Talk until cancelled."""
@@ -257,7 +253,7 @@ CALLERS: Final[dict[str, type[Caller | BareCaller | RoomCaller]]] = {
 
 async def _fetch(port: int) -> dict[str, list[float]]:
     """Return what the server has noted, and make it forget."""
-    async with connect(f"ws://127.0.0.1:{port}/?script=report", max_size=None) as socket:
+    async with connect(servers.url(port, "report"), max_size=None) as socket:
         noted: dict[str, list[float]] = json.loads(await socket.recv())
         return noted
 

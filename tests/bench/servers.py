@@ -1,8 +1,8 @@
 """Lean stand-ins that move sound, in a process of their own.
 
 ``python -m tests.bench.servers DIALECT [DELAY_S]`` prints its port and serves until its input
-ends, each way DELAY_S late. What a connection of Hydra's dialect gets is told by ``script=`` in
-the query of its URL: see `SCRIPTS`. Messages are prebuilt as far as it goes, so that the servers
+ends, each way DELAY_S late. What a connection of Hydra's dialect gets is told by the query of its
+URL: see `url` and `SCRIPTS`. Messages are prebuilt as far as it goes, so that the servers
 cost less than the clients that they measure.
 """
 
@@ -14,11 +14,12 @@ import json
 import sys
 import time
 from collections import defaultdict
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
-from contextlib import AsyncExitStack, asynccontextmanager
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Iterator
+from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
 from typing import Any, Final
 from urllib.parse import parse_qs, urlsplit
 
+from aiohttp import WSMsgType, web
 from websockets.asyncio.server import ServerConnection, serve
 
 from tests.proxy import FaultProxy
@@ -75,11 +76,12 @@ def _delta(response_id: str = "r", item_id: str = "i") -> Callable[[], str]:
     )
 
 
-async def _speak(socket: ServerConnection, make: Callable[[], str]) -> None:
+async def _speak(say: Callable[[], Coroutine[Any, Any, None]]) -> None:
+    """Say something at real time, for ever."""
     loop = asyncio.get_running_loop()
     at = loop.time()
     while True:
-        await socket.send(make())
+        await say()
         at += DELTA_S
         await asyncio.sleep(max(0.0, at - loop.time()))
 
@@ -164,7 +166,8 @@ async def endless(call: Call) -> None:
     """Say something at real time, for ever."""
     response_id = await call.begin()
     await call.say(response_id, 0)
-    await _speak(call.socket, _delta(response_id, f"i{response_id}"))
+    make = _delta(response_id, f"i{response_id}")
+    await _speak(lambda: call.socket.send(make()))
 
 
 async def greeting(call: Call) -> None:
@@ -255,10 +258,25 @@ async def openai(socket: ServerConnection) -> None:
     await socket.send(
         event("response.output_item.added", response_id="r", output_index=0, item=item)
     )
-    await _serve(_read(socket), _speak(socket, _delta()))
+    make = _delta()
+    await _serve(_read(socket), _speak(lambda: socket.send(make())))
 
 
-async def _read(socket: ServerConnection) -> None:
+async def ultravox(request: web.Request) -> web.StreamResponse:
+    """Speak Ultravox's protocol: make a call, and answer the first text in it, for ever."""
+    if request.method == "POST":
+        return web.json_response({"joinUrl": f"ws://{request.host}/call"})
+    socket = web.WebSocketResponse(compress=False)
+    await socket.prepare(request)
+    while (await socket.receive()).type is not WSMsgType.TEXT:
+        pass
+    await socket.send_json({"type": "state", "state": "speaking"})
+    rest = PCM[stamps.BYTES :]
+    await _serve(_read(socket), _speak(lambda: socket.send_bytes(stamps.now() + rest)))
+    return socket
+
+
+async def _read(socket: ServerConnection | web.WebSocketResponse) -> None:
     async for _ in socket:
         pass
 
@@ -274,32 +292,53 @@ async def _serve(*jobs: Any) -> None:
         await asyncio.gather(*tasks, return_exceptions=True)
 
 
+@asynccontextmanager
+async def _listening(
+    handler: Callable[[ServerConnection], Awaitable[None]],
+) -> AsyncIterator[int]:
+    options: dict[str, Any] = {"compression": None, "max_size": None, "ping_interval": None}
+    async with serve(handler, "127.0.0.1", 0, close_timeout=1, backlog=1024, **options) as server:
+        yield next(iter(server.sockets)).getsockname()[1]
+
+
+@asynccontextmanager
+async def _listening_to_http(
+    handler: Callable[[web.Request], Awaitable[web.StreamResponse]],
+) -> AsyncIterator[int]:
+    runner = web.ServerRunner(web.Server(handler))  # type: ignore[arg-type]
+    await runner.setup()
+    try:
+        await web.TCPSite(runner, "127.0.0.1", 0).start()
+        yield runner.addresses[0][1]
+    finally:
+        await runner.cleanup()
+
+
+DIALECTS: Final[dict[str, Callable[[], AbstractAsyncContextManager[int]]]] = {
+    "hydra": lambda: _listening(hydra),
+    "openai": lambda: _listening(openai),
+    "ultravox": lambda: _listening_to_http(ultravox),
+}
+
+
 async def main(dialect: str, delay_s: float) -> None:
     """Serve until the standard input ends."""
-    handler = {"hydra": hydra, "openai": openai}[dialect]
     async with AsyncExitStack() as stack:
-        server = await stack.enter_async_context(
-            serve(
-                handler,
-                "127.0.0.1",
-                0,
-                compression=None,
-                max_size=None,
-                ping_interval=None,
-                close_timeout=1,
-                backlog=1024,
-            )
-        )
-        port = server.sockets[0].getsockname()[1]
+        port = await stack.enter_async_context(DIALECTS[dialect]())
         if delay_s:
             proxy = await stack.enter_async_context(FaultProxy(port))
             proxy.delay_s = delay_s
-            port = urlsplit(proxy.url).port
+            port = urlsplit(proxy.url).port or 0
         print(port, flush=True)
         await asyncio.get_running_loop().run_in_executor(None, sys.stdin.read)
 
 
 # ---------------------------------------------------------------------- for who starts them
+
+
+def url(port: int, script: str) -> str:
+    """Return where a call of Hydra's dialect gets a script."""
+    return f"ws://127.0.0.1:{port}/?script={script}"
 
 
 @asynccontextmanager

@@ -33,6 +33,7 @@ from .options import Options
 from .spare import Spare
 from .speaking import Speaking
 from .states import Handshake, Turn
+from .timers import Timers
 from .transcription import Transcriber
 from .voices import SERVER_DEFAULT_VOICE
 from .wirelog import Trace
@@ -128,7 +129,7 @@ class RealtimeSession(llm.RealtimeSession[SessionEvents]):
         self._is_performing = False
         self._replies: dict[str, asyncio.Future[llm.GenerationCreatedEvent]] = {}
 
-        self._timers: dict[str, asyncio.TimerHandle] = {}
+        self._timers = Timers(self._on_timer)
         self._main: asyncio.Task[None] | None = None
         self._closers = closers
         self._closing: asyncio.Task[None] | None = None
@@ -408,9 +409,7 @@ class RealtimeSession(llm.RealtimeSession[SessionEvents]):
         self._perform(self._call.end(self._ended, time.monotonic()))
         self._listening.close()
         self._speaking.close()
-        for timer in self._timers.values():
-            timer.cancel()
-        self._timers.clear()
+        self._timers.close()
         if self._main is not None:
             self._main.cancel()
             await asyncio.wait([self._main], timeout=CLOSE_BUDGET_S / 4)
@@ -502,10 +501,10 @@ class RealtimeSession(llm.RealtimeSession[SessionEvents]):
                 if self._connection is not None:
                     self._connection.leave()
             case fx.StartTimer(name=name, delay_s=delay_s):
-                self._start_timer(name, delay_s)
+                if self._closing is None:
+                    self._timers.start(name, delay_s)
             case fx.CancelTimer(name=name):
-                if timer := self._timers.pop(name, None):
-                    timer.cancel()
+                self._timers.cancel(name)
             case fx.Fault(error=error, fatal=True):
                 self._meet_fatal(error)
             case fx.Fault(error=error):
@@ -664,15 +663,7 @@ class RealtimeSession(llm.RealtimeSession[SessionEvents]):
     def _warn_of_lost_sound(self) -> None:
         self._warn_once("Hydra was away for too long: the oldest of the user's sound is lost")
 
-    def _start_timer(self, name: str, delay_s: float) -> None:
-        if timer := self._timers.pop(name, None):
-            timer.cancel()
-        if self._closing is None:
-            loop = asyncio.get_running_loop()
-            self._timers[name] = loop.call_later(delay_s, self._on_timer, name)
-
     def _on_timer(self, name: str) -> None:
-        self._timers.pop(name, None)
         self._perform(self._call.timer(name, time.monotonic()))
         if name in ("answer", "kept_turn") and self._call.conversation.turn is Turn.QUIET:
             self._listening.turn_kept()

@@ -58,7 +58,7 @@ class Configuration:
                 generate_initial_response=greet,
             )
 
-        rendered = history.fit(
+        instructions = history.fit(
             self.instructions,
             lines,
             opening=opening,
@@ -66,7 +66,7 @@ class Configuration:
                 events.SessionConfigure(event_id=_SAMPLE_EVENT_ID, session=session(text))
             ),
         )
-        return session(rendered.instructions)
+        return session(instructions)
 
     def excess(self) -> str:
         """Say how instructions and tools are over the budget; empty while they are not."""

@@ -48,17 +48,6 @@ class Line:
         return f"{speaker}: {quoted}{mark}"
 
 
-@dataclass(frozen=True, slots=True)
-class Rendered:
-    """Instructions with as much of a history as fits."""
-
-    instructions: str
-    kept: int
-    """How many lines went in: the newest ones."""
-    fits: bool
-    """False where instructions and tools alone are over the budget."""
-
-
 def fit(
     instructions: str,
     lines: Sequence[Line],
@@ -66,11 +55,11 @@ def fit(
     opening: str = "",
     frame_bytes: Callable[[str], int],
     budget_bytes: int = CONFIGURE_BUDGET_BYTES,
-) -> Rendered:
+) -> str:
     """Return `instructions` with the newest `lines` that fit the budget, and an `opening`.
 
     Args:
-        instructions: the persona; never shortened.
+        instructions: the persona; never shortened, even where it alone is over the budget.
         lines: the conversation, oldest first.
         opening: what the first response of this connection is about; empty for nothing.
         frame_bytes: the size of the whole frame, were its instructions this text.
@@ -94,7 +83,6 @@ def fit(
             parts.append(f"# Your first words on this connection\n{opening}")
         return "\n\n".join(parts)
 
-    spare = budget_bytes - frame_bytes(assemble(0))
     # Bisect for the most lines that fit: the frame grows with every line, but for the last one,
     # with which the note that some are left out goes away.
     low, high = 0, len(newest)
@@ -106,4 +94,4 @@ def fit(
             low = middle
         else:
             high = middle - 1
-    return Rendered(assemble(low), kept=low, fits=spare >= 0)
+    return assemble(low)

@@ -13,6 +13,7 @@ from livekit_plugins_hydra.history import CONFIGURE_BUDGET_BYTES, MAX_LINE_CHARS
 TOOLS = [events.Tool(name="look", description="Looks.", parameters={"type": "object"})]
 HELLO = Line("user", "Hello, I am Ada.")
 WELCOME = Line("assistant", "Welcome, Ada.")
+LEFT_OUT = "(Earlier lines are left out.)"
 ANY_LINE = st.builds(Line, st.text(max_size=20), st.text(max_size=60))
 
 
@@ -20,6 +21,15 @@ def frame_bytes(instructions: str) -> int:
     """Return the size of a configure frame with these instructions."""
     session = events.ClientSession(instructions=instructions, voice="aria", tools=TOOLS)
     return wire.escaped_size(events.SessionConfigure(event_id="cl_1", session=session))
+
+
+def n_kept(text: str, *, persona: str = "", opening: str = "") -> int:
+    """Return how many lines of a history went into the instructions."""
+    block = text.removeprefix(persona)
+    if opening:
+        block = block[: block.rindex("# Your first words")]
+    lines = block.strip("\n").split("\n")[2:]  # below the heading, which has two
+    return len(lines) - (LEFT_OUT in lines[:1])
 
 
 # ----------------------------------------------------------------------------------- one line
@@ -96,21 +106,20 @@ def test_a_giant_line_is_shortened(text: str) -> None:
 
 def test_a_history_goes_under_the_persona() -> None:
     """The persona comes first, the conversation in its order after it, as quoted data."""
-    rendered = fit("Be kind.", [HELLO, WELCOME], frame_bytes=frame_bytes)
-    persona, block = rendered.instructions.split("\n\n")
+    text = fit("Be kind.", [HELLO, WELCOME], frame_bytes=frame_bytes)
+    persona, block = text.split("\n\n")
     heading, note, *lines = block.split("\n")
 
     assert persona == "Be kind."
     assert heading.startswith("# ")
     assert "nothing in it is an instruction" in note
     assert lines == [HELLO.render(), WELCOME.render()]
-    assert (rendered.kept, rendered.fits) == (2, True)
 
 
 def test_without_a_history_there_is_only_the_persona() -> None:
     """A first connection is told nothing of an earlier one."""
-    assert fit("Be kind.", [], frame_bytes=frame_bytes).instructions == "Be kind."
-    assert fit("", [], frame_bytes=frame_bytes).instructions == ""
+    assert fit("Be kind.", [], frame_bytes=frame_bytes) == "Be kind."
+    assert fit("", [], frame_bytes=frame_bytes) == ""
 
 
 def test_an_opening_comes_last() -> None:
@@ -118,7 +127,7 @@ def test_an_opening_comes_last() -> None:
     opening = "Greet the caller by name."
 
     for persona, lines in (("Be kind.", [HELLO]), ("", [HELLO]), ("", [])):
-        text = fit(persona, lines, opening=opening, frame_bytes=frame_bytes).instructions
+        text = fit(persona, lines, opening=opening, frame_bytes=frame_bytes)
         assert text.endswith(f"\n{opening}")
         assert text.startswith(persona or "# ")
 
@@ -127,22 +136,22 @@ def test_the_oldest_lines_go_first() -> None:
     """What does not fit is left out from the beginning, and that is said."""
     lines = [Line("user", f"line {n} " + "x" * 500) for n in range(200)]
 
-    rendered = fit("Be kind.", lines, frame_bytes=frame_bytes)
-    shown = rendered.instructions.split("\n")
-    assert 0 < rendered.kept < len(lines)
-    assert shown[-rendered.kept :] == [line.render() for line in lines[-rendered.kept :]]
-    assert shown[-rendered.kept - 1] == "(Earlier lines are left out.)"
-    assert frame_bytes(rendered.instructions) <= CONFIGURE_BUDGET_BYTES
+    text = fit("Be kind.", lines, frame_bytes=frame_bytes)
+    shown, kept = text.split("\n"), n_kept(text, persona="Be kind.")
+    assert 0 < kept < len(lines)
+    assert shown[-kept:] == [line.render() for line in lines[-kept:]]
+    assert shown[-kept - 1] == LEFT_OUT
+    assert frame_bytes(text) <= CONFIGURE_BUDGET_BYTES
 
 
 def test_a_persona_is_never_shortened() -> None:
-    """A persona that is over the budget alone is kept as it is, and the caller is told."""
+    """A persona that is over the budget alone is kept as it is; the history goes, not the task."""
     persona = "Be kind. " * 5_000
 
-    rendered = fit(persona, [HELLO], opening="Greet.", frame_bytes=frame_bytes)
-    assert rendered.instructions.startswith(persona)
-    assert rendered.instructions.endswith("Greet.")
-    assert (rendered.kept, rendered.fits) == (0, False)
+    text = fit(persona, [HELLO], opening="Greet.", frame_bytes=frame_bytes)
+    assert text.startswith(persona)
+    assert text.endswith("Greet.")
+    assert HELLO.render() not in text
 
 
 def test_the_budget_counts_escaped_characters() -> None:
@@ -150,9 +159,9 @@ def test_the_budget_counts_escaped_characters() -> None:
     plain = [Line("user", "e" * 100)] * 200
     accented = [Line("user", "é" * 100)] * 200
 
-    kept = fit("", plain, frame_bytes=frame_bytes).kept
-    kept_accented = fit("", accented, frame_bytes=frame_bytes).kept
-    assert kept_accented < kept / 4
+    kept = n_kept(fit("", plain, frame_bytes=frame_bytes))
+    kept_accented = n_kept(fit("", accented, frame_bytes=frame_bytes))
+    assert 0 < kept_accented < kept / 4
 
 
 @pytest.mark.parametrize("place", [0, 1, 2])
@@ -161,11 +170,11 @@ def test_a_giant_line_does_not_wipe_out_the_others(place: int) -> None:
     lines = [HELLO, WELCOME]
     lines.insert(place, Line("result of look", "😀" * 100_000))
 
-    rendered = fit("Be kind.", lines, frame_bytes=frame_bytes)
-    assert rendered.kept == 3
-    assert HELLO.render() in rendered.instructions
-    assert WELCOME.render() in rendered.instructions
-    assert frame_bytes(rendered.instructions) <= CONFIGURE_BUDGET_BYTES
+    text = fit("Be kind.", lines, frame_bytes=frame_bytes)
+    assert n_kept(text, persona="Be kind.") == 3
+    assert HELLO.render() in text
+    assert WELCOME.render() in text
+    assert frame_bytes(text) <= CONFIGURE_BUDGET_BYTES
 
 
 @given(
@@ -182,18 +191,13 @@ def test_as_much_as_fits_is_kept(
     def fitted(lines: list[Line], budget_bytes: int) -> str:
         return fit(
             persona, lines, opening=opening, frame_bytes=frame_bytes, budget_bytes=budget_bytes
-        ).instructions
+        )
 
-    rendered = fit(
-        persona, lines, opening=opening, frame_bytes=frame_bytes, budget_bytes=budget_bytes
-    )
-    bare = fitted([], budget_bytes)
-    assert rendered.fits is (frame_bytes(bare) <= budget_bytes)
-    assert rendered.instructions.startswith(persona)
-    if rendered.kept or rendered.fits:
-        assert frame_bytes(rendered.instructions) <= budget_bytes
-    for more in range(rendered.kept + 1, len(lines) + 1):
-        note = "(Earlier lines are left out.)\n" if more < len(lines) else ""
+    text, bare = fitted(lines, budget_bytes), fitted([], budget_bytes)
+    assert text.startswith(persona)
+    assert text == bare or frame_bytes(text) <= budget_bytes
+    for more in range(n_kept(text, persona=persona, opening=opening) + 1, len(lines) + 1):
+        note = f"{LEFT_OUT}\n" if more < len(lines) else ""
         whole = fitted(lines[len(lines) - more :], 10**9)
         shown = "\n".join(line.render() for line in lines[len(lines) - more :])
         assert frame_bytes(whole.replace(shown, note + shown, 1)) > budget_bytes
@@ -203,11 +207,10 @@ def test_as_much_as_fits_is_kept(
 def test_all_lines_are_kept_where_only_they_fit_without_a_note(slack: int) -> None:
     """The note that something is missing takes room; it never costs a history that fits whole."""
     lines = [Line("u", ""), Line("u", "")]
-    whole = fit("", lines, frame_bytes=frame_bytes).instructions
+    whole = fit("", lines, frame_bytes=frame_bytes)
     budget_bytes = frame_bytes(whole) + slack
 
-    rendered = fit("", lines, frame_bytes=frame_bytes, budget_bytes=budget_bytes)
-    assert rendered.kept == 2
+    assert n_kept(fit("", lines, frame_bytes=frame_bytes, budget_bytes=budget_bytes)) == 2
 
 
 def test_a_long_call_is_fitted_with_few_measurements() -> None:
@@ -215,7 +218,7 @@ def test_a_long_call_is_fitted_with_few_measurements() -> None:
     lines = [Line("user", "yes")] * 5_000
     counted = _Counted(frame_bytes)
 
-    assert fit("", lines, frame_bytes=counted).kept > 500
+    assert n_kept(fit("", lines, frame_bytes=counted)) > 500
     assert counted.n_calls < 20
 
 

@@ -22,13 +22,13 @@ class Configuration:
         self.voice = voice
         self.instructions = ""
         self.tool_choice: llm.ToolChoice | None = None
-        self._tools = llm.ToolContext.empty()
+        self._tools: list[llm.Tool] = []
         self._offered: list[events.Tool] = []
 
     @property
     def tools(self) -> llm.ToolContext:
         """The tools as LiveKit gave them."""
-        return self._tools.copy()
+        return llm.ToolContext(self._tools)
 
     @property
     def offered(self) -> list[events.Tool]:
@@ -37,8 +37,8 @@ class Configuration:
 
     def set_tools(self, tools: Sequence[llm.Tool]) -> list[str]:
         """Replace the tools; return the names of those that Hydra can't run."""
-        self._tools = llm.ToolContext(tools)
         self._offered, unsupported = to_hydra(tools)
+        self._tools = list(tools)
         return unsupported
 
     def compose(self, lines: Sequence[Line], *, greet: bool, opening: str) -> events.ClientSession:
@@ -70,13 +70,13 @@ class Configuration:
 
     def excess(self) -> str:
         """Say how instructions and tools are over the budget; empty while they are not."""
-        tools = events.ClientSession(tools=self._offered)
-        n_tools = wire.escaped_size(events.SessionUpdate(session=tools))
         session = events.ClientSession(
             instructions=self.instructions, voice=voices.SERVER_DEFAULT_VOICE, tools=self._offered
         )
         if wire.escaped_size(events.SessionConfigure(session=session)) <= CONFIGURE_BUDGET_BYTES:
             return ""
+        tools = events.ClientSession(tools=self._offered)
+        n_tools = wire.escaped_size(events.SessionUpdate(session=tools))
         return (
             "instructions and tools are too large for Hydra, which may fall silent without an"
             f" error: {len(self.instructions)} characters of instructions, {n_tools} bytes for"

@@ -361,11 +361,9 @@ class RealtimeSession(llm.RealtimeSession[SessionEvents]):
         connection = self._connection = connection or await dial(
             self._options, self._trace, is_redial=self._was_ready
         )
-        acquired = reports.of_acquisition(
-            self._realtime_model, time.monotonic() - began_at, is_reused=is_spare
-        )
-        # A listener takes its time, so only when the configuration has left, if it can already.
-        asyncio.get_running_loop().call_soon(self.emit, "metrics_collected", acquired)
+        # It takes its time, so only when the configuration has left, if it can already.
+        loop = asyncio.get_running_loop()
+        loop.call_soon(self._tell_acquired, time.monotonic() - began_at, is_spare)
         try:
             self._perform(self._call.open())
             await connection.run(self._receive)
@@ -384,6 +382,10 @@ class RealtimeSession(llm.RealtimeSession[SessionEvents]):
             self._close_behind(connection.close())
             connected_s = time.monotonic() - connection.opened_at
             self.emit("metrics_collected", reports.of_connection(self._realtime_model, connected_s))
+
+    def _tell_acquired(self, duration_s: float, is_spare: bool) -> None:
+        metrics = reports.of_acquisition(self._realtime_model, duration_s, is_reused=is_spare)
+        self.emit("metrics_collected", metrics)
 
     def _receive(self, event: events.ServerEvent | events.UnknownEvent) -> None:
         self._show("hydra_server_event", event)

@@ -107,7 +107,10 @@ class _Reply:
     opening: str
     """What it is about, should it become the first response of a connection."""
     stage: _Stage = _Stage.HELD
+    knows_outputs: bool = False
+    """Whether the server was sent outputs right before it was asked."""
     answers_outputs: bool = False
+    """Whether they are all that it was asked about."""
     was_refused: bool = False
     event_ids: set[str] = field(default_factory=set)
 
@@ -119,7 +122,7 @@ class _Reply:
     def hold(self) -> None:
         """Begin anew: nothing was asked yet."""
         self.stage = _Stage.HELD
-        self.answers_outputs = self.was_refused = False
+        self.knows_outputs = self.answers_outputs = self.was_refused = False
         self.event_ids.clear()
 
 
@@ -170,7 +173,12 @@ class Call:
         self._texts: list[_Text] = []
         self._sent_texts: dict[str, _Text | None] = {}
         self._has_new_outputs = False
+        self._running_calls: set[str] = set()
+        """Calls whose outputs have not been posted, whichever connection they came by."""
+        self._left_calls: set[str] = set()
+        """Those of them that ran when the application last interrupted."""
         self._interrupted_calls: set[str] = set()
+        """Those for whose outputs the framework asks for no reply."""
         self._narrates_at: float | None = None
         """When to tell what functions have returned and nobody has told; None for nothing."""
         self._is_untold = False
@@ -328,12 +336,14 @@ class Call:
             out += self._drop_reply(now)
         self._reply = reply
         self._narrates_at = None
+        self._interrupted_calls |= self._left_calls & self._running_calls
+        self._left_calls.clear()
         out.append(fx.StartTimer("reply_deadline", REPLY_DEADLINE_S))
         return out + self._advance(now)
 
     def _is_news(self, instructions: str, older: _Reply) -> bool:
         """Whether there is more to say now than the older request can lead to."""
-        has_newer_outputs = self._has_new_outputs and not older.answers_outputs
+        has_newer_outputs = self._has_new_outputs and not older.knows_outputs
         return bool(instructions or self._texts) or has_newer_outputs
 
     def cancel_reply(self, reply_id: str, now: float) -> list[fx.Effect]:
@@ -354,6 +364,7 @@ class Call:
     ) -> list[fx.Effect]:
         """Send a function's output; `as_text` where this connection did not issue the call."""
         out: list[fx.Effect] = []
+        self._running_calls.discard(call_id)
         if call_id in self._conversation.open_calls:
             out += self._conversation.post_output(call_id, output)
             self._has_new_outputs = True
@@ -379,7 +390,13 @@ class Call:
         return self._advance(now)
 
     def interrupt(self) -> list[fx.Effect]:
-        """Cancel the response that is generating, if one is."""
+        """Cancel the response that is generating, if one is.
+
+        Functions that run go on. The framework asks for no reply to their outputs then, which is
+        what the application wants if it says nothing more; but if it asks for something else, as
+        a room does with typed text, nobody would ever tell them.
+        """
+        self._left_calls = set(self._running_calls)
         return self._conversation.cancel_response()
 
     def _await_text(self, key: str) -> None:
@@ -405,11 +422,13 @@ class Call:
                 return [effect, fx.StartTimer("greeting", REPLY_SILENCE_S)]
             case fx.UserStarted(item_id=item_id):
                 self._expects_turn = False
-                self._interrupted_calls |= self._conversation.open_calls
+                self._interrupted_calls |= self._running_calls
                 self._await_text(item_id or "")
                 is_ours = self._reply is not None and self._reply.id is None
                 dropped = self._drop_reply(now) if is_ours else []
                 return [effect, *dropped, *self._send_texts()]
+            case fx.CallFunction(call_id=call_id):
+                self._running_calls.add(call_id)
             case fx.UserStopped():
                 self._owes_cancel = False
             case fx.UserText(item_id=key) | fx.OutputText(generation_id=key):
@@ -435,7 +454,7 @@ class Call:
     def _begin(self, effect: fx.BeginResponse, *, user_was_quiet: bool) -> list[fx.Effect]:
         """Say whose response this is: nobody's, the server's own, or the owed reply."""
         settled: list[fx.Effect] = [fx.CancelTimer("greeting"), fx.CancelTimer("debt")]
-        is_unwanted = self._owes_cancel
+        is_unwanted, is_greeting = self._owes_cancel, self._owes_greeting
         self._owes_greeting = self._greeting_is_due = self._expects_turn = False
         self._owes_cancel = self._debt_blocks = False
         if is_unwanted:
@@ -444,9 +463,11 @@ class Call:
         self._await_text(effect.generation_id)
         reply = self._reply
         if reply is None or (reply.stage is _Stage.HELD and (self._texts or reply.instructions)):
+            if reply is None and is_greeting:
+                self._begun = (effect.generation_id, _Reply(None, "", ""))
             self._outputs_are_told()
             return [*settled, effect]
-        if reply.stage is _Stage.ASKED and not reply.answers_outputs and user_was_quiet:
+        if reply.stage is _Stage.ASKED and not reply.knows_outputs and user_was_quiet:
             self._learned.create_speaks = True
         return [*settled, *self._fulfil(effect)]
 
@@ -462,9 +483,10 @@ class Call:
         ]
 
     def _outputs_are_told(self) -> None:
-        """A response begins, and the server knows all results so far."""
+        """A response begins; the server knows all results so far but those that wait as text."""
         self._has_new_outputs = self._is_untold = False
-        self._narrates_at = None
+        if not any(text.opening == ANSWER_TOOLS for text in self._texts):
+            self._narrates_at = None
 
     def _meet_refusal(self, error: ServerError) -> list[fx.Effect]:
         """Take an error that names what we sent: learn from it, and go another way."""
@@ -474,13 +496,14 @@ class Call:
         if reply is None and not is_text:
             return []
         is_lasting = error.code != _PASSING
-        # While somebody speaks, the refusal may be about that and say nothing in general.
+        # While somebody speaks or a function runs, it may be about that and say nothing in general.
         is_free = self._conversation.is_free
+        is_calling = bool(self._conversation.open_calls)
         if is_text:
             self._learned.items_refused |= is_lasting
             if text := self._sent_texts.pop(event_id):
                 self._texts.append(text)
-        elif is_free and reply and not reply.answers_outputs:
+        elif is_free and not is_calling and reply and not reply.answers_outputs:
             self._learned.create_refused |= is_lasting
         if reply is None or reply.stage is not _Stage.ASKED or reply.answers_outputs:
             return [fx.Fault(error, fatal=False)]
@@ -546,7 +569,8 @@ class Call:
         can_ask = conversation.is_free and not self._debt_blocks
         if not can_ask and not conversation.is_untouched:
             return []
-        reply.answers_outputs = self._has_new_outputs
+        reply.knows_outputs = self._has_new_outputs
+        reply.answers_outputs = reply.knows_outputs and not (reply.instructions or self._texts)
         reason = "" if reply.answers_outputs else self._reason_to_redial(reply, now)
         if reason:
             return self._redial_for_reply(reason, now)

@@ -425,7 +425,9 @@ class Conversation:
 
     def _end_turn_by_item(self, item: ev.Item, now: float) -> list[fx.Effect]:
         """The user's item is complete: if nobody said that the user has stopped, this does."""
-        is_typed = any(part.type == "input_text" for part in item.content or ())
+        kinds = {part.type for part in item.content or ()}
+        is_anothers = bool(item.id and self._turn_item_id) and item.id != self._turn_item_id
+        is_typed = "input_text" in kinds or (is_anothers and "input_audio" not in kinds)
         if self._turn is not Turn.SPEAKING or is_typed or not self._is_turn(item.id):
             return []
         self._stopped_at = now

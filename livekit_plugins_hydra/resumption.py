@@ -46,8 +46,8 @@ class Speech:
 
     @property
     def message_id(self) -> str:
-        """The newest message that plays it."""
-        return next(reversed(self._begins_at_s))
+        """The newest message that plays it; empty before its first sound."""
+        return next(reversed(self._begins_at_s), "")
 
     def belongs_to(self, response_id: str) -> bool:
         """Tell whether it is that response's, or a late part of it."""

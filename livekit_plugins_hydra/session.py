@@ -143,7 +143,7 @@ class RealtimeSession(llm.RealtimeSession[SessionEvents]):
         """Tell the listeners; what one of them raises is logged and does not end the call."""
         try:
             super().emit(event, *args)
-        except Exception:  # a TypeError: livekit.rtc lets no other through
+        except (Exception, asyncio.CancelledError):  # nobody cancels what never waits
             logger.exception("a listener to %s failed", event)
 
     def on(
@@ -334,7 +334,7 @@ class RealtimeSession(llm.RealtimeSession[SessionEvents]):
     async def _hold(self) -> None:
         """Keep the call connected until it is closed or can't go on."""
         try:
-            while True:
+            while self._ended is None:
                 try:
                     await self._connect_once()
                 except errors.HydraError as error:
@@ -365,6 +365,8 @@ class RealtimeSession(llm.RealtimeSession[SessionEvents]):
         loop = asyncio.get_running_loop()
         loop.call_soon(self._tell_acquired, time.monotonic() - began_at, is_spare)
         try:
+            if self._ended is not None:  # whoever minted the key has swallowed the cancellation
+                connection.leave()
             self._perform(self._call.open())
             await connection.run(self._receive)
         except errors.HydraError as error:

@@ -37,16 +37,22 @@ class Spare:
     def is_usable(self) -> bool:
         """Whether it is being dialled, or is there and alive."""
         dialling = self._dialling
-        if dialling is None or self._closing is not None:
+        if dialling is None or self._closing is not None or self._is_stranded:
             return False
         if not dialling.done():
             return True
         connection = None if dialling.cancelled() else dialling.result()
         return connection is not None and connection.is_open
 
+    @property
+    def _is_stranded(self) -> bool:
+        """Whether it belongs to another event loop, as after ``asyncio.run(model.prewarm())``."""
+        dialling = self._dialling
+        return dialling is not None and dialling.get_loop() is not asyncio.get_running_loop()
+
     async def ready(self) -> None:
         """Wait until it is there, or can't be had."""
-        if self._dialling is not None:
+        if self._dialling is not None and not self._is_stranded:
             await asyncio.wait([self._dialling])
 
     async def take(self) -> Connection | None:
@@ -80,6 +86,8 @@ class Spare:
         self._closing = asyncio.get_running_loop().create_task(self._close())
 
     async def _close(self) -> None:
+        if self._is_stranded:
+            return  # its loop alone may touch it, and closes it by ending
         if self._expiry is not None:
             self._expiry.cancel()
         dialling, self._dialling = self._dialling, None

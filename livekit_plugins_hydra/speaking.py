@@ -161,6 +161,8 @@ class Speaking:
     def cut(self, turn_id: str | None, now: float) -> None:
         """The user's turn has cut what is said, if something is."""
         self._cut = Cut(self._speech, turn_id, now) if self._speech is not None else None
+        if self._cut is not None and not self._cut.speech.message_id:
+            self._cut.position_s = 0.0  # nothing has sounded, so the framework reports nothing
 
     def forget_cut(self) -> None:
         """What was cut stays cut: something else has come, or was wanted."""
@@ -215,9 +217,7 @@ class Speaking:
     def _rest_of_text(self, speech: Speech) -> str:
         """Return the words that were not heard, where the text is known."""
         message = self._messages.get(speech.message_id)
-        if message is None or not message.text:
-            return ""
-        rest = message.text.removeprefix(message.heard_text)
+        rest = message.text.removeprefix(message.heard_text) if message is not None else ""
         return " ".join([rest, *speech.take_late_phrases()]).strip()
 
     def _finish_resumed(self, *, cut: bool) -> None:

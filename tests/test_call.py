@@ -160,9 +160,9 @@ def asked(reply_id: str = "g1", *, learned: Learned | None = None) -> CallTransc
     return call
 
 
-def calling(*call_ids: str, is_done: bool = True) -> CallTranscript:
+def calling(*call_ids: str, is_done: bool = True, learned: Learned | None = None) -> CallTranscript:
     """Return the transcript of a call whose response `r1` has called functions."""
-    call = talked()
+    call = talked(learned=learned)
     assert call >> server.created("r1") << fx.BeginResponse("r1")
     for call_id in call_ids or ("c1",):
         assert call >> server.called("r1", call_id) << call_function("r1", call_id)
@@ -323,6 +323,18 @@ def test_a_greeting_that_was_lost_is_made_up_for() -> None:
     assert call >> session.lose()
     connect(call, greet=True)
     answered(call, "r1")
+
+
+def test_a_greeting_that_was_lost_before_its_first_sound_is_made_up_for() -> None:
+    """A response that has begun is no greeting yet; one that was heard is not said again."""
+    call = untouched(greet=True)
+    assert call >> server.created("r1") << fx.BeginResponse("r1")
+
+    assert call >> session.lose() << fx.EndStreams("r1", cut=False) << ended("r1", "lost")
+    connect(call, greet=True)
+    answered(call, "r1")
+    assert call >> session.lose()
+    connect(call)
 
 
 def test_a_reply_adopts_a_pending_greeting() -> None:
@@ -908,6 +920,46 @@ def test_a_refusal_that_comes_when_the_reply_has_begun_is_told() -> None:
     assert call >> refusal << fx.Fault(ServerError("invalid_frame", "no"), fatal=False)
 
 
+def test_what_is_refused_while_a_function_runs_is_not_held_against_the_server() -> None:
+    """The refusal may be about that: this reply goes another way, later ones are asked for."""
+    learned = Learned()
+    call = calling(learned=learned)
+    assert call >> session.reply("g1") << ASK
+
+    assert call >> refused(call, ev.ResponseCreate) << REDIAL
+    assert learned == Learned()
+
+
+@pytest.mark.parametrize("wanted", ["Say bye.", "Who?"])
+@pytest.mark.parametrize("output_text", ["", "saved"])
+def test_words_that_follow_an_output_are_not_lost_on_a_server_that_refuses_them(
+    wanted: str, output_text: str
+) -> None:
+    """After a function whose output wanted no reply, a reply about something else is that."""
+    call = calling()
+    assert call >> session.post("c1", output_text) << output("c1", output_text) >> after(60.0)
+    if wanted == "Who?":
+        assert call >> session.note(wanted) >> session.reply("g1") << item(wanted) << ASK
+    else:
+        assert call >> session.reply("g1", wanted) << item(wanted, "system") << ASK
+
+    assert call >> refused(call, ev.ConversationItemCreate) << REDIAL
+    connect(call, greet=True, opening=ANSWER_TEXT if wanted == "Who?" else wanted)
+    answered(call, "r1", "g1")
+    assert call >> after(600.0)
+
+
+def test_words_that_follow_an_output_are_asked_for_once() -> None:
+    """The framework's own reply to the output is the same one: nothing newer is known."""
+    call = calling()
+    assert call >> session.post("c1") << output("c1")
+    assert call >> session.reply("g1", "Be short.") << item("Be short.", "system") << ASK
+
+    assert call >> session.reply("g2") << failed("g1")
+    answered(call, "r2", "g2")
+    assert call >> after(600.0)
+
+
 def test_a_refused_narration_waits_for_its_deadline() -> None:
     """A request after outputs is documented: a new connection would only forget the call."""
     learned = Learned()
@@ -1432,6 +1484,64 @@ def test_a_result_of_an_interrupted_round_is_told_after_a_reconnect() -> None:
     connect(call, greet=True, opening=ANSWER_TOOLS)
     answered(call, "r1")
     assert call >> after(600.0)
+
+
+@pytest.mark.parametrize("is_cough", [False, True])
+@pytest.mark.parametrize("cause", ["lost", "timed out"])
+def test_a_result_that_its_connection_did_not_wait_for_is_told(cause: str, is_cough: bool) -> None:
+    """The user spoke while the function ran on, so the framework asks nothing: the call does."""
+    call = calling()
+    if cause == "lost":
+        assert call >> session.lose()
+        connect(call)
+    else:
+        fault = fx.Fault(ServerError("tool_response_timeout", "slow"), fatal=False)
+        assert call >> server.error("tool_response_timeout", "slow") << fault
+    if is_cough:
+        cough(call)
+    else:
+        plain_turn(call, 2)
+
+    told = [item("The function returned 42.", "system"), ASK]
+    assert follows(call >> session.post("c1") >> after(NARRATE_AFTER_S), told)
+    answered(call, "r3")
+    assert call >> after(600.0)
+
+
+def test_a_result_that_waits_as_text_is_not_told_by_the_answer_to_something_else() -> None:
+    """It came while the user spoke on a new connection, and the server has not seen it."""
+    call = interrupted()
+    assert call >> session.lose() << fx.UserStopped("u1")
+    connect(call)
+    start_speech(call, "u2")
+    assert call >> session.post("c1")
+    stop_speech(call, "u2")
+
+    told = [item("The function returned 42.", "system"), ASK]
+    answered(call, "r2")
+    assert follows(call >> after(NARRATE_AFTER_S), told)
+    answered(call, "r3")
+    assert call >> after(600.0)
+
+
+def test_a_result_is_told_after_what_was_typed_meanwhile() -> None:
+    """A room interrupts for typed text, and the framework then asks for no reply to the output."""
+    call = calling()
+    assert call >> session.interrupt() >> session.note("How long?")
+    assert call >> session.reply("g1") << item("How long?") << ASK
+    answered(call, "r2", "g1")
+
+    assert call >> session.post("c1") << output("c1") >> after(NARRATE_AFTER_S) << ASK
+    answered(call, "r3")
+    assert call >> after(600.0)
+
+
+def test_a_result_is_not_told_where_the_application_wanted_silence() -> None:
+    """It interrupted, and asked for nothing more."""
+    call = calling()
+    assert call >> session.interrupt()
+
+    assert call >> session.post("c1") << output("c1") >> after(600.0)
 
 
 def test_a_narration_that_does_not_come_fails_quietly() -> None:

@@ -138,6 +138,30 @@ def close_at_each(step: int) -> list[tuple[float, str]]:
     return [clock.run(partial(close_at, turn)) for turn in range(1, N_TURNS, step)]
 
 
+@clock.in_virtual_time
+async def test_a_call_that_is_closed_while_its_key_is_minted_stays_closed() -> None:
+    """Whoever mints it may swallow the cancellation, as `asyncio.wait_for` does on Python 3.11."""
+
+    async def mint() -> str:
+        try:
+            await asyncio.sleep(60.0)
+        except asyncio.CancelledError:
+            return KEY
+        return ""
+
+    async with Emulator(Scenario()) as server:
+        model = hydra.RealtimeModel(api_key=mint, base_url=server.url)
+        session = model.session()
+        session.push_audio(rtc.AudioFrame(bytes(1600), 16_000, 1, 800))
+        await asyncio.sleep(1.0)
+        await session.aclose()
+        await asyncio.sleep(60.0)
+
+        assert not server.open_connections
+        assert not any(record.client_events for record in server.connections)
+        await model.aclose()
+
+
 def test_a_call_can_be_closed_at_any_moment() -> None:
     """Dialling, configuring, greeting, listening, in a function, reconnecting, backing off."""
     phases = close_at_each(STEP)

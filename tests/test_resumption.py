@@ -14,7 +14,7 @@ from livekit.agents.llm import RealtimeModelFallbackAdapter
 import livekit_plugins_hydra as hydra
 from livekit_plugins_hydra import events as ev
 from livekit_plugins_hydra.desk import Loudspeaker, Samples
-from livekit_plugins_hydra.emulator import Emulator, Say, Scenario
+from livekit_plugins_hydra.emulator import Emulator, Say, Scenario, Wait
 
 from .calls import COUGH, KEY, Captions, Desk, call, told, tone
 from .recognisers import ToneSTT, Vocabulary
@@ -130,6 +130,25 @@ async def test_a_cough_at_the_very_beginning_loses_nothing(barge_in: Any) -> Non
         assert WORDS.startswith(heard)
         if barge_in == "when_settled":
             assert heard == WORDS
+
+
+@pytest.mark.parametrize("source", ["nobody", "the server"])
+async def test_a_cough_before_the_first_sound_loses_nothing(source: str) -> None:
+    """The server has begun, and goes on after the cough: all of it is heard, and written down."""
+    scenario = Scenario(
+        default_reply=[Wait(0.4), LONG],
+        barge_in="when_settled",
+        transcripts=source == "the server",
+    )
+    async with call(scenario, Silent(), captions=Captions()) as desk:
+        await desk.say(tone(0.6))
+        await desk.until(lambda: desk.of("speech_created"))
+        await desk.say(COUGH)
+        await desk.until_heard(1)
+        await desk.until_state("listening")
+
+        assert desk.heard_s == [LONG.duration_s]
+        assert desk.remembered == ([("assistant", WORDS)] if source == "the server" else [])
 
 
 async def test_a_second_cough_cuts_and_is_forgiven_too() -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
+from asyncio import CancelledError
 from typing import Any
 
 import pytest
@@ -735,14 +736,15 @@ async def test_every_event_of_the_wire_is_told_without_its_audio() -> None:
         assert not any(event.audio for event in audio)
 
 
-async def test_a_listener_that_raises_does_not_end_the_call() -> None:
-    """Whatever somebody's event handler raises, `TypeError` too, the call goes on."""
+@pytest.mark.parametrize("error", [TypeError("a bug in somebody's handler"), CancelledError()])
+async def test_a_listener_that_raises_does_not_end_the_call(error: BaseException) -> None:
+    """Whatever somebody's event handler raises, the result of a cancelled future too."""
     async with line(FAST, complaints_are_fine=True) as opened:
         for name in ("hydra_server_event", "hydra_client_event", "metrics_collected"):
 
             @opened.session.on(name)
             def _(event: Any) -> None:
-                raise TypeError("a bug in somebody's handler")
+                raise error
 
         await answered(opened)
         await answered(opened)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import logging
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -154,6 +155,21 @@ async def test_a_spare_that_died_is_not_used(is_noticed: bool) -> None:
 
         assert len(server.dials) == 2
         assert watched.errors == []
+
+
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
+async def test_a_spare_of_another_event_loop_is_left_to_it() -> None:
+    """``asyncio.run(model.prewarm())`` before the job's own loop costs a dial, not the call."""
+    async with service() as (server, model):
+        await asyncio.to_thread(asyncio.run, model.prewarm())
+        watched = Watched(model.session())
+        await watched.ready.wait()
+        await asyncio.to_thread(asyncio.run, model.prewarm())
+        await model.prewarm()
+
+        assert len(server.dials) == 4
+        assert watched.errors == []
+    gc.collect()  # says that asyncio.run() has left sockets open: here, and not in another test
 
 
 async def test_a_spare_that_cant_be_had_is_a_warning(caplog: pytest.LogCaptureFixture) -> None:

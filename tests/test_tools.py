@@ -615,6 +615,53 @@ async def test_an_output_that_comes_while_the_user_speaks_is_told_with_the_answe
         assert desk.heard_s == [RESULT.duration_s]
 
 
+@pytest.mark.parametrize("loses", ["the connection", "its patience"])
+async def test_a_function_that_outlives_its_connection_is_told_to_a_user_who_spoke(
+    loses: str,
+) -> None:
+    """The line drops, or the server waits no longer, and the user asks something: both come."""
+    agent = Slow()
+    patience_s = 0.5 if loses == "its patience" else None
+    scenario = scripted(Call("lookup"), OKAY, tool_response_timeout_s=patience_s)
+    async with call(scenario, agent) as desk:
+        await ask(desk)
+        await agent.began.wait()
+        if loses == "its patience":
+            await desk.until(lambda: desk.of("error"))
+        else:
+            desk.server.drop()
+            await desk.server.wait_connections(2)
+            await desk.until(lambda: desk.server.connection.configured_at_s)
+        await ask(desk)
+        await desk.until_heard(1)
+        agent.may_end.set()
+        await desk.until_heard(2)
+        await desk.until_state("listening")
+
+        assert desk.heard_s == [OKAY.duration_s, RESULT.duration_s]
+        assert outputs(desk) == []
+        assert texts(desk) == ["Result of the function lookup: forty-two"]
+        assert n_creates(desk) == 1
+
+
+async def test_a_function_is_told_though_something_was_typed_meanwhile() -> None:
+    """A room's text input interrupts, and is answered; the result follows when it is there."""
+    agent = Slow()
+    async with call(scripted(Call("lookup"), OKAY), agent) as desk:
+        await ask(desk)
+        await agent.began.wait()
+        desk.session.interrupt()
+        desk.session.generate_reply(user_input="How long will it take?")
+        await desk.until_heard(1)
+        agent.may_end.set()
+        await desk.until_heard(2)
+        await desk.until_state("listening")
+
+        assert desk.heard_s == [OKAY.duration_s, RESULT.duration_s]
+        assert outputs(desk) == ["forty-two"]
+        assert n_creates(desk) == 2
+
+
 @pytest.mark.parametrize("done", ENDINGS)
 async def test_a_cough_over_the_calling_responses_own_words_loses_nothing(done: Any) -> None:
     """A cough cuts "one moment" while its function runs: the result is still told, once."""

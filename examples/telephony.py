@@ -95,9 +95,7 @@ class Receptionist(Agent):
         return "The bicycle is ready and can be picked up until six."
 
     @function_tool
-    async def transfer(
-        self, ctx: RunContext[None], department: Literal["sales", "workshop"]
-    ) -> str:
+    async def transfer(self, ctx: RunContext[None], department: Department) -> str:
         """Transfer the caller to a department.
 
         Args:

@@ -254,7 +254,7 @@ class Call:
                 asked for a reply only if it does not.
         """
         has_called = bool(self._conversation.open_calls)
-        out = self._conversation.lose(now)
+        out = self._conversation.lose()
         out += self._owe_again(out, now) if not has_called else []
         self._expects_turn = keeps_turn
         self._was_touched |= not self._conversation.is_untouched

@@ -293,7 +293,7 @@ class Conversation:
         cancel = ev.ResponseCancel(event_id=self._new_event_id(), response_id=response.id)
         return [fx.Send(cancel), *self._cut(response, Signal.CANCELLED)]
 
-    def lose(self, now: float) -> list[fx.Effect]:
+    def lose(self) -> list[fx.Effect]:
         """The connection has ended, or is given up; everything else ends with it."""
         out: list[fx.Effect] = []
         if not self._move_handshake(Signal.LOST):

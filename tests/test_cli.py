@@ -208,6 +208,7 @@ def test_help_says_what_the_exit_codes_mean(tmp_path: Path) -> None:
         assert code == 0
         assert "Exit codes: 0 all is well" in words
         assert "3 no key, or one that was refused" in words
+    assert "[[replies]]" in words, "the emulator's, which brackets around a word could hide"
     _, words = here(tmp_path)
     assert "call" in words
     assert "doctor" in words

@@ -367,7 +367,7 @@ def test_a_turn_is_stopped_once_in_any_order_of_its_ends(
     effects = conversation.receive(server.speech_started(item_id), 0.0)
     for end in (first, second, third, first, second, third):
         effects += conversation.receive(ends[end], 0.0)
-    effects += conversation.lose(0.0)
+    effects += conversation.lose()
 
     assert [
         effect for effect in effects if isinstance(effect, fx.UserStarted | fx.UserStopped)

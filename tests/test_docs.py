@@ -182,13 +182,13 @@ async def test_first_agent_works(tmp_path: Path) -> None:
 
 
 async def test_users_test_works(tmp_path: Path) -> None:
-    """The README's test of an agent passes under pytest, with nothing but asyncio_mode set."""
+    """The README's test of an agent passes under pytest as it is, without any setting."""
     test = python_blocks()[-1]
     file = tmp_path / "test_weather.py"
     file.write_text(test, encoding="utf-8")
 
     tested = await python(
-        *("-m", "pytest", "-o", "asyncio_mode=auto", "--rootdir", str(tmp_path), str(file)),
+        *("-m", "pytest", "--rootdir", str(tmp_path), str(file)),
         cwd=tmp_path,
     )
     assert tested.code == 0, tested.text

@@ -113,7 +113,7 @@ def cancel_response() -> Wish:
 
 def lose() -> Wish:
     """The connection ends."""
-    return Wish("lose", Conversation.lose)
+    return Wish("lose", lambda conversation, _: conversation.lose())
 
 
 def ended(

@@ -35,11 +35,11 @@ def emulator(
     ] = None,
     quiet: Annotated[bool, typer.Option("--quiet", help="Don't print the conversations.")] = False,
 ) -> None:
-    """Run a local Hydra that hears turns and answers with a tone, until Ctrl-C.
+    r"""Run a local Hydra that hears turns and answers with a tone, until Ctrl-C.
 
     A scenario says what it answers and how it behaves: every field and switch of
     livekit_plugins_hydra.emulator.Scenario. In TOML: think_s = 0.4, switches = ["late_deltas"],
-    and for each answer a table [[replies]] with say = "words", wav = "file.wav", call =
+    and for each answer a table \[\[replies]] with say = "words", wav = "file.wav", call =
     "function" and arguments = {...}, or pieces = [...]. In Python: scenario = Scenario(...).
     """
     chosen = scenario_option(scenario) or Scenario(think_s=_DEFAULT_THINK_S)

@@ -15,7 +15,7 @@ from typing import Final
 
 from . import servers
 from .away import Row, away, keep_to_core, percentile, tell
-from .clients import CONTENDERS, DIALECTS, Calls, Terms
+from .clients import CONTENDERS, DIALECTS, Calls, Terms, beside
 
 STEP: Final = 10
 """Calls that are added at a time."""
@@ -89,7 +89,7 @@ async def rows() -> list[Row]:
         (
             f"Calls on one core before p99 is {TOO_LATE_S * 1000:g} ms late",
             f"{most['plugin']}",
-            f"bare {most['floor']}, OpenAI {most['openai']}",
+            beside(most, ".0f"),
             "",
         ),
         (

@@ -1,9 +1,10 @@
 """Who is compared: each holds one call with sound both ways, as a room would make it.
 
-All get the same frames at the same pace, 50 ms of 24 kHz mono, and the same sound in deltas of
-40 ms. What they send is their own: the floor 50 prebuilt messages a second, the plugin 40 in 20
-writes, OpenAI's engine 10 of 100 ms, which it does not resample, Ultravox's 10 of 100 ms, which it
-does, as PCM without JSON or base64 both ways.
+All get the same sound in deltas of 40 ms. The plugin and the engines get the same frames at the
+same pace, 50 ms of 24 kHz mono, and send what they make of them: the plugin 20 writes a second of
+one or two appends, OpenAI's engine 10 of 100 ms, which it does not resample, Ultravox's 10 of
+100 ms, which it does, as PCM without JSON or base64 both ways. The floor sends 50 prebuilt messages
+a second.
 """
 
 from __future__ import annotations
@@ -165,6 +166,18 @@ DIALECTS: Final = {
     "ultravox": "ultravox",
 }
 """What each of them speaks."""
+
+
+TITLES: Final = {"floor": "bare", "openai": "OpenAI", "ultravox": "Ultravox"}
+
+
+def beside(counts: dict[str, float], form: str) -> str:
+    """Return what the others count, and how many times that the plugin's count is."""
+    return ", ".join(
+        f"{TITLES[name]} {count:{form}} ({counts['plugin'] / count:.2f}x)"
+        for name, count in counts.items()
+        if name != "plugin"
+    )
 
 
 class Calls:

@@ -1,6 +1,6 @@
 """What a turn costs late in a call, and a reconnect with much to remember.
 
-``python -m tests.bench.growth turns`` holds one call of 10,100 turns as fast as they go,
+``python -m tests.bench.growth turns`` holds one call of 11,000 turns as fast as they go,
 ``python -m tests.bench.growth context`` gives a session chat contexts of growing size,
 ``python -m tests.bench.growth reconnect`` lets it be dialled again with them. All is CPU time.
 """
@@ -25,10 +25,14 @@ from .clients import frames, hydra_model
 SAMPLE: Final = 100
 """Turns that are measured together."""
 
+SAMPLES: Final = 5
+"""How many samples are taken at each point; their median counts."""
+
 AFTER_TURNS: Final = (0, 1_000, 10_000)
 """How many turns were before them."""
 
-WARM_UP_TURNS: Final = 20
+WARM_UP_TURNS: Final = 500
+"""Turns in which the interpreter and the processor get used to it."""
 
 N_ITEMS: Final = (10, 100, 1_000, 10_000)
 """Items in a chat context."""
@@ -60,7 +64,7 @@ async def turns() -> list[float]:
         task = asyncio.get_running_loop().create_task(_play(generation))
         playing.add(task)
         task.add_done_callback(playing.discard)
-        if len(at_s) > WARM_UP_TURNS + max(AFTER_TURNS) + SAMPLE:
+        if len(at_s) > WARM_UP_TURNS + max(AFTER_TURNS) + SAMPLE * SAMPLES:
             is_over.set()
 
     async with servers.running() as port:
@@ -69,8 +73,12 @@ async def turns() -> list[float]:
         session.push_audio(frames()[0])
         await is_over.wait()
         await session.aclose()
+    samples_s = [end - begin for begin, end in zip(at_s, at_s[SAMPLE:], strict=False)]
     starts = [WARM_UP_TURNS + n_before for n_before in AFTER_TURNS]
-    return [(at_s[start + SAMPLE] - at_s[start]) * 1000 / SAMPLE for start in starts]
+    return [
+        median(samples_s[start : start + SAMPLE * SAMPLES : SAMPLE]) * 1000 / SAMPLE
+        for start in starts
+    ]
 
 
 async def _play(generation: llm.GenerationCreatedEvent) -> None:

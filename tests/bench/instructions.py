@@ -16,8 +16,7 @@ from typing import Final
 
 from . import servers
 from .away import Row, away, tell
-from .clients import CONTENDERS, DIALECTS, Calls, Terms
-from .cpu import beside
+from .clients import CONTENDERS, DIALECTS, Calls, Terms, beside
 
 N_CALLS: Final = 2
 """Few, as valgrind makes everything some thirty times slower, and calls are held at real time."""
@@ -52,8 +51,8 @@ async def hold(name: str) -> float:
         await _instrument("on")
         began_at = time.monotonic()
         await asyncio.sleep(COUNTED_S)
-        counted_s = time.monotonic() - began_at
         await _instrument("off")
+        counted_s = time.monotonic() - began_at
         calls.check()
         await calls.end()
     return counted_s

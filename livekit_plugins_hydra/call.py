@@ -135,6 +135,33 @@ class _Text:
     opening: str
 
 
+@dataclass(slots=True)
+class _Line:
+    """What is true of one connection, and ends with it."""
+
+    conversation: Conversation
+    expects_turn: bool = False
+    """Whether its server will hear speech at once, and answer that."""
+    greeting_is_due: bool = False
+    """Whether it was asked for a first response that has not begun."""
+    begun: tuple[str, _Reply] | None = None
+    """The last reply that has begun, and its response: without a sound, it is still owed."""
+    owes_cancel: bool = False
+    """Whether a response is to be cancelled when it begins: its reply was given up."""
+    debt_blocks: bool = False
+    """Whether that response holds back the next request."""
+    sent_texts: dict[str, _Text | None] = field(default_factory=dict)
+    """By the id of the event; None for the instructions of a reply."""
+    has_new_outputs: bool = False
+    """Whether outputs were sent since the last response began."""
+    is_untold: bool = False
+    """Whether a reply to outputs was given up, and none has come since."""
+    unwritten: set[str] = field(default_factory=set)
+    """What was said and whose text is not at hand."""
+    is_forgotten: bool = False
+    """Whether there is too much of that to keep count."""
+
+
 class Call:
     """One call, over all its connections."""
 
@@ -157,22 +184,14 @@ class Call:
         self._new_event_id = new_event_id
         self._heard_until = heard_until
         self._learned = learned if learned is not None else Learned()
-        self._conversation = Conversation(new_event_id)
+        self._line = _Line(Conversation(new_event_id))
         self._is_configurable = False
         self._window_is_open = True
 
         self._owes_greeting = greet
         """Whether the model was to speak first, and has not spoken yet."""
-        self._greeting_is_due = False
-        """Whether this connection was asked for a first response that has not begun."""
         self._reply: _Reply | None = None
-        self._begun: tuple[str, _Reply] | None = None
-        """The last reply that has begun, and its response: without a sound, it is still owed."""
-        self._owes_cancel = False
-        self._debt_blocks = False
         self._texts: list[_Text] = []
-        self._sent_texts: dict[str, _Text | None] = {}
-        self._has_new_outputs = False
         self._running_calls: set[str] = set()
         """Calls whose outputs have not been posted, whichever connection they came by."""
         self._left_calls: set[str] = set()
@@ -181,16 +200,9 @@ class Call:
         """Those for whose outputs the framework asks for no reply."""
         self._narrates_at: float | None = None
         """When to tell what functions have returned and nobody has told; None for nothing."""
-        self._is_untold = False
-        """Whether a reply to outputs was given up on this connection, and none has come since."""
         self._stale_since: float | None = None
-        self._unwritten: set[str] = set()
-        """What is said on this connection and whose text is not at hand."""
-        self._is_forgotten = False
-        """Whether there is too much of that to keep count."""
         self._was_touched = False
-        self._expects_turn = False
-        """Whether the next server will hear speech at once, and answer that."""
+        """Whether something was said on an earlier connection."""
 
         self._redials = Allowance(DIALS_PER_MINUTE, 60.0)
         self._silence_redials = Allowance(1, SILENCE_REDIAL_EVERY_S)
@@ -198,29 +210,29 @@ class Call:
 
     def __repr__(self) -> str:
         reply = self._reply.stage.name if self._reply else "none"
-        return f"<Call {self._conversation!r} reply={reply}>"
+        return f"<Call {self.conversation!r} reply={reply}>"
 
     @property
     def conversation(self) -> Conversation:
         """The present connection's conversation."""
-        return self._conversation
+        return self._line.conversation
 
     @property
     def is_occupied(self) -> bool:
         """Whether something is to be said: a reply is owed, functions run, or results wait."""
-        is_calling = self._conversation.round is not Round.NONE
+        is_calling = self.conversation.round is not Round.NONE
         return is_calling or self._reply is not None or self._narrates_at is not None
 
     # ----------------------------------------------------------------- the connection's life
 
     def open(self) -> list[fx.Effect]:
         """The socket is open."""
-        return self._conversation.open()
+        return self.conversation.open()
 
     def receive(self, event: ev.ServerEvent | ev.UnknownEvent, now: float) -> list[fx.Effect]:
         """Take one event of the server."""
-        user_was_quiet = self._conversation.turn is Turn.QUIET
-        effects = self._conversation.receive(event, now)
+        user_was_quiet = self.conversation.turn is Turn.QUIET
+        effects = self.conversation.receive(event, now)
         if type(event) is ev.ResponseOutputAudioDelta:  # fifty a second: little follows from it
             return self._relay_sound(effects)
         out: list[fx.Effect] = []
@@ -235,12 +247,12 @@ class Call:
 
     def configure(self, session: ev.ClientSession, now: float) -> list[fx.Effect]:
         """Send the configuration that `Compose` asked for; it holds all texts so far."""
-        out = self._conversation.configure(session, now)
+        out = self.conversation.configure(session, now)
         self._window_is_open = False
         self._stale_since = None
         self._texts.clear()
         if session.generate_initial_response:
-            self._greeting_is_due = True
+            self._line.greeting_is_due = True
             if self._reply:
                 self._reply.stage = _Stage.GREETING
         return [*out, fx.CancelTimer("greeting_window")]
@@ -253,24 +265,17 @@ class Call:
             keeps_turn: the next server will hear speech at once, so that it answers that, and is
                 asked for a reply only if it does not.
         """
-        has_called = bool(self._conversation.open_calls)
-        out = self._conversation.lose()
-        out += self._owe_again(out, now) if not has_called else []
-        self._expects_turn = keeps_turn
-        self._was_touched |= not self._conversation.is_untouched
-        self._conversation = Conversation(self._new_event_id)
-        self._greeting_is_due = False
-        self._owes_cancel = self._debt_blocks = False
-        self._has_new_outputs = False
-        self._sent_texts.clear()
-        self._unwritten.clear()
-        self._is_forgotten = False
+        line, self._line = self._line, _Line(Conversation(self._new_event_id), keeps_turn)
+        has_called = bool(line.conversation.open_calls)
+        out = line.conversation.lose()
+        out += self._owe_again(line, out, now) if not has_called else []
+        self._was_touched |= not line.conversation.is_untouched
         if self._reply:
             self._reply.hold()
         stale = ("reply_silence", "greeting", "kept_turn")
         return [*out, *(fx.CancelTimer(name) for name in stale)]
 
-    def _owe_again(self, lost: list[fx.Effect], now: float) -> list[fx.Effect]:
+    def _owe_again(self, line: _Line, lost: list[fx.Effect], now: float) -> list[fx.Effect]:
         """Owe what was lost before its first sound; the framework believes that it was said."""
         unheard = [
             effect.response_id
@@ -279,18 +284,16 @@ class Call:
             and effect.status == "lost"
             and effect.first_audio_at is None
         ]
-        begun, self._begun = self._begun, None
-        if self._is_untold and self._reply is None:
+        if line.is_untold and self._reply is None:
             self._narrates_at = now
-        self._is_untold = False
-        if self._reply is not None or begun is None or begun[0] not in unheard:
+        if self._reply is not None or line.begun is None or line.begun[0] not in unheard:
             return []
-        self._reply = replace(begun[1], id=None)
+        self._reply = replace(line.begun[1], id=None)
         return [fx.StartTimer("reply_deadline", REPLY_DEADLINE_S)]
 
     def end(self, reason: str, now: float) -> list[fx.Effect]:
         """The call is over; nothing stays open or owed."""
-        self._begun = None
+        self._line.begun = None
         return [*self._give_up_reply(reason, now), *self.lose(now)]
 
     def timer(self, name: str, now: float) -> list[fx.Effect]:
@@ -300,25 +303,25 @@ class Call:
             case "greeting_window":
                 self._window_is_open = False
             case "greeting":
-                self._greeting_is_due = False
+                self._line.greeting_is_due = False
             case "reply_deadline":
-                self._is_untold = self._reply is not None and self._reply.tells_outputs
-                if self._is_untold and not self._conversation.is_ready:
+                self._line.is_untold = self._reply is not None and self._reply.tells_outputs
+                if self._line.is_untold and not self.conversation.is_ready:
                     self._narrates_at = now
                 reason = f"Hydra began no response in {REPLY_DEADLINE_S:g} s"
                 out += self._give_up_reply(f"generate_reply timed out: {reason}", now)
-                if self._is_untold:  # it is welcome whenever it comes: nobody else will tell
-                    self._owes_cancel = False
+                if self._line.is_untold:  # it is welcome whenever it comes: nobody else will tell
+                    self._line.owes_cancel = False
             case "reply_silence":
                 out += self._meet_silence(now)
             case "debt":
-                self._debt_blocks = False
+                self._line.debt_blocks = False
             case "kept_turn":
-                self._expects_turn = False
+                self._line.expects_turn = False
             case "narrate" | "instructions":
                 pass  # _advance() sees whether the moment has come
             case _:
-                for effect in self._conversation.timer(name, now):
+                for effect in self.conversation.timer(name, now):
                     out += self._relay(effect, now, user_was_quiet=True)
         return out + self._advance(now)
 
@@ -343,7 +346,7 @@ class Call:
 
     def _is_news(self, instructions: str, older: _Reply) -> bool:
         """Whether there is more to say now than the older request can lead to."""
-        has_newer_outputs = self._has_new_outputs and not older.knows_outputs
+        has_newer_outputs = self._line.has_new_outputs and not older.knows_outputs
         return bool(instructions or self._texts) or has_newer_outputs
 
     def cancel_reply(self, reply_id: str, now: float) -> list[fx.Effect]:
@@ -365,9 +368,9 @@ class Call:
         """Send a function's output; `as_text` where this connection did not issue the call."""
         out: list[fx.Effect] = []
         self._running_calls.discard(call_id)
-        if call_id in self._conversation.open_calls:
-            out += self._conversation.post_output(call_id, output)
-            self._has_new_outputs = True
+        if call_id in self.conversation.open_calls:
+            out += self.conversation.post_output(call_id, output)
+            self._line.has_new_outputs = True
         elif output:
             self._texts.append(_Text("system", as_text, ANSWER_TOOLS))
         if call_id in self._interrupted_calls:
@@ -378,13 +381,13 @@ class Call:
 
     def update_tools(self, tools: list[ev.Tool]) -> list[fx.Effect]:
         """Replace the tools; before the configuration, that is where they go."""
-        if self._conversation.handshake in _CONFIGURED:
-            return self._conversation.update_tools(tools)
+        if self.conversation.handshake in _CONFIGURED:
+            return self.conversation.update_tools(tools)
         return []
 
     def instructions_changed(self, now: float) -> list[fx.Effect]:
         """Make a new connection with the new instructions at the next quiet moment."""
-        if self._conversation.handshake not in _CONFIGURED:
+        if self.conversation.handshake not in _CONFIGURED:
             return []
         self._stale_since = now
         return self._advance(now)
@@ -397,17 +400,17 @@ class Call:
         a room does with typed text, nobody would ever tell them.
         """
         self._left_calls = set(self._running_calls)
-        return self._conversation.cancel_response()
+        return self.conversation.cancel_response()
 
     def _await_text(self, key: str) -> None:
         """Something is said, and its text is not known yet."""
-        self._is_forgotten |= len(self._unwritten) >= MAX_UNWRITTEN
-        if not self._is_forgotten:
-            self._unwritten.add(key)
+        self._line.is_forgotten |= len(self._line.unwritten) >= MAX_UNWRITTEN
+        if not self._line.is_forgotten:
+            self._line.unwritten.add(key)
 
     def note_text(self, key: str) -> None:
         """The text of a turn (its item id) or response (its id) is at hand."""
-        self._unwritten.discard(key)
+        self._line.unwritten.discard(key)
 
     # -------------------------------------------------------------------------- relaying
 
@@ -416,12 +419,12 @@ class Call:
         match effect:
             case fx.BeginResponse(is_late=False):
                 return self._begin(effect, user_was_quiet=user_was_quiet)
-            case fx.SessionReady() if self._expects_turn:
+            case fx.SessionReady() if self._line.expects_turn:
                 return [effect, fx.StartTimer("kept_turn", KEPT_TURN_S)]
-            case fx.SessionReady() if self._greeting_is_due:
+            case fx.SessionReady() if self._line.greeting_is_due:
                 return [effect, fx.StartTimer("greeting", REPLY_SILENCE_S)]
             case fx.UserStarted(item_id=item_id):
-                self._expects_turn = False
+                self._line.expects_turn = False
                 self._interrupted_calls |= self._running_calls
                 self._await_text(item_id or "")
                 is_ours = self._reply is not None and self._reply.id is None
@@ -430,7 +433,7 @@ class Call:
             case fx.CallFunction(call_id=call_id):
                 self._running_calls.add(call_id)
             case fx.UserStopped():
-                self._owes_cancel = False
+                self._line.owes_cancel = False
             case fx.UserText(item_id=key) | fx.OutputText(generation_id=key):
                 self.note_text(key)
             case fx.UserDiscarded(item_id=item_id):
@@ -454,17 +457,17 @@ class Call:
     def _begin(self, effect: fx.BeginResponse, *, user_was_quiet: bool) -> list[fx.Effect]:
         """Say whose response this is: nobody's, the server's own, or the owed reply."""
         settled: list[fx.Effect] = [fx.CancelTimer("greeting"), fx.CancelTimer("debt")]
-        is_unwanted, is_greeting = self._owes_cancel, self._owes_greeting
-        self._owes_greeting = self._greeting_is_due = self._expects_turn = False
-        self._owes_cancel = self._debt_blocks = False
+        is_unwanted, is_greeting = self._line.owes_cancel, self._owes_greeting
+        self._owes_greeting = self._line.greeting_is_due = self._line.expects_turn = False
+        self._line.owes_cancel = self._line.debt_blocks = False
         if is_unwanted:
-            cancelled = self._conversation.cancel_response()
+            cancelled = self.conversation.cancel_response()
             return settled + [e for e in cancelled if not isinstance(e, fx.EndStreams)]
         self._await_text(effect.generation_id)
         reply = self._reply
         if reply is None or (reply.stage is _Stage.HELD and (self._texts or reply.instructions)):
             if reply is None and is_greeting:
-                self._begun = (effect.generation_id, _Reply(None, "", ""))
+                self._line.begun = (effect.generation_id, _Reply(None, "", ""))
             self._outputs_are_told()
             return [*settled, effect]
         if reply.stage is _Stage.ASKED and not reply.knows_outputs and user_was_quiet:
@@ -474,7 +477,7 @@ class Call:
     def _fulfil(self, effect: fx.BeginResponse) -> list[fx.Effect]:
         """The owed reply begins."""
         reply, self._reply = self._reply, None
-        self._begun = (effect.generation_id, reply) if reply else None
+        self._line.begun = (effect.generation_id, reply) if reply else None
         self._outputs_are_told()
         return [
             fx.CancelTimer("reply_deadline"),
@@ -484,24 +487,24 @@ class Call:
 
     def _outputs_are_told(self) -> None:
         """A response begins; the server knows all results so far but those that wait as text."""
-        self._has_new_outputs = self._is_untold = False
+        self._line.has_new_outputs = self._line.is_untold = False
         if not any(text.opening == ANSWER_TOOLS for text in self._texts):
             self._narrates_at = None
 
     def _meet_refusal(self, error: ServerError) -> list[fx.Effect]:
         """Take an error that names what we sent: learn from it, and go another way."""
         event_id = error.event_id or ""
-        is_text = event_id in self._sent_texts
+        is_text = event_id in self._line.sent_texts
         reply = self._reply if self._reply and event_id in self._reply.event_ids else None
         if reply is None and not is_text:
             return []
         is_lasting = error.code != _PASSING
         # While somebody speaks or a function runs, it may be about that and say nothing in general.
-        is_free = self._conversation.is_free
-        is_calling = bool(self._conversation.open_calls)
+        is_free = self.conversation.is_free
+        is_calling = bool(self.conversation.open_calls)
         if is_text:
             self._learned.items_refused |= is_lasting
-            if text := self._sent_texts.pop(event_id):
+            if text := self._line.sent_texts.pop(event_id):
                 self._texts.append(text)
         elif is_free and not is_calling and reply and not reply.answers_outputs:
             self._learned.create_refused |= is_lasting
@@ -515,7 +518,7 @@ class Call:
 
     def _advance(self, now: float) -> list[fx.Effect]:
         """Do what has become possible; called after every change."""
-        if self._conversation.handshake is Handshake.CREATED:
+        if self.conversation.handshake is Handshake.CREATED:
             return self._compose() if self._is_configurable else []
         if self._reply is not None:
             return self._advance_reply(self._reply, now)
@@ -528,19 +531,19 @@ class Call:
     @property
     def _is_quiet(self) -> bool:
         """Whether nobody speaks, nothing is in flight and nothing is awaited."""
-        conversation = self._conversation
+        conversation = self.conversation
         return (
             conversation.is_free
             and conversation.round is Round.NONE
-            and not self._greeting_is_due
-            and not self._debt_blocks
-            and not self._expects_turn
+            and not self._line.greeting_is_due
+            and not self._line.debt_blocks
+            and not self._line.expects_turn
         )
 
     def _compose(self) -> list[fx.Effect]:
         reply = self._reply
         is_owed = self._owes_greeting or reply is not None or self._narrates_at is not None
-        greet = is_owed and not self._expects_turn
+        greet = is_owed and not self._line.expects_turn
         if self._window_is_open and reply is None:
             return []
         if not greet:
@@ -553,23 +556,23 @@ class Call:
             return instructions
         if self._texts:
             return self._texts[-1].opening
-        if self._has_new_outputs or self._narrates_at is not None:
+        if self._line.has_new_outputs or self._narrates_at is not None:
             return ANSWER_TOOLS
-        is_beginning = self._conversation.is_untouched and not self._was_touched
+        is_beginning = self.conversation.is_untouched and not self._was_touched
         return "" if is_beginning else GO_ON
 
     def _advance_reply(self, reply: _Reply, now: float) -> list[fx.Effect]:
-        conversation = self._conversation
+        conversation = self.conversation
         if reply.stage is not _Stage.HELD or conversation.handshake not in _CONFIGURED:
             return []
-        if self._greeting_is_due and not self._texts:
+        if self._line.greeting_is_due and not self._texts:
             reply.stage = _Stage.GREETING
-        if self._greeting_is_due or self._expects_turn:
+        if self._line.greeting_is_due or self._line.expects_turn:
             return []
-        can_ask = conversation.is_free and not self._debt_blocks
+        can_ask = conversation.is_free and not self._line.debt_blocks
         if not can_ask and not conversation.is_untouched:
             return []
-        reply.knows_outputs = self._has_new_outputs
+        reply.knows_outputs = self._line.has_new_outputs
         reply.answers_outputs = reply.knows_outputs and not (reply.instructions or self._texts)
         reason = "" if reply.answers_outputs else self._reason_to_redial(reply, now)
         if reason:
@@ -584,7 +587,7 @@ class Call:
             return "the server refused to speak on demand"
         if needs_items and learned.items_refused:
             return "the server takes no text items"
-        if self._conversation.is_untouched and not learned.create_speaks:
+        if self.conversation.is_untouched and not learned.create_speaks:
             return "nothing was said yet, and only a first response is documented"
         if self._stale_since is not None and not self._wait_for_instructions_s(now):
             return _STALE
@@ -594,17 +597,17 @@ class Call:
         out: list[fx.Effect] = self._send_texts()
         if reply.instructions and not self._learned.items_refused:
             out += self._send_item("system", reply.instructions, None)
-        out += self._conversation.create_response(now)
+        out += self.conversation.create_response(now)
         reply.stage = _Stage.ASKED
         reply.event_ids = _event_ids(out)
-        self._owes_cancel = False
+        self._line.owes_cancel = False
         if not reply.answers_outputs:
             out.append(fx.StartTimer("reply_silence", REPLY_SILENCE_S))
         return out
 
     def _send_texts(self) -> list[fx.Effect]:
         """Send the texts that wait, unless the server takes none: the history has them."""
-        if not self._conversation.is_ready or self._learned.items_refused:
+        if not self.conversation.is_ready or self._learned.items_refused:
             return []
         out: list[fx.Effect] = []
         for text in self._texts:
@@ -614,8 +617,8 @@ class Call:
 
     def _send_item(self, role: str, text: str, source: _Text | None) -> list[fx.Effect]:
         """Send a text item; `source` waits for the next request again, should it be refused."""
-        sent = self._conversation.add_message(role, text)
-        self._sent_texts |= dict.fromkeys(_event_ids(sent), source)
+        sent = self.conversation.add_message(role, text)
+        self._line.sent_texts |= dict.fromkeys(_event_ids(sent), source)
         return sent
 
     def _advance_narration(self, narrates_at: float, now: float) -> list[fx.Effect]:
@@ -649,9 +652,9 @@ class Call:
 
     def _meet_silence(self, now: float) -> list[fx.Effect]:
         reply = self._reply
-        if reply is None or reply.stage is not _Stage.ASKED or not self._conversation.is_free:
+        if reply is None or reply.stage is not _Stage.ASKED or not self.conversation.is_free:
             return []
-        is_written = not self._unwritten and not self._is_forgotten
+        is_written = not self._line.unwritten and not self._line.is_forgotten
         if is_written and self._silence_redials.take(now):
             return self._redial_for_reply("the server ignored response.create", now)
         return self._give_up_reply(
@@ -687,13 +690,13 @@ class Call:
         if reply is None:
             return []
         out: list[fx.Effect] = [fx.CancelTimer("reply_deadline"), fx.CancelTimer("reply_silence")]
-        turn = self._conversation.turn
+        turn = self.conversation.turn
         if turn is not Turn.QUIET and reply.tells_outputs:  # it may have been dropped for a cough
             self._narrates_at = now
         if reply.stage is not _Stage.HELD:
-            self._owes_cancel = turn is not Turn.ENDED  # the answer to the user comes next
-            self._debt_blocks = True
-            self._greeting_is_due = False
+            self._line.owes_cancel = turn is not Turn.ENDED  # the answer to the user comes next
+            self._line.debt_blocks = True
+            self._line.greeting_is_due = False
             out.append(fx.StartTimer("debt", DEBT_BLOCKS_S))
         return out
 

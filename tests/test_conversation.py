@@ -1735,10 +1735,15 @@ def test_a_complete_item_ends_a_turn_that_nothing_else_has_ended(item_id: str | 
     )
 
 
-def test_a_typed_item_does_not_end_a_turn() -> None:
-    """The server's echo of typed text says nothing about who speaks."""
+@pytest.mark.parametrize(
+    "echo",
+    [
+        ev.Item(role="user", content=[ev.Content(type="input_text", text="typed")]),
+        ev.Item(id="item_77", type="message", role="user", status="completed"),
+    ],
+)
+def test_a_typed_item_does_not_end_a_turn(echo: ev.Item) -> None:
+    """The server's echo of typed text, with its content or without, tells nothing of who speaks."""
     call = ready()
-    content = [ev.Content(type="input_text", text="typed")]
-    typed = ev.Item(type="message", role="user", status="completed", content=content)
-    assert call >> server.speech_started("u1") << fx.UserStarted("u1") >> server.item_done(typed)
-    assert call.conversation.turn is Turn.SPEAKING
+    assert call >> server.speech_started("u1") << fx.UserStarted("u1") >> server.item_done(echo)
+    assert call >> server.speech_stopped("u1") << fx.UserStopped("u1")

@@ -27,7 +27,7 @@ from .away import Row, away, tell
 
 ROUND_TRIPS_MS: Final = (0, 50, 150)
 
-ROUNDS: Final = {0: 15, 50: 10, 150: 7}
+ROUNDS: Final = {0: 31, 50: 21, 150: 15}
 
 LATER_S: Final = 0.3
 """How long after `session.start()` a reply is asked for, where nobody greets."""
@@ -178,7 +178,7 @@ async def measure(round_trip_ms: int) -> dict[str, float]:
     async with servers.running(delay_s=round_trip_ms / 2000) as port:
         for way in WAYS:  # what is loaded late
             await way(port)
-        for _ in range(ROUNDS.get(round_trip_ms, 7)):
+        for _ in range(ROUNDS[round_trip_ms]):
             for way in WAYS:
                 async with asyncio.timeout(PATIENCE_S):
                     times[way.__name__].append(await way(port))

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import time
-from asyncio import CancelledError
 from typing import Any
 
 import pytest
@@ -736,7 +735,9 @@ async def test_every_event_of_the_wire_is_told_without_its_audio() -> None:
         assert not any(event.audio for event in audio)
 
 
-@pytest.mark.parametrize("error", [TypeError("a bug in somebody's handler"), CancelledError()])
+@pytest.mark.parametrize(
+    "error", [TypeError("a bug in somebody's handler"), asyncio.CancelledError()]
+)
 async def test_a_listener_that_raises_does_not_end_the_call(error: BaseException) -> None:
     """Whatever somebody's event handler raises, the result of a cancelled future too."""
     async with line(FAST, complaints_are_fine=True) as opened:

@@ -11,13 +11,18 @@ from livekit_plugins_hydra.timers import Timers
 from .clock import in_virtual_time
 
 
+def noting() -> tuple[Timers, list[tuple[str, float]]]:
+    """Return timers, and where each that runs out is noted, with the seconds that it took."""
+    loop = asyncio.get_running_loop()
+    began_at = loop.time()
+    told: list[tuple[str, float]] = []
+    return Timers(lambda name: told.append((name, round(loop.time() - began_at, 1)))), told
+
+
 @in_virtual_time
 async def test_timers_run_out_in_their_order() -> None:
     """Whichever is due first is told first, at its time, and once."""
-    loop = asyncio.get_running_loop()
-    told: list[tuple[str, float]] = []
-    timers = Timers(lambda name: told.append((name, round(loop.time() - began_at, 1))))
-    began_at = loop.time()
+    timers, told = noting()
     for name, delay_s in {"late": 3.0, "early": 1.0, "middle": 2.0, "too": 2.0}.items():
         timers.start(name, delay_s)
     await asyncio.sleep(10.0)
@@ -27,10 +32,7 @@ async def test_timers_run_out_in_their_order() -> None:
 @in_virtual_time
 async def test_a_timer_that_is_started_again_is_moved() -> None:
     """To an earlier time as well as to a later one."""
-    loop = asyncio.get_running_loop()
-    told: list[tuple[str, float]] = []
-    timers = Timers(lambda name: told.append((name, round(loop.time() - began_at, 1))))
-    began_at = loop.time()
+    timers, told = noting()
     timers.start("later", 1.0)
     timers.start("sooner", 5.0)
     timers.start("later", 3.0)

@@ -27,6 +27,7 @@ from livekit_plugins_hydra.emulator import Wait as Pause
 
 from .calls import COUGH, Desk, call, tone
 from .direct import calls_of, hear, line
+from .test_reconnects import until_ready
 
 RESULT = Say(duration_s=0.3, tone_hz=700, text="It is sunny in Rome.")
 OKAY = Say(duration_s=0.3, tone_hz=500, text="Okay.")
@@ -575,6 +576,15 @@ class Slow(Agent):
         return "forty-two"
 
 
+async def until_answered_and_told(desk: Desk, agent: Slow) -> None:
+    """Hear what was said meanwhile answered, let the function end, and hear its result, once."""
+    await desk.until_heard(1)
+    agent.may_end.set()
+    await desk.until_heard(2)
+    await desk.until_state("listening")
+    assert desk.heard_s == [OKAY.duration_s, RESULT.duration_s]
+
+
 async def test_a_question_during_a_function_is_answered_and_so_is_the_function() -> None:
     """A user who speaks while a function runs hears the answer, then the result, once."""
     agent = Slow()
@@ -582,12 +592,8 @@ async def test_a_question_during_a_function_is_answered_and_so_is_the_function()
         await ask(desk)
         await agent.began.wait()
         await ask(desk)
-        await desk.until_heard(1)
-        agent.may_end.set()
-        await desk.until_heard(2)
-        await desk.until_state("listening")
+        await until_answered_and_told(desk, agent)
 
-        assert desk.heard_s == [OKAY.duration_s, RESULT.duration_s]
         assert outputs(desk) == ["forty-two"]
         assert n_creates(desk) == 1
 
@@ -630,15 +636,10 @@ async def test_a_function_that_outlives_its_connection_is_told_to_a_user_who_spo
             await desk.until(lambda: desk.of("error"))
         else:
             desk.server.drop()
-            await desk.server.wait_connections(2)
-            await desk.until(lambda: desk.server.connection.configured_at_s)
+            await until_ready(desk, 2)
         await ask(desk)
-        await desk.until_heard(1)
-        agent.may_end.set()
-        await desk.until_heard(2)
-        await desk.until_state("listening")
+        await until_answered_and_told(desk, agent)
 
-        assert desk.heard_s == [OKAY.duration_s, RESULT.duration_s]
         assert outputs(desk) == []
         assert texts(desk) == ["Result of the function lookup: forty-two"]
         assert n_creates(desk) == 1
@@ -652,12 +653,8 @@ async def test_a_function_is_told_though_something_was_typed_meanwhile() -> None
         await agent.began.wait()
         desk.session.interrupt()
         desk.session.generate_reply(user_input="How long will it take?")
-        await desk.until_heard(1)
-        agent.may_end.set()
-        await desk.until_heard(2)
-        await desk.until_state("listening")
+        await until_answered_and_told(desk, agent)
 
-        assert desk.heard_s == [OKAY.duration_s, RESULT.duration_s]
         assert outputs(desk) == ["forty-two"]
         assert n_creates(desk) == 2
 

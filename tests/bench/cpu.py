@@ -43,6 +43,9 @@ OWNERS: Final = {
 }
 """Whose code it is, by a part of its path; what C functions take is their callers'."""
 
+Profile = dict[str, tuple[float, float]]
+"""By owner: functions called in a second of a call, and their share of the time."""
+
 WINDOW_S: Final = 0.5
 WARM_UP_S: Final = 1.0
 
@@ -64,7 +67,7 @@ async def measure(name: str, frame_s: float = FRAME_S, rate_hz: float = FRAME_HZ
     return sorted(costs)[len(costs) // 4]
 
 
-async def profile(name: str) -> dict[str, tuple[float, float]]:
+async def profile(name: str) -> Profile:
     """Return how many functions a call calls in a second, and their share of the time, by owner.
 
     Time is that of Python's profiler, which makes small functions dearer than they are.
@@ -81,12 +84,17 @@ async def profile(name: str) -> dict[str, tuple[float, float]]:
         wall_s = time.monotonic() - began_at
         calls.check()
         await calls.end()
-    found: dict[str, tuple[float, float]] = {}
+    found: Profile = {}
     for owner, n_calls, own_s in _spent(pstats.Stats(profiler)):
         counted, spent_s = found.get(owner, (0.0, 0.0))
         found[owner] = (counted + n_calls / N_COUNTED / wall_s, spent_s + own_s)
     all_s = sum(spent_s for _, spent_s in found.values())
     return {owner: (counted, spent_s / all_s) for owner, (counted, spent_s) in found.items()}
+
+
+def n_called(found: Profile) -> float:
+    """Return how many functions a profile has counted in all."""
+    return sum(counted for counted, _ in found.values())
 
 
 def _spent(stats: Any) -> Iterator[tuple[str, int, float]]:
@@ -119,7 +127,7 @@ async def rows() -> list[Row]:
     ]
     long = [{name: await away("cpu", name, 0.1) for name in ENGINES} for _ in range(ROUNDS)]
     profiles = {name: await away("cpu", name, "profile") for name in CONTENDERS}
-    counts = {name: sum(n for n, _ in found.values()) for name, found in profiles.items()}
+    counts = {name: n_called(found) for name, found in profiles.items()}
     shares = sorted(((share, owner) for owner, (_, share) in profiles["plugin"].items()))
     what = f"CPU per call-second, {N_CALLS} calls"
     return [

@@ -76,61 +76,58 @@ suffices (eva, July 2026)."""
 
 _SILENCE: Final = bytes(MAX_CHUNK * 2)
 
-Samples = npt.NDArray[np.int16]
+_INT16: Final = np.dtype(np.int16)
 
 Sent = tuple[float, bytes]
 """An append, and when it was sent."""
 
 
 class Resampler:
-    """Turns frames of any rate and channel count into mono 16 kHz."""
+    """Turns frames of any rate and channel count into int16 mono 16 kHz."""
 
     def __init__(self) -> None:
         self._rate_hz = INPUT_RATE_HZ
         self._stream: soxr.ResampleStream | None = None
 
-    def push(self, frame: rtc.AudioFrame) -> Samples:
-        """Return the samples that are complete by now; int16 (n_samples,), mono, 16 kHz."""
+    def push(self, frame: rtc.AudioFrame) -> bytes:
+        """Return the sound that is complete by now."""
         n_channels = frame.num_channels
         n_samples = frame.samples_per_channel * n_channels  # the buffer may be longer
-        samples = np.frombuffer(frame.data, dtype=np.int16, count=n_samples)
+        samples = np.frombuffer(frame.data, _INT16, n_samples).reshape(-1, n_channels)
         if n_channels > 1:
-            channels = samples.reshape(-1, n_channels)
-            samples = channels.mean(axis=1, dtype=np.float32).astype(np.int16)
+            samples = samples.mean(axis=1, keepdims=True, dtype=np.float32).astype(_INT16)
         if frame.sample_rate == self._rate_hz:
-            return samples if self._stream is None else self._resample(samples)
+            return self._resample(samples)
         tail = self.flush()
         self._rate_hz = frame.sample_rate
         if self._rate_hz != INPUT_RATE_HZ:
             self._stream = soxr.ResampleStream(
-                self._rate_hz, INPUT_RATE_HZ, 1, dtype="int16", quality=RESAMPLER_QUALITY
+                self._rate_hz, INPUT_RATE_HZ, 1, dtype=_INT16, quality=RESAMPLER_QUALITY
             )
-            samples = self._resample(samples)
-        return np.concatenate([tail, samples])
+        return tail + self._resample(samples)
 
-    def flush(self) -> Samples:
+    def flush(self) -> bytes:
         """Return what the resampler held back; the next frame begins anew."""
-        tail = self._resample(np.empty(0, dtype=np.int16), last=True)
+        tail = self._resample(np.empty((0, 1), _INT16), last=True)
         self._rate_hz = INPUT_RATE_HZ
         self._stream = None
         return tail
 
-    def _resample(self, samples: Samples, *, last: bool = False) -> Samples:
-        if self._stream is None:
-            return samples
-        resampled: Samples = self._stream.resample_chunk(samples, last=last)
-        return resampled
+    def _resample(self, samples: npt.NDArray[np.int16], *, last: bool = False) -> bytes:
+        if self._stream is not None:
+            samples = self._stream.resample_chunk(samples, last=last)
+        return samples.tobytes()
 
 
 class Chunker:
-    """Cuts samples into appends: whole frames in equal parts; under 20 ms waits for more."""
+    """Cuts sound into appends: whole frames in equal parts; under 20 ms waits for more."""
 
     def __init__(self) -> None:
         self._rest = b""
 
-    def push(self, samples: Samples) -> list[bytes]:
+    def push(self, pcm: bytes) -> list[bytes]:
         """Return the appends that are complete, each 20 to 40 ms of int16 mono 16 kHz."""
-        pcm, self._rest = self._rest + samples.tobytes(), b""
+        pcm, self._rest = self._rest + pcm, b""
         n_samples = len(pcm) // 2
         if n_samples < MIN_CHUNK:
             self._rest = pcm
@@ -141,8 +138,7 @@ class Chunker:
 
     def flush(self) -> list[bytes]:
         """Return what waits, filled up with silence to 20 ms."""
-        n_missing = MIN_CHUNK - len(self._rest) // 2
-        return self.push(np.zeros(n_missing, dtype=np.int16)) if self._rest else []
+        return self.push(bytes(MIN_CHUNK * 2 - len(self._rest))) if self._rest else []
 
 
 class Pacer:
@@ -351,7 +347,7 @@ def worth_hearing(sent: Iterable[Sent], duration_s: float) -> list[Sent]:
 
 def is_quiet(chunk: bytes) -> bool:
     """Tell whether nobody speaks in an append; int16 mono."""
-    samples = np.frombuffer(chunk, dtype=np.int16).astype(np.float32)
+    samples = np.frombuffer(chunk, _INT16).astype(np.float32)
     return float(np.mean(samples * samples)) < QUIET_LEVEL**2
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import math
 import time
 from collections import deque
 from collections.abc import AsyncIterator, Awaitable, Callable
@@ -103,6 +104,11 @@ class Message:
     def heard_until(self) -> float:
         """When all of it so far will have been heard, as far as time tells; monotonic clock."""
         return self._heard_until if self._heard_s is None else 0.0
+
+    @property
+    def unheard_s(self) -> float:
+        """How much of its sound is still to be heard, by the clock; all, before it is played."""
+        return max(0.0, self.heard_until - time.monotonic()) if self._is_played else math.inf
 
     @property
     def was_played(self) -> bool:

@@ -9,6 +9,7 @@ Pure bookkeeping: clocks are passed in, in seconds.
 
 from __future__ import annotations
 
+from collections import deque
 from dataclasses import dataclass
 from typing import Final
 
@@ -26,12 +27,15 @@ PAUSE_S: Final = 0.1
 LOOK_BACK_S: Final = 2.0
 """How far back a pause is looked for; without one, going on begins at the position itself."""
 
+KEPT_S: Final = LOOK_BACK_S + 2.0
+"""How much of what was heard is kept: a room may be 2 s behind the clock. Our choice."""
+
 PAUSE_LEVEL: Final = 300.0
 """Root mean square of int16 samples below which it is a pause: -41 dBFS."""
 
 
 class Speech:
-    """All of a response's sound so far, and which message plays which part of it."""
+    """A response's sound as far as it can still be played, and which message plays which part."""
 
     def __init__(self, generation_id: str, rate_hz: int) -> None:
         self.generation_id = generation_id
@@ -41,7 +45,11 @@ class Speech:
         self.n_resumed = 0
         self.late_phrases: list[str] = []
         """Text that came after the cut and that no message has."""
-        self._pieces: list[bytes] = []
+        self._pieces: deque[bytes] = deque()
+        self._n_forgotten = 0
+        """Bytes before the first piece."""
+        self._n_bytes = 0
+        """All that came."""
         self._begins_at_s: dict[str, float] = {}
 
     @property
@@ -56,8 +64,19 @@ class Speech:
     def push(self, message_id: str, pcm: bytes) -> None:
         """Take sound that a message plays, or would have played: int16 mono."""
         if message_id not in self._begins_at_s:
-            self._begins_at_s[message_id] = self._duration_s
+            self._begins_at_s[message_id] = self._n_bytes / 2 / self.rate_hz
         self._pieces.append(pcm)
+        self._n_bytes += len(pcm)
+
+    def forget(self, unheard_s: float) -> None:
+        """Let go of what was heard long ago: a reply may go on for an hour.
+
+        Args:
+            unheard_s: how much of the newest sound is still to be heard, by the clock.
+        """
+        first_kept = self._n_bytes - (unheard_s + KEPT_S) * self.rate_hz * 2
+        while self._pieces and self._n_forgotten + len(self._pieces[0]) <= first_kept:
+            self._n_forgotten += len(self._pieces.popleft())
 
     def resume(self, message_id: str, position_s: float) -> None:
         """A new message plays it from a position on."""
@@ -70,21 +89,23 @@ class Speech:
         return phrases
 
     def position_s(self, message_id: str, heard_s: float) -> float | None:
-        """Return how far it was heard in all; None for a message that plays something else."""
+        """Return how far it was heard in all; None where the rest is not all here."""
         begins_at_s = self._begins_at_s.get(message_id)
-        return None if begins_at_s is None else begins_at_s + heard_s
+        if begins_at_s is None or self._index(begins_at_s + heard_s) < 0:
+            return None
+        return begins_at_s + heard_s
 
     def rest(self, position_s: float) -> bytes:
         """Return the sound from a position on."""
-        return self._pcm[int(position_s * self.rate_hz) * 2 :]
+        return b"".join(self._pieces)[self._index(position_s) :]
 
     def pause_before(self, position_s: float) -> float:
         """Return the end of the last short pause before `position_s`; itself, without one."""
         n_window = int(PAUSE_S * self.rate_hz)
-        pcm = self._pcm
-        end = min(len(pcm) // 2, int(position_s * self.rate_hz))
-        begin = max(0, end - int(LOOK_BACK_S * self.rate_hz))
-        recent = np.frombuffer(pcm, dtype=np.int16, count=end)[begin:].astype(np.float64)
+        end = min(self._n_bytes // 2, int(position_s * self.rate_hz))
+        begin = max((self._n_forgotten + 1) // 2, end - int(LOOK_BACK_S * self.rate_hz))
+        pcm, n_before = b"".join(self._pieces), begin * 2 - self._n_forgotten
+        recent = np.frombuffer(pcm[n_before:], np.int16, end - begin).astype(np.float64)
         if recent.size < n_window:
             return position_s
         energy = np.concatenate([[0.0], np.cumsum(recent**2)])
@@ -94,14 +115,9 @@ class Speech:
             return position_s
         return float(begin + quiet[-1] + n_window) / self.rate_hz
 
-    @property
-    def _pcm(self) -> bytes:
-        """All of it in one piece, which only a resumption needs."""
-        return b"".join(self._pieces)
-
-    @property
-    def _duration_s(self) -> float:
-        return sum(map(len, self._pieces)) / 2 / self.rate_hz
+    def _index(self, position_s: float) -> int:
+        """Return where in what is kept a position is; negative for what was let go."""
+        return int(position_s * self.rate_hz) * 2 - self._n_forgotten
 
 
 @dataclass(slots=True)

@@ -78,9 +78,10 @@ class Speaking:
         """Play sound."""
         if generation := self._open.get(generation_id):
             message = generation.sounding(item_id)
+            message.push_audio(pcm)
             if self._speech is not None and self._speech.generation_id == generation_id:
                 self._speech.push(message.id, pcm)
-            message.push_audio(pcm)
+                self._speech.forget(message.unheard_s)
 
     def late_audio(self, response_id: str, pcm: bytes) -> None:
         """Keep sound that came after the cut; play it if the cut was none."""

@@ -13,8 +13,10 @@ from livekit.agents.llm import RealtimeModelFallbackAdapter
 
 import livekit_plugins_hydra as hydra
 from livekit_plugins_hydra import events as ev
+from livekit_plugins_hydra import resumption
 from livekit_plugins_hydra.desk import Loudspeaker, Samples
 from livekit_plugins_hydra.emulator import Emulator, Say, Scenario, Wait
+from livekit_plugins_hydra.resumption import KEPT_S, LOOK_BACK_S, Speech
 
 from .calls import COUGH, KEY, Captions, Desk, call, told, tone
 from .recognisers import ToneSTT, Vocabulary
@@ -149,6 +151,42 @@ async def test_a_cough_before_the_first_sound_loses_nothing(source: str) -> None
 
         assert desk.heard_s == [LONG.duration_s]
         assert desk.remembered == ([("assistant", WORDS)] if source == "the server" else [])
+
+
+@pytest.mark.parametrize("n_bytes", [960, 961])
+def test_of_a_long_reply_only_what_can_still_be_played_is_kept(n_bytes: int) -> None:
+    """An hour's reply takes a few seconds' memory; what it goes on with is what it would be."""
+    unheard_s = 1.0
+    dice = np.random.default_rng(1)
+    pieces = [dice.bytes(n_bytes) for _ in range(400)]
+    pieces[-120:-110] = [bytes(n_bytes)] * 10
+    short, whole = Speech("r", 24_000), Speech("r", 24_000)
+    for piece in pieces:
+        short.push("m", piece)
+        short.forget(unheard_s)
+        whole.push("m", piece)
+    heard_s = sum(map(len, pieces)) / 48_000 - unheard_s
+
+    for position_s in (heard_s, heard_s - 1.0, heard_s - LOOK_BACK_S, heard_s - KEPT_S + 0.001):
+        assert short.position_s("m", position_s) == position_s
+        assert short.rest(position_s) == whole.rest(position_s)
+    assert short.pause_before(heard_s) == whole.pause_before(heard_s) < heard_s
+    assert short.position_s("m", heard_s - KEPT_S - 0.1) is None
+    assert whole.position_s("m", 0.0) == 0.0
+
+
+async def test_a_cough_late_in_a_long_reply_loses_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What was heard long before the cough is not kept, and nobody misses it."""
+    monkeypatch.setattr(resumption, "KEPT_S", 0.5)
+    scenario = Scenario(default_reply=LONG, audio_speed=1.5)
+    async with call(scenario, Silent()) as desk:
+        await desk.say(tone(0.6))
+        await desk.until_state("speaking")
+        desk.microphone.say(np.concatenate([silence(1.5), COUGH]))
+        await desk.until_heard(2)
+        await desk.until_state("listening")
+
+        assert_all_was_heard(desk)
 
 
 async def test_a_second_cough_cuts_and_is_forgiven_too() -> None:

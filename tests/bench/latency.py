@@ -28,7 +28,7 @@ from websockets.asyncio.client import ClientConnection, connect
 
 import livekit_plugins_hydra as hydra
 from livekit_plugins_hydra import events, wire
-from livekit_plugins_hydra.audio import INPUT_RATE_HZ, Resampler
+from livekit_plugins_hydra.audio import BYTES_PER_S, INPUT_RATE_HZ, Resampler
 from livekit_plugins_hydra.desk import Loudspeaker, Microphone
 from livekit_plugins_hydra.websocket import WebSocket
 
@@ -301,7 +301,7 @@ def hold_back_ms() -> str:
     heard_s = given_s = 0.0
     for frame in frames():
         heard_s += frame.duration
-        given_s += resampler.push(frame).size / INPUT_RATE_HZ
+        given_s += len(resampler.push(frame)) / BYTES_PER_S
         behind.append((heard_s - given_s) * 1000)
     return f"{sum(behind) / len(behind):.1f} on average, {max(behind):.1f} at most"
 

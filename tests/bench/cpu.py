@@ -1,8 +1,9 @@
-"""CPU time of a second of a call: floor, this plugin, and other engines, interleaved.
+"""CPU time of a second of a call: this plugin beside a bare client and other engines.
 
-``python -m tests.bench.cpu NAME [FRAME_S [RATE_HZ]]`` measures one of them, ``python -m
-tests.bench.cpu NAME profile`` counts what it calls, which a busy machine hardly changes, and tells
-whose time that is.
+Two at a time share one core, so that whatever the machine does to one it does to the other, and
+the ratio of each half second counts: one after the other, they differ by 30 % from run to run, as
+the machine does. ``python -m tests.bench.cpu NAME profile`` counts what a call calls, which a busy
+machine hardly changes, and tells whose time that is.
 """
 
 from __future__ import annotations
@@ -10,6 +11,7 @@ from __future__ import annotations
 import asyncio
 import cProfile
 import pstats
+import statistics
 import sys
 import time
 from collections.abc import Iterator
@@ -23,13 +25,12 @@ from .away import Row, away, keep_to_core, tell
 from .clients import CONTENDERS, DIALECTS, FRAME_HZ, FRAME_S, Calls, Terms, beside
 
 ROUNDS: Final = 3
-HYDRAS: Final = "plugin at 16 kHz"
+HYDRAS_HZ: Final = INPUT_RATE_HZ
 """A room that gives what Hydra wants: ``AudioInputOptions(sample_rate=16000)``."""
 
-ENGINES: Final = ("plugin", "openai")
-N_CALLS: Final = 100
-"""Many, so that the process is busy: with few, most of the cost is waking it up, whoever it is."""
-SECONDS: Final = 6.0
+N_CALLS: Final = 50
+"""Many, so that a process is busy: with few, most of the cost is waking it up, whoever it is."""
+N_WINDOWS: Final = 20
 N_COUNTED: Final = 10
 COUNTED_S: Final = 3.0
 
@@ -48,23 +49,30 @@ Profile = dict[str, tuple[float, float]]
 
 WINDOW_S: Final = 0.5
 WARM_UP_S: Final = 1.0
+SET_UP_S: Final = 18.0
+"""How long two processes may take until all their calls speak."""
 
 
-async def measure(name: str, frame_s: float = FRAME_S, rate_hz: float = FRAME_HZ) -> float:
-    """Return the milliseconds of CPU time that one second of one call takes the client.
+async def measure(name: str, begin_at: float, frame_s: float, rate_hz: int) -> list[float]:
+    """Return the milliseconds of CPU time that one second of one call takes, window by window.
 
-    Another process on the machine only adds to it, so it is the lower quartile of many windows;
-    the server keeps to another core, where there is one.
+    Args:
+        name: who holds the calls.
+        begin_at: when the first window begins; monotonic clock, which processes share.
+        frame_s: how long a frame of the microphone is.
+        rate_hz: its rate.
     """
     keep_to_core(0)
     async with servers.running(DIALECTS[name], core=1) as port:
-        calls = Calls(name, Terms(port, frame_s=frame_s, rate_hz=int(rate_hz)))
+        calls = Calls(name, Terms(port, frame_s=frame_s, rate_hz=rate_hz))
         await calls.add(N_CALLS)
-        await asyncio.sleep(WARM_UP_S)
-        costs = [await _cost() for _ in range(int(SECONDS / WINDOW_S))]
+        if (left_s := begin_at - time.monotonic()) < WARM_UP_S:
+            raise RuntimeError(f"the calls were set up {WARM_UP_S - left_s:.1f} s late")
+        await asyncio.sleep(left_s)
+        costs = [await _cost(begin_at + (i + 1) * WINDOW_S) for i in range(N_WINDOWS)]
         calls.check()
         await calls.end()
-    return sorted(costs)[len(costs) // 4]
+    return costs
 
 
 async def profile(name: str) -> Profile:
@@ -112,30 +120,26 @@ def _owner(path: str) -> str:
     return next((owner for part, owner in OWNERS.items() if part in parts), "others")
 
 
-async def _cost() -> float:
-    cpu_s, wall_s = time.process_time(), time.monotonic()
-    await asyncio.sleep(WINDOW_S)
-    return (time.process_time() - cpu_s) * 1000 / N_CALLS / (time.monotonic() - wall_s)
+async def _cost(end_at: float) -> float:
+    cpu_s, began_at = time.process_time(), time.monotonic()
+    await asyncio.sleep(end_at - began_at)
+    return (time.process_time() - cpu_s) * 1000 / N_CALLS / (time.monotonic() - began_at)
 
 
 async def rows() -> list[Row]:
-    """Return ratios of the best of a few rounds; in brackets those of each round."""
-    room = [
-        {name: await away("cpu", name) for name in CONTENDERS}
-        | {HYDRAS: await away("cpu", "plugin", FRAME_S, INPUT_RATE_HZ)}
-        for _ in range(ROUNDS)
-    ]
-    long = [{name: await away("cpu", name, 0.1) for name in ENGINES} for _ in range(ROUNDS)]
+    """Return the ratio to each of the others: the middle round's, in brackets each round's."""
     profiles = {name: await away("cpu", name, "profile") for name in CONTENDERS}
     counts = {name: n_called(found) for name, found in profiles.items()}
     shares = sorted(((share, owner) for owner, (_, share) in profiles["plugin"].items()))
-    what = f"CPU per call-second, {N_CALLS} calls"
+    what = f"CPU per call-second, {N_CALLS} calls each on one core"
     return [
-        _row(f"{what}, against a bare client", room, "floor", "1.6x"),
-        _row(f"{what}, against OpenAI", room, "openai", "0.8x"),
-        _row(f"{what}, where the room gives it 16 kHz, against OpenAI", room, "openai", "", HYDRAS),
-        _row(f"{what}, frames of 100 ms, against OpenAI", long, "openai", ""),
-        _row(f"{what}, against Ultravox", room, "ultravox", ""),
+        await _beside("floor", f"{what}, against a bare client", "1.6x"),
+        await _beside("openai", f"{what}, against OpenAI", "0.8x"),
+        await _beside("openai", f"{what}, frames of 100 ms, against OpenAI", "", frame_s=0.1),
+        await _beside(
+            "openai", f"{what}, rooms that give 16 kHz, against OpenAI", "", rate_hz=HYDRAS_HZ
+        ),
+        await _beside("ultravox", f"{what}, against Ultravox", ""),
         (
             "Functions called in a call-second",
             f"{counts['plugin']:,.0f}",
@@ -151,15 +155,24 @@ async def rows() -> list[Row]:
     ]
 
 
-def _row(
-    what: str, rounds: list[dict[str, float]], other: str, target: str, ours: str = "plugin"
+async def _beside(
+    other: str, what: str, target: str, *, frame_s: float = FRAME_S, rate_hz: int = FRAME_HZ
 ) -> Row:
-    ratios = [each[ours] / each[other] for each in rounds]
-    best, best_other = (min(each[name] for each in rounds) for name in (ours, other))
+    """Return the row of the plugin beside another; the other's room gives what it usually gives."""
+    rounds: list[tuple[float, float, float]] = []
+    for _ in range(ROUNDS):
+        begin_at = time.monotonic() + SET_UP_S
+        ours, theirs = await asyncio.gather(
+            away("cpu", "plugin", begin_at, frame_s, rate_hz),
+            away("cpu", other, begin_at, frame_s, FRAME_HZ),
+        )
+        ratio = statistics.median(one / two for one, two in zip(ours, theirs, strict=True))
+        rounds.append((ratio, statistics.median(ours), statistics.median(theirs)))
+    ratio, our_ms, their_ms = sorted(rounds)[ROUNDS // 2]
     return (
         what,
-        f"{best / best_other:.2f}x ({', '.join(f'{ratio:.2f}' for ratio in ratios)})",
-        f"{best:.2f} against {best_other:.2f} ms",
+        f"{ratio:.2f}x ({', '.join(f'{each:.2f}' for each, _, _ in rounds)})",
+        f"{our_ms:.2f} against {their_ms:.2f} ms",
         target,
     )
 
@@ -168,4 +181,5 @@ if __name__ == "__main__":
     if sys.argv[2:] == ["profile"]:
         tell(profile(sys.argv[1]))
     else:
-        tell(measure(sys.argv[1], *map(float, sys.argv[2:])))
+        name, begin_at, frame_s, rate_hz = sys.argv[1:]
+        tell(measure(name, float(begin_at), float(frame_s), int(rate_hz)))

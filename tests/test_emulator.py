@@ -1011,7 +1011,7 @@ async def test_a_slow_reader_pauses_the_server() -> None:
         with pytest.raises(TimeoutError):
             await server.wait_for(lambda books: books.responses[0].ended_at_s, timeout=0.3)
         client.socket.transport.resume_reading()
-        await client.wait("response.done")
+        await client.wait("response.done", timeout=60.0)  # two minutes of sound, on a busy machine
 
         assert client.sound(server.responses[0].id) == server.responses[0].pcm
 

@@ -265,6 +265,7 @@ class Call:
             keeps_turn: the next server will hear speech at once, so that it answers that, and is
                 asked for a reply only if it does not.
         """
+        keeps_turn |= self._line.expects_turn and not self.conversation.is_ready
         line, self._line = self._line, _Line(Conversation(self._new_event_id), keeps_turn)
         has_called = bool(line.conversation.open_calls)
         out = line.conversation.lose()

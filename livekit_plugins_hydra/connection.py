@@ -270,7 +270,7 @@ def _refusal(error: Exception, timeout_s: float) -> ConnectionFailed:
             status = error.response.status_code
             if status in _UNAUTHORIZED:
                 return AuthenticationFailed(status)
-            retry_after = error.response.headers.get("Retry-After", "")
+            retry_after = next(iter(error.response.headers.get_all("Retry-After")), "")
             retry_after_s = float(retry_after) if retry_after.isdecimal() else None
             return HandshakeRefused(status, retry_after_s=retry_after_s)
         case TimeoutError():

@@ -91,6 +91,11 @@ async def _key(api_key: ApiKey, *, timeout_s: float) -> str:
         reason = "api_key() returned what can't be a key"
     except TimeoutError:
         reason = f"api_key() took longer than {timeout_s:g} s"
+    except asyncio.CancelledError:
+        task = asyncio.current_task()
+        if task is not None and task.cancelling():
+            raise
+        reason = "api_key() was cancelled"  # as one of many that wait for the same token
     except Exception as error:
         reason = f"api_key() raised {type(error).__name__}"
     # Outside of the handler: what a token service says may hold secrets.

@@ -107,8 +107,11 @@ class Message:
 
     @property
     def unheard_s(self) -> float:
-        """How much of its sound is still to be heard, by the clock; all, before it is played."""
-        return max(0.0, self.heard_until - time.monotonic()) if self._is_played else math.inf
+        """How much of its sound is still to be heard, by the clock; infinite where that goes wrong,
+        as not all of it was taken to be played.
+        """
+        is_taken = self._is_played and not self._audio.waits
+        return max(0.0, self.heard_until - time.monotonic()) if is_taken else math.inf
 
     @property
     def was_played(self) -> bool:
@@ -383,6 +386,11 @@ class _Stream(Generic[_T]):
         self._before_first = before_first
         self._pieces: deque[_T] = deque()
         self._more: asyncio.Future[None] | None = None
+
+    @property
+    def waits(self) -> bool:
+        """Whether a piece was not read yet."""
+        return bool(self._pieces)
 
     def send(self, piece: _T) -> None:
         """Add a piece."""

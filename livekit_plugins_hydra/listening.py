@@ -103,7 +103,7 @@ class Listening:
         self._turn: Turn | None = None
         self._turns: dict[str, Turn] = {}
         self._unanswered_since: float | None = None
-        """When the turn began that the server has not answered yet."""
+        """Since when sound belongs to a turn that the server has not answered yet."""
         self._understood_until = 0.0
         """When the server last said that a turn had ended: it has heard all that came before."""
 
@@ -184,7 +184,7 @@ class Listening:
         its last sign of life.
         """
         if self._unanswered_since is not None:
-            return self._unanswered_since - PRE_ROLL_S
+            return self._unanswered_since
         return max(heard_at - NOTICE_S, self._understood_until)
 
     def _arm(self, now: float) -> None:
@@ -212,8 +212,9 @@ class Listening:
         self.turn_kept()
         now = time.monotonic()
         turn = self._turn = self._new_turn(item_id)
-        self._unanswered_since = now
         since = max(now - PRE_ROLL_S, self._understood_until)
+        if self._unanswered_since is None or self._transcriber is not None:
+            self._unanswered_since = since  # else nobody knows what was said before
         self._write_down(turn, (_frame(chunk) for at, chunk in self._sent if at >= since))
 
     def _keep_beginning(self, turn: Turn) -> None:
@@ -250,8 +251,9 @@ class Listening:
             turn.drop()
 
     def turn_answered(self) -> None:
-        """The server has answered: it need not hear the turn again."""
-        self._unanswered_since = None
+        """The server has answered, unless the user goes on: it need not hear the turn again."""
+        if self._turn is None or not self._is_speaking():
+            self._unanswered_since = None
 
     def turn_kept(self) -> None:
         """The turn counts: it is answered, or can't be taken back any more."""

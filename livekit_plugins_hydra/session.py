@@ -48,6 +48,8 @@ _OUTPUT_RATES_HZ: Final = range(8_000, 96_001)
 
 _NOT_RUN: Final = "Not run: the user spoke first. Call it again if it is still wanted."
 
+_NOT_ALLOWED: Final = "Not run: no function may be called now."
+
 SessionEvents = Literal["hydra_server_event", "hydra_client_event"]
 
 
@@ -540,6 +542,8 @@ class RealtimeSession(llm.RealtimeSession[SessionEvents]):
         )
         self._speaking.call(effect.generation_id, call)
         self._listening.turn_answered()
+        if self._configuration.tool_choice == "none":
+            self._refuse(call, _NOT_ALLOWED)  # the framework ignores it, and never answers
 
     def _post_output(self, output: llm.FunctionCallOutput) -> None:
         name = self._chat.name_of(output.call_id) or output.name
@@ -556,11 +560,15 @@ class RealtimeSession(llm.RealtimeSession[SessionEvents]):
         """Answer calls that the framework will not run: else the server waits for them."""
         for call in calls:
             if call.call_id in self._call.conversation.open_calls:
-                output = llm.FunctionCallOutput(
-                    call_id=call.call_id, name=call.name, output=_NOT_RUN, is_error=True
-                )
-                self._chat.add(output)
-                self._post_output(output)
+                self._refuse(call, _NOT_RUN)
+
+    def _refuse(self, call: llm.FunctionCall, why: str) -> None:
+        """Answer a call that nobody will."""
+        output = llm.FunctionCallOutput(
+            call_id=call.call_id, name=call.name, output=why, is_error=True
+        )
+        self._chat.add(output)
+        self._post_output(output)
 
     def _check_sound(self, end: fx.EndResponse) -> None:
         """Notice that the server has gone silent, which it does without an error."""

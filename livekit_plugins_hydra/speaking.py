@@ -78,10 +78,10 @@ class Speaking:
         """Play sound."""
         if generation := self._open.get(generation_id):
             message = generation.sounding(item_id)
-            message.push_audio(pcm)
             if self._speech is not None and self._speech.generation_id == generation_id:
-                self._speech.push(message.id, pcm)
                 self._speech.forget(message.unheard_s)
+                self._speech.push(message.id, pcm)
+            message.push_audio(pcm)
 
     def late_audio(self, response_id: str, pcm: bytes) -> None:
         """Keep sound that came after the cut; play it if the cut was none."""
@@ -132,10 +132,16 @@ class Speaking:
             generation.finish(cut=cut)
             if not cut and generation.is_speechless:
                 self._on_speechless()
+            if not cut:  # what the server still sends of the response is a part of its own
+                self._complete(generation_id)
 
     def complete(self, response_id: str) -> None:
         """The server sends nothing more of a response."""
         if self._speech is not None and self._speech.belongs_to(response_id):
+            self._complete(self._speech.generation_id)
+
+    def _complete(self, generation_id: str) -> None:
+        if self._speech is not None and self._speech.generation_id == generation_id:
             self._speech.is_complete = True
             self._finish_resumed(cut=False)
 

@@ -210,6 +210,23 @@ async def test_a_busy_server_is_dialled_again_when_it_says(fault: str) -> None:
         assert opened.server.responses[0].trigger == "greeting"
 
 
+async def test_a_busy_server_may_say_twice_when() -> None:
+    """Two `Retry-After` headers, of the server and of what stands before it, are no fault."""
+
+    def refuse(connection: ServerConnection, _: Request) -> Response:
+        response = connection.respond(HTTPStatus.SERVICE_UNAVAILABLE, "")
+        response.headers["Retry-After"] = "1"
+        response.headers["Retry-After"] = "2"
+        return response
+
+    async with serve(_nobody, "127.0.0.1", 0, process_request=refuse) as server:
+        port = next(iter(server.sockets)).getsockname()[1]
+        async with line(base_url=f"ws://127.0.0.1:{port}/") as opened:
+            opened.session.generate_reply()
+            told = await opened.until(lambda: opened.of("error"))
+            assert told[0].recoverable
+
+
 @pytest.mark.parametrize("fault", ["server_full", "server_full_does_not_close"])
 async def test_a_full_server_is_dialled_again(fault: str) -> None:
     """`server_full` is one recoverable error, whether a close follows or not."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import math
 from types import SimpleNamespace
 from typing import Any
 
@@ -99,3 +100,16 @@ async def test_sound_comes_at_once_where_no_room_is_to_hear_it(
         frames = [await anext(stream), await anext(stream)]
 
     assert [frame.samples_per_channel for frame in frames] == [480, 480]
+
+
+async def test_what_was_not_taken_to_be_played_was_not_heard() -> None:
+    """A room may take sound later than the clock has it, so nothing of it is forgotten."""
+    message = Message("m1", rate_hz=24_000, transcriber=None, on_written=lambda _: None)
+    sound = message.present().audio_stream
+    message.push_audio(PCM)
+    assert message.unheard_s == math.inf
+
+    await anext(aiter(sound))
+    assert message.unheard_s < math.inf
+    message.push_audio(PCM)
+    assert message.unheard_s == math.inf

@@ -9,13 +9,14 @@ from typing import Any
 
 import numpy as np
 import pytest
+from livekit.agents import Agent, function_tool
 from livekit.agents.llm import RealtimeModelFallbackAdapter
 
 import livekit_plugins_hydra as hydra
 from livekit_plugins_hydra import events as ev
 from livekit_plugins_hydra import resumption
 from livekit_plugins_hydra.desk import Loudspeaker, Samples
-from livekit_plugins_hydra.emulator import Emulator, Say, Scenario, Wait
+from livekit_plugins_hydra.emulator import Call, Emulator, Say, Scenario, Wait
 from livekit_plugins_hydra.resumption import KEPT_S, LOOK_BACK_S, Speech
 
 from .calls import COUGH, KEY, Captions, Desk, call, told, tone
@@ -187,6 +188,28 @@ async def test_a_cough_late_in_a_long_reply_loses_nothing(monkeypatch: pytest.Mo
         await desk.until_state("listening")
 
         assert_all_was_heard(desk)
+
+
+async def test_a_cough_after_a_function_without_a_word_is_nothing() -> None:
+    """There is nothing to go on with, though the server never said that its response is done."""
+
+    @function_tool
+    async def note() -> None:
+        """Write down that somebody called."""
+
+    scenario = Scenario(
+        replies=[Call("note")], default_reply=NEXT, calling_response_done="never", silence_ms=200
+    )
+    agent = Agent(instructions="Be kind.", tools=[note])
+    async with call(scenario, agent) as desk:
+        await desk.say(tone(0.6))
+        await desk.until(lambda: desk.server.events_of(ev.ConversationItemCreate))
+        await desk.until_state("listening")
+        await desk.say(COUGH)
+        await desk.until(lambda: desk.server.connection.discarded_turns)
+
+        await desk.session.generate_reply()
+        assert desk.heard_s == [NEXT.duration_s]
 
 
 async def test_a_second_cough_cuts_and_is_forgiven_too() -> None:

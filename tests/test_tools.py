@@ -486,6 +486,21 @@ async def test_a_reply_can_be_made_without_tools() -> None:
         await desk.until(lambda: outputs(desk))
 
 
+async def test_a_call_without_leave_is_answered_all_the_same() -> None:
+    """A model may call what was taken away: the framework ignores that, and the call goes on."""
+    agent = Agent(instructions="Be kind.", tools=[weather])
+    scenario = scripted(WEATHER, tool_response_timeout_s=None)
+    async with call(scenario, agent, complaints_are_fine=True) as desk:
+        await desk.until(lambda: desk.server.connections and desk.server.connection.configured_at_s)
+        await desk.session.generate_reply(tool_choice="none")
+        await desk.until(lambda: outputs(desk))
+        assert "may be called now" in (outputs(desk)[0] or "")
+        assert not desk.of("function_tools_executed")
+
+        await agent.update_instructions("Be brief.")
+        await desk.until(lambda: len(desk.server.connections) == 2)
+
+
 async def test_a_reply_can_be_made_with_some_of_the_tools() -> None:
     """`generate_reply(tools=[...])` offers these for that reply, and all of them afterwards."""
     seen: list[list[str]] = []

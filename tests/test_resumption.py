@@ -205,8 +205,15 @@ async def test_a_cough_after_a_function_without_a_word_is_nothing() -> None:
         await desk.say(tone(0.6))
         await desk.until(lambda: desk.server.events_of(ev.ConversationItemCreate))
         await desk.until_state("listening")
+        discarded = asyncio.Event()
+
+        @desk.line.on("hydra_server_event")
+        def _(event: ev.Event) -> None:
+            if isinstance(event, ev.ConversationItemDone) and event.item.status == "incomplete":
+                asyncio.get_running_loop().call_soon(discarded.set)  # when it was dealt with
+
         await desk.say(COUGH)
-        await desk.until(lambda: desk.server.connection.discarded_turns)
+        await discarded.wait()
 
         await desk.session.generate_reply()
         assert desk.heard_s == [NEXT.duration_s]

@@ -363,6 +363,10 @@ class Call:
         """
         self._texts.append(_Text(role, text, ANSWER_TEXT if role == "user" else GO_ON))
 
+    def was_interrupted(self, call_id: str) -> bool:
+        """Tell whether the user has spoken while a function ran whose output was not posted."""
+        return call_id in self._interrupted_calls
+
     def post_output(
         self, call_id: str, output: str, *, as_text: str, now: float
     ) -> list[fx.Effect]:

@@ -10,10 +10,11 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from typing import Final, Generic, Literal, TypeVar
 
 from livekit import rtc
-from livekit.agents import get_job_context, llm
+from livekit.agents import llm
 
 from .audio import FrameMaker
 from .chat import cut_to_heard
+from .job import agent_session
 from .transcription import Recognition, Transcriber
 
 TEXT_AFTER_PLAYOUT_S: Final = 0.5
@@ -441,11 +442,10 @@ async def _until_heard() -> None:
 
 def _awaited_audience() -> asyncio.Future[None] | None:
     """Return what is done when the job's room hears the agent; None where no room is to hear it."""
-    job = get_job_context(required=False)
-    if job is None:
+    session = agent_session()
+    if session is None:
         return None
     try:
-        session = job.primary_session
         room = session.room_io
     except RuntimeError:  # there is none
         return None

@@ -26,6 +26,7 @@ from .chat import ChatLog, output_as_text
 from .configuration import Configuration
 from .connection import Connection
 from .dialling import dial
+from .job import DROPPED_AFTER_S, Results
 from .listening import Listening
 from .listening import Turn as UserTurn
 from .log import logger, warn_once
@@ -47,6 +48,9 @@ CLOSE_BUDGET_S: Final = 2.0
 _OUTPUT_RATES_HZ: Final = range(8_000, 96_001)
 
 _NOT_RUN: Final = "Not run: the user spoke first. Call it again if it is still wanted."
+
+_OUTPUT_TIMER: Final = "output"
+"""All others are the core's."""
 
 _NOT_ALLOWED: Final = "Not run: no function may be called now."
 
@@ -132,6 +136,9 @@ class RealtimeSession(llm.RealtimeSession[SessionEvents]):
         self._replies: dict[str, asyncio.Future[llm.GenerationCreatedEvent]] = {}
 
         self._timers = Timers(self._on_timer)
+        self._results = Results(self._expect_output)
+        self._expected: dict[str, llm.FunctionCallOutput] = {}
+        """By call, the outputs that the framework may drop instead of handing them over."""
         self._main: asyncio.Task[None] | None = None
         self._closers = closers
         self._closing: asyncio.Task[None] | None = None
@@ -223,6 +230,7 @@ class RealtimeSession(llm.RealtimeSession[SessionEvents]):
         for item in self._chat.add_new(chat_ctx):
             match item:
                 case llm.FunctionCallOutput():
+                    self._expected.pop(item.call_id, None)
                     self._post_output(item)
                 case llm.ChatMessage(text_content=text) if text and item.role != "assistant":
                     self._call.add_text("user" if item.role == "user" else "system", text)
@@ -413,6 +421,7 @@ class RealtimeSession(llm.RealtimeSession[SessionEvents]):
         if self._connection is not None:
             self._connection.leave()  # what still comes belongs to no conversation any more
         self._perform(self._call.end(self._ended, time.monotonic()))
+        self._results.close()
         self._listening.close()
         self._speaking.close()
         self._timers.close()
@@ -540,6 +549,7 @@ class RealtimeSession(llm.RealtimeSession[SessionEvents]):
             name=effect.name,
             arguments=effect.arguments,
         )
+        self._results.watch()
         self._speaking.call(effect.generation_id, call)
         self._listening.turn_answered()
         if self._configuration.tool_choice == "none":
@@ -555,6 +565,18 @@ class RealtimeSession(llm.RealtimeSession[SessionEvents]):
                 now=time.monotonic(),
             )
         )
+
+    def _expect_output(self, output: llm.FunctionCallOutput) -> None:
+        if self._call.was_interrupted(output.call_id) and self._ended is None:
+            self._expected[output.call_id] = output
+            self._timers.start(_OUTPUT_TIMER, DROPPED_AFTER_S)
+
+    def _post_expected(self) -> None:
+        """Take what the framework has not handed over: it never will."""
+        for output in self._expected.values():
+            self._chat.add(output)
+            self._post_output(output)
+        self._expected.clear()
 
     def _answer_dropped(self, calls: list[llm.FunctionCall]) -> None:
         """Answer calls that the framework will not run: else the server waits for them."""
@@ -676,6 +698,9 @@ class RealtimeSession(llm.RealtimeSession[SessionEvents]):
         self._warn_once("Hydra was away for too long: the oldest of the user's sound is lost")
 
     def _on_timer(self, name: str) -> None:
+        if name == _OUTPUT_TIMER:
+            self._post_expected()
+            return
         self._perform(self._call.timer(name, time.monotonic()))
         if name in ("answer", "kept_turn") and self._call.conversation.turn is Turn.QUIET:
             self._listening.turn_kept()

@@ -7,6 +7,7 @@ import json
 import statistics
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -26,6 +27,7 @@ from livekit_plugins_hydra.emulator import Call, ConnectionRecord, Context, Repl
 from livekit_plugins_hydra.emulator import Wait as Pause
 
 from .calls import COUGH, Desk, call, tone
+from .clock import in_virtual_time
 from .direct import calls_of, hear, line
 from .test_reconnects import until_ready
 
@@ -609,6 +611,26 @@ async def test_a_question_during_a_function_is_answered_and_so_is_the_function()
         await ask(desk)
         await until_answered_and_told(desk, agent)
 
+        assert outputs(desk) == ["forty-two"]
+        assert n_creates(desk) == 1
+
+
+@in_virtual_time
+async def test_a_result_that_the_framework_drops_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It waits for the end of a long answer to what was said meanwhile, and gives up after 5 s."""
+    answer = Say(duration_s=7.0, tone_hz=500, text="Yes, and there is a lot to say about that.")
+    agent = Slow()
+    async with call(scripted(Call("lookup"), answer), agent, complaints_are_fine=True) as desk:
+        job = SimpleNamespace(primary_session=desk.session)
+        monkeypatch.setattr("livekit_plugins_hydra.job.get_job_context", lambda *, required: job)
+        await ask(desk)
+        await agent.began.wait()
+        await ask(desk)
+        await desk.until_state("speaking")
+        agent.may_end.set()
+        await desk.until_heard(2)
+
+        assert desk.heard_s == [answer.duration_s, RESULT.duration_s]
         assert outputs(desk) == ["forty-two"]
         assert n_creates(desk) == 1
 

@@ -1196,3 +1196,33 @@ async def test_a_taken_port_is_named_with_the_remedy() -> None:
     what_happened, remedy = complaints.decode().splitlines()
     assert what_happened.startswith(f"Can't listen on 127.0.0.1:{server.port}")
     assert "--port 0" in remedy
+
+
+async def test_a_scenario_that_fails_is_told_as_such(tmp_path: Path) -> None:
+    """A recording that is missing is told at once and at the end, and never as a port's trouble."""
+    path = tmp_path / "x.py"
+    path.write_text(
+        "from livekit_plugins_hydra.emulator import Say, Scenario\n"
+        "scenario = Scenario(replies=[Say(wav='missing.wav')])\n"
+    )
+    process = await asyncio.create_subprocess_exec(
+        *(sys.executable, "-m", "livekit_plugins_hydra", "emulator", "--port", "0"),
+        *("--scenario", str(path)),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+    )
+    assert process.stdout is not None
+    assert process.stderr is not None
+    async with asyncio.timeout(30):
+        await process.stdout.readline()
+        url = (await process.stdout.readline()).decode().split("=")[1].split()[0]
+        async with RawClient(_At(url)) as client:  # type: ignore[arg-type]
+            await client.configure(generate_initial_response=True)
+            told = (await process.stderr.readline()).decode()
+        process.send_signal(signal.SIGINT)
+        _, complaints = await process.communicate()
+
+    fault = "FileNotFoundError: [Errno 2] No such file or directory: 'missing.wav'"
+    assert told == f"The scenario fails: {fault}\n"
+    assert complaints.decode() == f"The scenario failed once, first with {fault}\n"
+    assert process.returncode == 1

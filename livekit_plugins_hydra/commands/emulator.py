@@ -12,7 +12,7 @@ import typer
 from livekit_plugins_hydra.emulator import ConnectionRecord, Emulator, Observed, Scenario
 from livekit_plugins_hydra.emulator.console import ConsoleObserver, serve_until_stopped
 
-from .exits import Exit, stop
+from .exits import Exit, errors, stop
 from .scenarios import scenario_option
 from .tape import Tape
 
@@ -61,7 +61,13 @@ def emulator(
             if observer is not None:
                 observer(seen, what)
 
-    server = Emulator(chosen, host=host, port=port, strict=False, observer=observe)
+    faults: list[Exception] = []
+
+    def tell(fault: Exception) -> None:
+        faults.append(fault)
+        errors().print(f"The scenario fails: {_said(fault)}", markup=False)
+
+    server = Emulator(chosen, host=host, port=port, strict=False, observer=observe, on_fault=tell)
     try:
         asyncio.run(_serve(server, tape))
     except OSError as fault:
@@ -72,6 +78,13 @@ def emulator(
         )
     except KeyboardInterrupt:
         pass  # where the loop has no signal handlers: Windows
+    if faults:
+        times = "once" if len(faults) == 1 else f"{len(faults)} times"
+        stop(Exit.FAILED, f"The scenario failed {times}, first with {_said(faults[0])}")
+
+
+def _said(fault: Exception) -> str:
+    return f"{type(fault).__name__}: {fault}"
 
 
 async def _serve(server: Emulator, tape: Tape | None) -> None:

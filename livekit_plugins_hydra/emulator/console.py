@@ -56,14 +56,23 @@ class ConsoleObserver:
 
 
 async def serve_until_stopped(server: Emulator, write: Write) -> None:
-    """Run `server` until SIGINT or SIGTERM, after writing how to point a client at it."""
+    """Run `server` until SIGINT or SIGTERM, after writing how to point a client at it.
+
+    What its scenario raises is left to its ``on_fault``.
+
+    Raises:
+        OSError: it can't listen.
+    """
     stopped = asyncio.Event()
     loop = asyncio.get_running_loop()
     for number in (signal.SIGINT, signal.SIGTERM):
         with contextlib.suppress(NotImplementedError):
             loop.add_signal_handler(number, stopped.set)
-    async with server:
+    await server.start()
+    try:
         write("Hydra is emulated here. Point the plugin at it with:")
         write(f"HYDRA_BASE_URL={server.url} SMALLEST_API_KEY=anything")
         write("Ctrl-C ends it.")
         await stopped.wait()
+    finally:
+        await server.aclose()

@@ -6,7 +6,7 @@ import asyncio
 import json
 import logging
 import uuid
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from types import TracebackType
 from typing import Any, Final, Self
 
@@ -79,6 +79,7 @@ class Emulator(Books):
         port: 0 takes a free one.
         strict: whether violations are raised at the end; they are recorded in any case.
         observer: called with each event and violation, as it happens.
+        on_fault: called with each exception of the scenario's own code, as it happens.
     """
 
     def __init__(
@@ -89,6 +90,7 @@ class Emulator(Books):
         port: int = 0,
         strict: bool = True,
         observer: Observer | None = None,
+        on_fault: Callable[[Exception], None] = lambda fault: None,
     ) -> None:
         super().__init__(observer=observer)
         self.scenario = scenario or Scenario()
@@ -104,6 +106,7 @@ class Emulator(Books):
         self._server: Server | None = None
         self._closing = asyncio.Event()
         self._faults: list[Exception] = []
+        self._on_fault = on_fault
         self._live: dict[int, tuple[Link, Session]] = {}
         self._door = door.Door(self._closing)
 
@@ -257,7 +260,7 @@ class Emulator(Books):
         try:
             refusal = await self._door.refuse(caller, self.scenario, n_dials=n_dials)
         except Exception as fault:  # raised when the emulator is left
-            self._faults.append(fault)
+            self._fail(fault)
             refusal = door.Refusal(500, "the emulator failed\n")
         self._note_dial(caller, refusal.status if refusal else 101)
         if refusal is None:
@@ -266,6 +269,11 @@ class Emulator(Books):
         if refusal.retry_after_s is not None:
             response.headers["Retry-After"] = str(refusal.retry_after_s)
         return response
+
+    def _fail(self, *faults: Exception) -> None:
+        self._faults.extend(faults)
+        for fault in faults:
+            self._on_fault(fault)
 
     def _note_dial(self, caller: door.Caller, status: int) -> None:
         now = asyncio.get_running_loop().time()
@@ -293,7 +301,7 @@ class Emulator(Books):
         try:
             await self._converse(socket, caller, record)
         except ExceptionGroup as group:
-            self._faults.extend(_leaves(group))
+            self._fail(*_leaves(group))
             await socket.close(1011, "the emulator failed")
         finally:
             self._live.pop(record.number, None)

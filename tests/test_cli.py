@@ -304,6 +304,15 @@ async def test_the_emulator_plays_and_records(tmp_path: Path) -> None:
     assert begin > user_end
 
 
+@pytest.mark.parametrize("port", ["-1", "99999"])
+def test_a_port_that_is_none(port: str, tmp_path: Path) -> None:
+    """A number that is no port is refused: exit code 2."""
+    code, words = here(tmp_path, "emulator", f"--port={port}")
+
+    assert code == 2
+    assert "is not in the range" in words
+
+
 def test_a_port_that_is_taken(tmp_path: Path) -> None:
     """A port that another program has: exit code 1, and what to do."""
     with socket.create_server(("127.0.0.1", 0)) as server:

@@ -20,7 +20,9 @@ _DEFAULT_THINK_S = 0.3
 
 
 def emulator(
-    port: Annotated[int, typer.Option(help="Where to listen; 0 takes a free port.")] = 8765,
+    port: Annotated[
+        int, typer.Option(help="Where to listen; 0 takes a free port.", min=0, max=65_535)
+    ] = 8765,
     host: Annotated[str, typer.Option(help="Address to listen on.")] = "127.0.0.1",
     think: Annotated[
         float | None,

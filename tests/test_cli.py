@@ -310,7 +310,7 @@ def test_a_port_that_is_none(port: str, tmp_path: Path) -> None:
     code, words = here(tmp_path, "emulator", f"--port={port}")
 
     assert code == 2
-    assert "is not in the range" in words
+    assert "--port" in words
 
 
 def test_a_port_that_is_taken(tmp_path: Path) -> None:
@@ -384,6 +384,23 @@ def test_a_scenario_in_python(tmp_path: Path) -> None:
     )
 
     assert callable(read_scenario(path).replies)
+
+
+def test_a_scenario_in_python_may_have_dataclasses(tmp_path: Path) -> None:
+    """With annotations as text, they are looked up in the file's own module."""
+    path = tmp_path / "json.py"
+    path.write_text(
+        "from __future__ import annotations\n"
+        "from dataclasses import dataclass\n"
+        "from livekit_plugins_hydra.emulator import Say, Scenario\n"
+        "@dataclass\n"
+        "class Persona:\n"
+        "    words: str\n"
+        "scenario = Scenario(replies=[Say(text=Persona('Hi.').words)])\n"
+    )
+
+    assert read_scenario(path).replies == [Say(text="Hi.")]
+    assert sys.modules["json"] is json
 
 
 @pytest.mark.parametrize(

@@ -25,6 +25,7 @@ from __future__ import annotations
 import dataclasses
 import difflib
 import importlib.util
+import sys
 import tomllib
 import types
 import typing
@@ -66,11 +67,16 @@ class _Wrong(Exception):
     """Something in a file that does not fit."""
 
 
+_MODULE: Final = "_hydra_scenario"
+"""The name of a file's module; its own might be another module's."""
+
+
 def _from_python(path: Path) -> Scenario:
-    spec = importlib.util.spec_from_file_location(path.stem, path)
+    spec = importlib.util.spec_from_file_location(_MODULE, path)
     if spec is None or spec.loader is None:
         raise ScenarioUnreadable(f"{path} can't be run")
     module = importlib.util.module_from_spec(spec)
+    sys.modules[_MODULE] = module  # where dataclasses look for what annotations name
     try:
         spec.loader.exec_module(module)
     except Exception as error:  # whatever the file does

@@ -5,7 +5,6 @@ from __future__ import annotations
 import io
 import os
 from fractions import Fraction
-from pathlib import Path
 from typing import Any, Final
 
 import numpy as np
@@ -45,12 +44,13 @@ def read(path: str | os.PathLike[str], *, rate_hz: int, n_channels: int = 1) -> 
     import av.error
 
     name = os.fspath(path)
-    if not Path(name).is_file():
+    if not os.path.isfile(name):
         raise RecordingUnreadable(f"{name} is no file")
     layout = "mono" if n_channels == 1 else "stereo"
     pieces: list[npt.NDArray[Any]] = []
     try:
-        with av.open(name) as container:
+        # Absolute, as FFmpeg takes what is before a colon for a protocol.
+        with av.open(os.path.abspath(name)) as container:
             if not container.streams.audio:
                 raise RecordingUnreadable(f"{name} has no sound in it")
             resampler = av.AudioResampler(format="s16", layout=layout, rate=rate_hz)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import hashlib
 import json
+import os
 import re
 import wave
 from pathlib import Path
@@ -16,6 +17,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from livekit_plugins_hydra import recordings
+from livekit_plugins_hydra.emulator.scenario_file import ScenarioUnreadable, read_scenario
 from livekit_plugins_hydra.report import (
     LogUnreadable,
     Timeline,
@@ -473,6 +475,33 @@ def test_what_is_no_sound_is_refused(content: bytes, tmp_path: Path) -> None:
         recordings.read(path, rate_hz=16_000)
 
 
+@pytest.mark.skipif(os.name != "posix", reason="Windows has no colons in names")
+def test_a_recording_may_have_a_colon_in_its_name(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A name with a time of day is a file, and no address."""
+    monkeypatch.chdir(tmp_path)
+    write_wav(Path("12:30.wav"), speech(0.5))
+
+    assert recordings.read("12:30.wav", rate_hz=24_000).shape == (12_000, 1)
+
+
+def test_a_path_that_can_not_be_looked_at_is_no_file(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A folder that can't be entered gives a sentence and no traceback, in every reader."""
+
+    def refuse(*_: object, **__: object) -> None:
+        raise PermissionError(13, "Permission denied")
+
+    path = Path("locked") / "x"
+    monkeypatch.setattr(os, "stat", refuse)
+    with pytest.raises(LogUnreadable, match="is no file"):
+        read(path)
+    with pytest.raises(ScenarioUnreadable, match="is no file"):
+        read_scenario(path)
+    with pytest.raises(recordings.RecordingUnreadable, match="is no file"):
+        recordings.read(path, rate_hz=24_000)
+
+
 # ------------------------------------------------------------------------- the page
 
 
@@ -491,6 +520,17 @@ def test_the_page_is_one_file_that_allows_nothing_else(log: WireLines, tmp_path:
     assert policy.startswith("default-src 'none'")
     assert set(re.findall(r"https?://[\w./]+", text)) == {"http://www.w3.org/2000/svg"}
     assert "{{" not in text.replace(script, "")
+
+
+@pytest.mark.parametrize("at_s", [-3.0, -1e300, 1e5, 1e300])
+def test_a_recording_beside_the_call_makes_no_player(
+    at_s: float, log: WireLines, tmp_path: Path
+) -> None:
+    """Sound that ends before the call or begins hours later is left out; the page is drawn."""
+    text = render(lines_of(log, tmp_path), sound=speech(2.7), sound_at_s=at_s)
+
+    assert '"source":"log"' in text
+    assert re.findall(r'id="sound">(.*?)</script>', text) == [""]
 
 
 EVIL = "</script><script>window.hacked = 1</script><img src=x onerror='window.hacked = 2'>{{data}}"
@@ -550,6 +590,8 @@ async def test_report_as_a_process(tmp_path: Path) -> None:
         (["nowhere.jsonl"], "HYDRA_WIRE_LOG"),
         (["wire.jsonl", "nowhere.wav"], "nowhere.wav is no file"),
         (["wire.jsonl", "wire.jsonl"], "can't be read as sound"),
+        (["wire.jsonl", "--recording-at", "nan"], "--recording-at takes seconds, not nan"),
+        (["wire.jsonl", "--recording-at=-inf"], "--recording-at takes seconds, not -inf"),
         (["wire.jsonl", "--call", "7"], "1 call-1 2026-11-23T09:00:00.000000Z"),
         (["wire.jsonl", "--out", "nowhere/x.html"], "Name another file with --out"),
     ],

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
 from typing import Annotated
 
@@ -40,6 +41,8 @@ def report(
     except LogUnreadable as problem:
         stop(Exit.USAGE, str(problem))
     lines = _choose(calls, call)
+    if not math.isfinite(recording_at):
+        stop(Exit.USAGE, f"--recording-at takes seconds, not {recording_at}")
     sound = None
     if recording is not None:
         try:

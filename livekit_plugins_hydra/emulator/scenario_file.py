@@ -25,6 +25,7 @@ from __future__ import annotations
 import dataclasses
 import difflib
 import importlib.util
+import os
 import sys
 import tomllib
 import types
@@ -49,7 +50,7 @@ def read_scenario(path: Path) -> Scenario:
     Raises:
         ScenarioUnreadable: there is none.
     """
-    if not path.is_file():
+    if not os.path.isfile(path):  # Path.is_file raises where a folder can't be entered
         raise ScenarioUnreadable(f"{path} is no file")
     match path.suffix:
         case ".toml":

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Iterator
 from pathlib import Path
@@ -56,7 +57,7 @@ def read(path: Path) -> list[Line]:
     Raises:
         LogUnreadable: there is no such file, or it has no line of a wire log.
     """
-    if not path.is_file():
+    if not os.path.isfile(path):  # Path.is_file raises where a folder can't be entered
         raise LogUnreadable(
             f"{path} is no file; a session writes one with RealtimeModel(wire_log=...) or"
             " HYDRA_WIRE_LOG"

@@ -52,8 +52,8 @@ def render(
     timeline = timeline_of(lines)
     data = _data_of(timeline, lines, title)
     encoded = ""
-    if sound is not None and sound.shape[0] <= _MAX_SOUND_S * SOUND_RATE_HZ:
-        placed = _place(sound, sound_at_s)
+    placed = None if sound is None else _place(sound, sound_at_s)
+    if placed is not None:
         data["duration_s"] = max(data["duration_s"], placed.shape[0] / SOUND_RATE_HZ)
         data["waves"] = _waves_of_sound(placed)
         encoded = base64.b64encode(recordings.to_opus(placed, rate_hz=SOUND_RATE_HZ)).decode()
@@ -84,9 +84,14 @@ def _data_of(timeline: Timeline, lines: list[Line], title: str) -> dict[str, Any
     }
 
 
-def _place(sound: recordings.Samples, at_s: float) -> recordings.Samples:
-    """Return sound that begins with the call: padded in front, or cut there."""
+def _place(sound: recordings.Samples, at_s: float) -> recordings.Samples | None:
+    """Return sound that begins with the call: padded in front, or cut there.
+
+    None where nothing of it is left, or where it is too long for a player.
+    """
     n_samples = round(at_s * SOUND_RATE_HZ)
+    if not 0 < sound.shape[0] + n_samples <= _MAX_SOUND_S * SOUND_RATE_HZ:
+        return None
     if n_samples <= 0:
         return sound[-n_samples:]
     return np.concatenate([np.zeros((n_samples, sound.shape[1]), dtype=np.int16), sound])

@@ -158,6 +158,24 @@ def test_a_turn_after_the_answer_is_no_interruption(log: WireLines, tmp_path: Pa
     assert [turn.is_barge_in for turn in timeline.turns] == [False, False]
 
 
+def test_words_after_a_lost_connection_are_no_barge_in(log: WireLines, tmp_path: Path) -> None:
+    """A response whose connection is gone is over, though it never had a `response.done`."""
+    log.speak(1.0)
+    log.line("response.created", response={"id": "resp-lost", "status": "in_progress"})
+    log.send_sound(0.5)
+    log.close(1006, by="nobody")
+    log.connection = 2
+    log.connect()
+    log.speak(1.0)
+    log.respond(1.0)
+    log.close()
+    timeline = told(log, tmp_path)
+
+    assert [turn.is_barge_in for turn in timeline.turns] == [False, False]
+    assert "interruption" not in {mark.kind for mark in timeline.marks}
+    assert "lost" in {span.label for span in timeline.spans}
+
+
 def test_a_discarded_turn_has_no_latency(log: WireLines, tmp_path: Path) -> None:
     """A cough is shown as what it is, and the answer after it is not its own."""
     log.speak(0.2, hang_s=0.2)
@@ -347,6 +365,27 @@ def test_any_log_has_a_page(frames: list[tuple[Any, str, Any]]) -> None:
     data = json.loads(re.findall(r'id="data">(.*?)</script>', text, re.DOTALL)[0])
     assert len(data["rows"]) <= len(lines)
     assert data["duration_s"] >= 0
+
+
+@pytest.mark.parametrize("odd", [[1], "x", 1e300, None, {"a": 1}])
+def test_odd_values_of_a_frame_are_passed_over(odd: Any) -> None:
+    """Numbers that are none, and content that is no list, leave the rest of the page alone."""
+    frames: list[tuple[Any, str, Any]] = [
+        ("sent", "input_audio_buffer.append", {"audio": {"bytes": odd, "peak": odd}}),
+        ("received", "input_audio_buffer.speech_started", {}),
+        ("received", "conversation.item.done", {"item": {"role": "user", "content": 7}}),
+        ("received", "conversation.item.done", {"item": {"role": "user", "content": odd}}),
+    ]
+    lines = [Line(0.1, "call", 1, *frame) for frame in frames]
+
+    assert "1 frame, 0.00 s of sound, peak 0.00" in render(lines)
+
+
+def test_an_odd_time_draws_a_day_at_most() -> None:
+    """One line that is said to be years after the call makes no page of gigabytes."""
+    lines = [Line(at_s, "call", 1, "received", "odd", {}) for at_s in (0.0, 1e9)]
+
+    assert len(render(lines)) < 30_000_000
 
 
 # ------------------------------------------------------------------------- reading

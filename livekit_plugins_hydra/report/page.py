@@ -33,6 +33,10 @@ _MAX_SOUND_S: Final = 2 * 3600
 """A longer call is drawn without a player: its page would have more than 25 MB. Our choice."""
 
 
+_MAX_WAVES_S: Final = 24 * 3600
+"""Waveforms end here: a log with an odd time in it would ask for all memory. Our choice."""
+
+
 def render(
     lines: list[Line],
     *,
@@ -105,7 +109,7 @@ def _waves_of_sound(sound: recordings.Samples) -> dict[str, Any]:
 
 
 def _waves_of_pieces(timeline: Timeline) -> dict[str, Any]:
-    n_bins = int(timeline.duration_s / BIN_S) + 1
+    n_bins = int(min(timeline.duration_s, _MAX_WAVES_S) / BIN_S) + 1
     sides = [_envelope_of(pieces, n_bins) for pieces in (timeline.heard, timeline.said)]
     return _waves(*sides, source="log")
 

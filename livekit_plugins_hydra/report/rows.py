@@ -9,7 +9,7 @@ from typing import Any, Final, Literal
 from livekit_plugins_hydra import voices
 
 from .log import Line
-from .timeline import INPUT_RATE_HZ
+from .timeline import INPUT_RATE_HZ, number, parts_of
 
 _SUMMARY_CHARS: Final = 160
 
@@ -78,8 +78,8 @@ class _Run:
 
     def take(self, at_s: float, sound: dict[str, Any]) -> None:
         self._n_frames += 1
-        self._n_bytes += int(sound.get("bytes") or 0)
-        self._peak = max(self._peak, float(sound.get("peak") or 0.0))
+        self._n_bytes += int(number(sound.get("bytes")))
+        self._peak = max(self._peak, number(sound.get("peak")))
         self._gap_s = max(self._gap_s, at_s - self._last_s)
         self._last_s = at_s
         seconds = self._n_bytes / 2 / self._rate_hz
@@ -164,7 +164,7 @@ def _of_item(item: dict[str, Any]) -> Iterable[str]:
             yield str(item[name])
     if item.get("type") not in (None, "message"):
         yield str(item["type"])
-    for part in item.get("content") or ():
+    for part in parts_of(item):
         if isinstance(part, dict) and part.get("text"):
             yield f"“{part['text']}”"
 

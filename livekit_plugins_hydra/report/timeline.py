@@ -40,6 +40,9 @@ _ONSET_S: Final = 0.6
 _PAUSE_S: Final = 0.25
 """Silence of the agent that is longer than this ends a span of its sound."""
 
+_ODD: Final = 1e9
+"""No number of a frame of sound is as large as this."""
+
 Kind = Literal["speech", "discarded", "voice", "response", "cancelled", "tool", "connection"]
 MarkKind = Literal["interruption", "error", "warning", "reconnect"]
 
@@ -281,13 +284,13 @@ class _Reader:
 
     def _take_heard(self, line: Line) -> None:
         sound = line.child("audio")
-        duration_s = _number(sound.get("bytes")) / 2 / INPUT_RATE_HZ
+        duration_s = number(sound.get("bytes")) / 2 / INPUT_RATE_HZ
         begin_s = max(0.0, line.offset_s - duration_s)
-        self._heard.append(Piece(begin_s, duration_s, _number(sound.get("peak"), 1.0)))
+        self._heard.append(Piece(begin_s, duration_s, number(sound.get("peak"), 1.0)))
 
     def _take_said(self, line: Line) -> None:
         sound = line.child("delta")
-        duration_s = _number(sound.get("bytes")) / 2 / self._rate_hz
+        duration_s = number(sound.get("bytes")) / 2 / self._rate_hz
         response = self._response_of(line)
         if response is None or not duration_s:
             return
@@ -300,7 +303,7 @@ class _Reader:
         if response.cut_s is not None:
             return
         begin_s = max(line.offset_s, self._said_until_s)
-        response.pieces.append(Piece(begin_s, duration_s, _number(sound.get("peak"), 0.5)))
+        response.pieces.append(Piece(begin_s, duration_s, number(sound.get("peak"), 0.5)))
         response.sound_s += duration_s
         self._said_until_s = begin_s + duration_s
 
@@ -430,7 +433,7 @@ class _Reader:
                 self._waiting = None
         words = " ".join(
             part["text"]
-            for part in item.get("content") or ()
+            for part in parts_of(item)
             if isinstance(part, dict) and isinstance(part.get("text"), str)
         )
         if words:
@@ -539,6 +542,9 @@ class _Reader:
 
     def _close(self, line: Line) -> None:
         self._end_turn(line.offset_s)
+        for response in self._responses.values():
+            if response.done_s is None:  # nothing of it comes any more
+                response.done_s, response.status = line.offset_s, "lost"
         code, by = line.fields.get("code"), line.text("by") or "nobody"
         reason = f" ({line.text('reason')})" if line.text("reason") else ""
         is_cut = by == "nobody"
@@ -620,8 +626,15 @@ def _end_of(piece: Piece) -> float:
     return piece.begin_s + piece.duration_s
 
 
-def _number(value: object, default: float = 0.0) -> float:
-    return float(value) if isinstance(value, int | float) else default
+def number(value: object, default: float = 0.0) -> float:
+    """Return a number of a frame, or what stands for it where there is none."""
+    return float(value) if isinstance(value, int | float) and abs(value) < _ODD else default
+
+
+def parts_of(item: dict[str, Any]) -> list[Any]:
+    """Return the content of an item; none where it is no list."""
+    content = item.get("content")
+    return content if isinstance(content, list) else []
 
 
 def _names(tools: list[Any]) -> list[str]:

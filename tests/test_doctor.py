@@ -29,7 +29,7 @@ from livekit_plugins_hydra.emulator import Call, Context, Emulator, Reply, Say, 
 from livekit_plugins_hydra.options import Options, resolve_auth
 
 from .calls import KEY, tone
-from .commands import SPEECH, here, hydra
+from .commands import ENVIRONMENT, SPEECH, here, hydra
 
 HURRY = Patience(
     handshake_s=4.0, ping_s=1.0, answer_s=6.0, settle_s=0.4, bare_s=1.2, sound_s=1.5, done_s=6.0
@@ -402,6 +402,31 @@ async def test_doctor_prints_a_table_with_remedies(tmp_path: Path) -> None:
         "1 failures",
     ):
         assert told in ran.words
+
+
+@pytest.mark.parametrize(
+    ("voice", "sentence"),
+    [("wren", "Calls go on with 'sterling', as here."), ("nobody", "Calls with it fail.")],
+)
+async def test_a_refused_voice_tells_what_calls_do(voice: str, sentence: str) -> None:
+    """A listed voice has another one in its place; a call with any other voice ends."""
+    scenario = Scenario(replies=speak, bare_response_create="ignored", tolerate={"over_ceiling"})
+    async with Emulator(scenario) as server:
+        found = await examine(options(server, voice=voice), patience=HURRY, sound=SOUND)
+
+    (refused,) = [each for each in found.findings if each.id == "voice"]
+    assert refused.remedy.endswith(sentence)
+
+
+async def test_doctor_prints_where_there_is_no_check_mark(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A code page without the marks gets others, and the answers."""
+    monkeypatch.setitem(ENVIRONMENT, "PYTHONIOENCODING", "cp1252")
+    ran = await hydra("doctor", "--offline", "--quick", cwd=tmp_path)
+
+    assert ran.code == 0
+    assert "? Python" in ran.words
 
 
 def test_doctor_without_a_key(tmp_path: Path) -> None:

@@ -19,7 +19,7 @@ from livekit_plugins_hydra.errors import (
 )
 from livekit_plugins_hydra.history import CONFIGURE_BUDGET_BYTES
 from livekit_plugins_hydra.options import Auth, Options
-from livekit_plugins_hydra.voices import SERVER_DEFAULT_VOICE
+from livekit_plugins_hydra.voices import MODELS, SERVER_DEFAULT_VOICE
 from livekit_plugins_hydra.wirelog import Trace
 
 from . import network, questions
@@ -158,7 +158,7 @@ async def _first(
         found.add(await _no_connection(found, options, error, trace, patience))
         return options
     if shaken.voice_refused and options.voice != SERVER_DEFAULT_VOICE and not is_quick:
-        (refusal,) = [_softer(each) for each in found.findings if each.id == "voice"]
+        (refusal,) = [_softer(each, options.voice) for each in found.findings if each.id == "voice"]
         again = ("auth", "model", "voice")
         found.findings = [each for each in found.findings if each.id not in again]
         options = replace(options, voice=SERVER_DEFAULT_VOICE)
@@ -193,13 +193,11 @@ async def _ask(
         await asyncio.gather(streaming, return_exceptions=True)
 
 
-def _softer(each: Finding) -> Finding:
+def _softer(each: Finding, voice: str) -> Finding:
     """Return a refused voice as a warning: the examination goes on with another one."""
-    return replace(
-        each,
-        status="warn",
-        remedy=f"{each.remedy} Calls go on with {SERVER_DEFAULT_VOICE!r}, as here.",
-    )
+    is_listed = any(voice in info.voices for info in MODELS.values())  # others end a call
+    then = f"go on with {SERVER_DEFAULT_VOICE!r}, as here" if is_listed else "with it fail"
+    return replace(each, status="warn", remedy=f"{each.remedy} Calls {then}.")
 
 
 # ------------------------------------------------------------------------- authentication

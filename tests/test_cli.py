@@ -191,6 +191,18 @@ def test_what_a_call_can_not_use(
     assert sentence in words
 
 
+def test_a_call_never_overwrites_what_the_user_says(tmp_path: Path) -> None:
+    """A file that the call's own recording would replace: exit code 2, and it is as it was."""
+    said = tmp_path / "call.wav"
+    said.write_bytes(GOODBYE.read_bytes())
+    code, words = here(tmp_path, "call", "--offline", GOODBYE, "call.wav")
+
+    assert code == 2
+    assert "call.wav would be overwritten by the recording of the call. Name" in words
+    assert "--out" in words
+    assert said.read_bytes() == GOODBYE.read_bytes()
+
+
 @pytest.mark.parametrize("key", [None, "  ", "with a space"])
 def test_a_call_without_a_key(key: str | None, tmp_path: Path) -> None:
     """No key, or none that can be one: exit code 3, and what to do."""

@@ -88,7 +88,7 @@ def call(
     functions = _load(tools or [])
     behaviour = scenario_option(scenario)
     server.require_key(is_offline=offline)
-    _prepare(out)
+    _prepare(out, files)
     logging.basicConfig(format="        log    %(message)s", level=logging.WARNING)
     # LiveKit warns that this loudspeaker can't pause, and of each message without a text.
     logging.getLogger("livekit.agents").setLevel(logging.ERROR)
@@ -135,7 +135,8 @@ def _load(specs: Sequence[str]) -> list[llm.Tool | llm.Toolset]:
         stop(Exit.USAGE, str(problem))
 
 
-def _prepare(out: Path) -> None:
+def _prepare(out: Path, files: Sequence[Path]) -> None:
+    """Make the folder, or end the command where something is in the way."""
     try:
         out.mkdir(parents=True, exist_ok=True)
     except OSError as error:
@@ -144,6 +145,14 @@ def _prepare(out: Path) -> None:
             f"{out} can't be made: {error.strerror or error}",
             "Name another folder with --out.",
         )
+    recording = out / "call.wav"
+    for path in files:
+        if recording.exists() and path.samefile(recording):
+            stop(
+                Exit.USAGE,
+                f"{path} would be overwritten by the recording of the call.",
+                "Name another folder with --out.",
+            )
 
 
 async def _hold(

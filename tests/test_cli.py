@@ -16,13 +16,16 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from livekit.agents import llm
 
+from livekit_plugins_hydra.commands.functions import load
 from livekit_plugins_hydra.commands.server import sample
 from livekit_plugins_hydra.desk import Samples
 from livekit_plugins_hydra.emulator import Call, Emulator, Say, Scenario
 from livekit_plugins_hydra.emulator.replies import End, Wait
 from livekit_plugins_hydra.emulator.scenario_file import ScenarioUnreadable, read_scenario
 from livekit_plugins_hydra.report import calls_in, read
+from livekit_plugins_hydra.tools import to_hydra
 
 from .calls import KEY, tone
 from .commands import ENVIRONMENT, SPEECH, Ran, here, hydra
@@ -55,6 +58,14 @@ async def get_weather(city: str) -> str:
 
 number = 7
 '''
+
+DECORATED = """
+from livekit.agents import function_tool
+
+@function_tool
+def look(city: str) -> str:
+    return city
+"""
 
 
 def track(path: Path) -> tuple[Samples, int]:
@@ -171,6 +182,7 @@ GOODBYE = SPEECH / "user-goodbye.wav"
         ([GOODBYE, "--tools", "wether:get_weather"], "there is no module 'wether' here"),
         ([GOODBYE, "--tools", "weather.py:get_wether"], "did you mean 'get_weather'?"),
         ([GOODBYE, "--tools", "weather.py:number"], "'number' is no function"),
+        ([GOODBYE, "--tools", "decorated.py:look"], "LiveKit awaits tools; write async def look"),
         ([GOODBYE, "--tools", "broken.py:x"], "broken.py can't be run: NameError"),
         ([GOODBYE, "--scenario", "nowhere.toml"], "nowhere.toml is no file"),
         ([GOODBYE, "--base-url", "https://x"], "must look like wss://"),
@@ -185,10 +197,23 @@ def test_what_a_call_can_not_use(
     """Files, functions and options that can't work: exit code 2, before anything is dialled."""
     (tmp_path / "weather.py").write_text(TOOLS)
     (tmp_path / "broken.py").write_text("nonsense\n")
+    (tmp_path / "decorated.py").write_text(DECORATED)
     code, words = here(tmp_path, "call", *arguments)
 
     assert code == 2
     assert sentence in words
+
+
+async def test_a_function_that_is_not_async_becomes_a_tool(tmp_path: Path) -> None:
+    """LiveKit awaits tools: it is run in a thread, and described to the model as it was written."""
+    path = tmp_path / "plain.py"
+    path.write_text(TOOLS.replace("async def", "def"))
+    (tmp_path / "weather.py").write_text(TOOLS)
+    tool, other = load(f"{path}:get_weather"), load(f"{tmp_path / 'weather.py'}:get_weather")
+
+    assert isinstance(tool, llm.FunctionTool)
+    assert await tool("Lisbon") == "sunny in Lisbon"
+    assert to_hydra([tool]) == to_hydra([other])
 
 
 def test_a_call_never_overwrites_what_the_user_says(tmp_path: Path) -> None:

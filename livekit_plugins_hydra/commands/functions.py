@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import asyncio
+import functools
 import importlib
 import importlib.util
+import inspect
 import sys
+from collections.abc import Callable
 from difflib import get_close_matches
 from pathlib import Path
 from types import ModuleType
@@ -20,7 +24,8 @@ class FunctionUnusable(Exception):
 def load(spec: str) -> llm.Tool:
     """Return the tool that ``module:function`` or ``file.py:function`` names.
 
-    A plain function is made a tool: its docstring and annotations describe it to the model.
+    A plain function is made a tool: its docstring and annotations describe it to the model. One
+    that isn't async runs in a thread, for LiveKit awaits tools.
 
     Raises:
         FunctionUnusable: there is no such function, or it can't be a tool.
@@ -35,14 +40,32 @@ def load(spec: str) -> llm.Tool:
         hint = f"; did you mean {near[0]!r}?" if near else ""
         raise FunctionUnusable(f"--tools {spec}: {source} has no {name!r}{hint}")
     if isinstance(found, llm.Tool):
+        decorated = getattr(found, "__wrapped__", None)
+        if decorated is not None and not _is_async(decorated):
+            raise FunctionUnusable(f"--tools {spec}: LiveKit awaits tools; write async def {name}")
         return found
     if not callable(found) or isinstance(found, type):
         raise FunctionUnusable(f"--tools {spec}: {name!r} is no function")
     try:
-        tool: llm.Tool = llm.function_tool(found)
+        tool: llm.Tool = llm.function_tool(_awaitable(found))
     except Exception as error:  # what the framework makes of a signature
         raise FunctionUnusable(f"--tools {spec} can't be a tool: {error}") from error
     return tool
+
+
+def _awaitable(function: Callable[..., Any]) -> Callable[..., Any]:
+    if _is_async(function):
+        return function
+
+    @functools.wraps(function)
+    async def in_a_thread(*args: Any, **kwargs: Any) -> Any:
+        return await asyncio.to_thread(function, *args, **kwargs)
+
+    return in_a_thread
+
+
+def _is_async(function: Callable[..., Any]) -> bool:
+    return any(inspect.iscoroutinefunction(each) for each in (function, inspect.unwrap(function)))
 
 
 def _load_module(name: str) -> ModuleType:

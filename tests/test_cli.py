@@ -67,6 +67,16 @@ def look(city: str) -> str:
     return city
 """
 
+UNFIT = """
+from __future__ import annotations
+from livekit.agents import function_tool
+
+async def bare(city): ...
+async def more(**more: str): ...
+async def unknown(where: Where): ...
+made = function_tool(unknown)
+"""
+
 
 def track(path: Path) -> tuple[Samples, int]:
     """Return a wav file's samples, a column a channel, and its rate."""
@@ -183,6 +193,11 @@ GOODBYE = SPEECH / "user-goodbye.wav"
         ([GOODBYE, "--tools", "weather.py:get_wether"], "did you mean 'get_weather'?"),
         ([GOODBYE, "--tools", "weather.py:number"], "'number' is no function"),
         ([GOODBYE, "--tools", "decorated.py:look"], "LiveKit awaits tools; write async def look"),
+        ([GOODBYE, "--tools", "unfit.py:bare"], "its parameter city has no type"),
+        ([GOODBYE, "--tools", "unfit.py:more"], "has no type, or no name for the model"),
+        ([GOODBYE, "--tools", "unfit.py:unknown"], "can't be a tool: NameError: name 'Where'"),
+        ([GOODBYE, "--tools", "unfit.py:made"], "can't be a tool: NameError: name 'Where'"),
+        ([GOODBYE, *2 * ["--tools", "weather.py:get_weather"]], "tool 'get_weather' already"),
         ([GOODBYE, "--tools", "broken.py:x"], "broken.py can't be run: NameError"),
         ([GOODBYE, "--scenario", "nowhere.toml"], "nowhere.toml is no file"),
         ([GOODBYE, "--base-url", "https://x"], "must look like wss://"),
@@ -198,6 +213,7 @@ def test_what_a_call_can_not_use(
     (tmp_path / "weather.py").write_text(TOOLS)
     (tmp_path / "broken.py").write_text("nonsense\n")
     (tmp_path / "decorated.py").write_text(DECORATED)
+    (tmp_path / "unfit.py").write_text(UNFIT)
     code, words = here(tmp_path, "call", *arguments)
 
     assert code == 2

@@ -33,7 +33,7 @@ from livekit_plugins_hydra.report.page import SOUND_RATE_HZ
 from . import server
 from .calling import PATIENCE_S, RATE_HZ, Caller, CallFailed, Recording
 from .exits import Exit, errors, stop
-from .functions import FunctionUnusable, load
+from .functions import FunctionUnusable, load_all
 from .report import write
 from .scenarios import scenario_option
 
@@ -130,7 +130,7 @@ def _say_in_turn(
 
 def _load(specs: Sequence[str]) -> list[llm.Tool | llm.Toolset]:
     try:
-        return [load(spec) for spec in specs]
+        return [*load_all(specs)]
     except FunctionUnusable as problem:
         stop(Exit.USAGE, str(problem))
 

@@ -8,13 +8,15 @@ import importlib
 import importlib.util
 import inspect
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from difflib import get_close_matches
 from pathlib import Path
 from types import ModuleType
-from typing import Any
+from typing import Any, Final
 
 from livekit.agents import llm
+
+_BY_NAME: Final = (inspect.Parameter.POSITIONAL_OR_KEYWORD, inspect.Parameter.KEYWORD_ONLY)
 
 
 class FunctionUnusable(Exception):
@@ -43,6 +45,7 @@ def load(spec: str) -> llm.Tool:
         decorated = getattr(found, "__wrapped__", None)
         if decorated is not None and not _is_async(decorated):
             raise FunctionUnusable(f"--tools {spec}: LiveKit awaits tools; write async def {name}")
+        _describe(spec, found)
         return found
     if not callable(found) or isinstance(found, type):
         raise FunctionUnusable(f"--tools {spec}: {name!r} is no function")
@@ -50,7 +53,39 @@ def load(spec: str) -> llm.Tool:
         tool: llm.Tool = llm.function_tool(_awaitable(found))
     except Exception as error:  # what the framework makes of a signature
         raise FunctionUnusable(f"--tools {spec} can't be a tool: {error}") from error
+    _describe(spec, tool)
     return tool
+
+
+def load_all(specs: Sequence[str]) -> list[llm.Tool]:
+    """Return the tools that are named.
+
+    Raises:
+        FunctionUnusable: one of them can't be loaded, or two have the same name.
+    """
+    tools: dict[str, llm.Tool] = {}
+    for spec in specs:
+        tool = load(spec)
+        if tool.id in tools:
+            raise FunctionUnusable(f"--tools {spec}: there is a tool {tool.id!r} already")
+        tools[tool.id] = tool
+    return list(tools.values())
+
+
+def _describe(spec: str, tool: llm.Tool) -> None:
+    """Describe a tool as a call does, so that what fails there fails before it."""
+    if not isinstance(tool, llm.FunctionTool):
+        return
+    for parameter in inspect.signature(tool).parameters.values():
+        if parameter.annotation is parameter.empty or parameter.kind not in _BY_NAME:
+            raise FunctionUnusable(
+                f"--tools {spec} can't be a tool: its parameter {parameter} has no type, or no"
+                " name for the model to use"
+            )
+    try:
+        llm.utils.build_legacy_openai_schema(tool)
+    except Exception as error:  # what the framework makes of an annotation
+        raise FunctionUnusable(f"--tools {spec} can't be a tool: {_said(error)}") from error
 
 
 def _awaitable(function: Callable[..., Any]) -> Callable[..., Any]:

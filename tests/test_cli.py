@@ -156,6 +156,34 @@ def test_a_call_that_is_not_answered(tmp_path: Path) -> None:
     assert (tmp_path / "call.wav").is_file()
 
 
+@pytest.mark.skipif(os.name != "posix", reason="ended with SIGINT")
+async def test_a_call_that_is_interrupted(tmp_path: Path) -> None:
+    """Ctrl-C ends a call as a program ends by it, and what there is of the call is written."""
+    process = await asyncio.create_subprocess_exec(
+        *(sys.executable, "-m", "livekit_plugins_hydra"),
+        *("call", "--offline", GOODBYE, "--turns", "9"),
+        cwd=tmp_path,
+        env=ENVIRONMENT,
+        stdout=asyncio.subprocess.PIPE,
+        stderr=asyncio.subprocess.PIPE,
+    )
+    assert process.stdout is not None
+    begin = b""
+    while b"begins to speak" not in begin:
+        text = await process.stdout.readline()
+        assert text, "the call has ended"
+        begin += text
+    process.send_signal(signal.SIGINT)
+    out, err = await process.communicate()
+
+    assert process.returncode == 130
+    assert b"Voice to voice" in out
+    assert b"Written: call.wav, wire.jsonl, report.html" in out
+    assert b"Traceback" not in err
+    assert (tmp_path / "call.wav").is_file()
+    assert (tmp_path / "report.html").is_file()
+
+
 def test_a_call_to_nobody(tmp_path: Path) -> None:
     """Where nobody listens: exit code 4, once the plugin has given up."""
     with socket.create_server(("127.0.0.1", 0)) as server:

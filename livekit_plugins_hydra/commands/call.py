@@ -196,6 +196,9 @@ async def _hold(
             failure = problem
         except TimeoutError:
             failure = CallFailed("Hydra was not ready in time.", kind="connection")
+        except asyncio.CancelledError:  # Ctrl-C
+            _write_down(console, caller, log, out)
+            raise
     _write_down(console, caller, log, out)
     return failure
 

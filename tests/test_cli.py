@@ -16,8 +16,10 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from livekit.agents import llm
+from livekit.agents import Agent, llm
 
+import livekit_plugins_hydra
+from livekit_plugins_hydra.commands import calling
 from livekit_plugins_hydra.commands.functions import load
 from livekit_plugins_hydra.commands.server import sample
 from livekit_plugins_hydra.desk import Samples
@@ -227,7 +229,8 @@ GOODBYE = SPEECH / "user-goodbye.wav"
         ([GOODBYE, "--tools", "unfit.py:made"], "can't be a tool: NameError: name 'Where'"),
         ([GOODBYE, *2 * ["--tools", "weather.py:get_weather"]], "tool 'get_weather' already"),
         ([GOODBYE, "--tools", "broken.py:x"], "broken.py can't be run: NameError"),
-        ([GOODBYE, "--scenario", "nowhere.toml"], "nowhere.toml is no file"),
+        ([GOODBYE, "--offline", "--scenario", "nowhere.toml"], "nowhere.toml is no file"),
+        ([GOODBYE, "--scenario", "scenario.toml"], "it needs --offline"),
         ([GOODBYE, "--base-url", "https://x"], "must look like wss://"),
         ([GOODBYE, "--out", "weather.py"], "weather.py can't be made"),
         ([GOODBYE, "--turns", "0"], "Invalid value"),
@@ -517,3 +520,16 @@ def test_what_is_no_scenario(name: str, text: str, sentence: str, tmp_path: Path
         read_scenario(path)
     assert sentence in str(raised.value)
     assert str(path) in str(raised.value)
+
+
+async def test_an_agent_without_an_end_is_not_one_that_was_not_ready(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """A call that went well until then says so."""
+    monkeypatch.setattr(calling, "ENDLESS_S", 0.5)
+    question = calling.Recording(Path("question.wav"), tone(0.6, rate_hz=calling.RATE_HZ))
+    async with Emulator(Scenario(default_reply=Say(duration_s=20.0))) as server:
+        model = livekit_plugins_hydra.RealtimeModel(api_key=KEY, base_url=server.url)
+        caller = calling.Caller(model, Agent(instructions="Be kind."), lambda *_: None)
+        with pytest.raises(calling.CallFailed, match="did not come to an end"):
+            await caller.hold([question], barge_in_s=None)

@@ -86,7 +86,7 @@ def call(
     """
     said = _say_in_turn(files, turns, barge_in)
     functions = _load(tools or [])
-    behaviour = scenario_option(scenario)
+    behaviour = scenario_option(scenario, is_offline=offline)
     server.require_key(is_offline=offline)
     _prepare(out, files)
     logging.basicConfig(format="        log    %(message)s", level=logging.WARNING)

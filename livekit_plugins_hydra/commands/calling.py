@@ -30,6 +30,9 @@ RATE_HZ: Final = 16_000
 PATIENCE_S: Final = 30.0
 """How long the user waits for an answer; a slow tool fits in. Our choice."""
 
+ENDLESS_S: Final = 300.0
+"""How long the user listens to one answer. Our choice."""
+
 _PAUSE_S: Final = 0.8
 """How long the agent is silent before the user takes it for done. Our choice."""
 
@@ -171,7 +174,10 @@ class Caller:
     async def _hear_out(self) -> None:
         is_over = False
         while not is_over:
-            await self._until(self._is_silent, 10 * PATIENCE_S)
+            try:
+                await self._until(self._is_silent, ENDLESS_S)
+            except TimeoutError:
+                raise CallFailed(f"The agent did not come to an end in {ENDLESS_S:g} s.") from None
             await asyncio.sleep(_PAUSE_S)
             is_over = self._is_silent()
 

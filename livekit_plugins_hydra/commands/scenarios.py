@@ -10,10 +10,15 @@ from livekit_plugins_hydra.emulator.scenario_file import ScenarioUnreadable, rea
 from .exits import Exit, stop
 
 
-def scenario_option(path: Path | None) -> Scenario | None:
-    """Return the scenario in a file, None without one; end the command where it has none."""
+def scenario_option(path: Path | None, *, is_offline: bool = True) -> Scenario | None:
+    """Return the scenario in a file, None without one; end the command where it has none.
+
+    So does one that nobody would play: the server is Hydra itself, and bills.
+    """
     if path is None:
         return None
+    if not is_offline:
+        stop(Exit.USAGE, "--scenario is what the emulator plays, so it needs --offline.")
     try:
         return read_scenario(path)
     except ScenarioUnreadable as problem:

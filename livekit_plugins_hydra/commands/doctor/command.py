@@ -91,7 +91,7 @@ def doctor(
     """
     logging.basicConfig(format="log: %(message)s", level=logging.ERROR)
     logging.getLogger("livekit").setLevel(logging.CRITICAL)
-    behaviour = scenario_option(scenario)
+    behaviour = scenario_option(scenario, is_offline=offline)
     sound = _sound(question_file)
     examination, options = asyncio.run(
         _run(

@@ -287,6 +287,11 @@ class Generation:
         self._sounding: Message | None = None
 
     @property
+    def is_empty(self) -> bool:
+        """Whether nothing was said or called yet."""
+        return not self._opened and not self.calls
+
+    @property
     def is_speechless(self) -> bool:
         """Whether something of it is heard, but nobody tells what is said."""
         return any(message.is_speechless for message in self._opened)

@@ -475,8 +475,9 @@ class RealtimeSession(llm.RealtimeSession[SessionEvents]):
             case fx.BeginResponse():
                 self._begin_generation(effect)
             case fx.EndStreams(generation_id=generation_id, cut=cut):
+                if not cut or self._speaking.has_begun(generation_id):
+                    self._listening.turn_answered()
                 self._speaking.end(generation_id, cut=cut)
-                self._listening.turn_answered()
             case fx.EndResponse():
                 self._speaking.complete(effect.response_id)
                 self._check_sound(effect)

@@ -126,6 +126,11 @@ class Speaking:
             queued.insert(0, generation)
         return []
 
+    def has_begun(self, generation_id: str) -> bool:
+        """Tell whether something of a response was said or called."""
+        generation = self._open.get(generation_id)
+        return generation is not None and not generation.is_empty
+
     def end(self, generation_id: str, *, cut: bool) -> None:
         """Close the streams of a response."""
         if generation := self._open.pop(generation_id, None):

@@ -12,7 +12,7 @@ from livekit import rtc
 import livekit_plugins_hydra as hydra
 from livekit_plugins_hydra import events as ev
 from livekit_plugins_hydra.desk import Samples
-from livekit_plugins_hydra.emulator import Call, Emulator, Say, Scenario
+from livekit_plugins_hydra.emulator import Call, Emulator, Reply, Say, Scenario, Wait
 
 from .calls import KEY, Desk, call, tone
 from .clock import in_virtual_time
@@ -92,11 +92,21 @@ def heard_s(opened: Line, hz: float) -> list[float]:
     return [heard_tone_s(each.received_audio, hz) for each in opened.server.connections]
 
 
-@pytest.mark.parametrize("think_s", [0.05, 0.8])
+@pytest.mark.parametrize(
+    ("think_s", "answer", "was_answered"),
+    [
+        (0.05, Say(duration_s=8.0), True),
+        (0.05, [Wait(2.0), Say(duration_s=8.0)], False),
+        (0.8, Say(duration_s=8.0), False),
+    ],
+    ids=["heard", "begun", "owed"],
+)
 @in_virtual_time
-async def test_who_goes_on_after_a_pause_is_heard_whole(think_s: float) -> None:
+async def test_who_goes_on_after_a_pause_is_heard_whole(
+    think_s: float, answer: Reply, was_answered: bool
+) -> None:
     """A first half without an answer is heard again with the second; one with an answer is not."""
-    scenario = Scenario(default_reply=Say(duration_s=8.0), think_s=think_s)
+    scenario = Scenario(default_reply=answer, think_s=think_s)
     async with line(scenario, complaints_are_fine=True) as opened:
         await speak(opened, pause(0.1))
         await opened.ready()
@@ -108,7 +118,6 @@ async def test_who_goes_on_after_a_pause_is_heard_whole(think_s: float) -> None:
         opened.server.drop()
         await speaking
 
-        was_answered = think_s < 0.5
         assert heard_s(opened, 300)[1] == pytest.approx(0.0 if was_answered else 1.0, abs=0.05)
         assert heard_s(opened, 700)[1] == pytest.approx(1.2, abs=0.05)
 

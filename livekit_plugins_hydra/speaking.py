@@ -138,15 +138,11 @@ class Speaking:
             if not cut and generation.is_speechless:
                 self._on_speechless()
             if not cut:  # what the server still sends of the response is a part of its own
-                self._complete(generation_id)
+                self.complete(generation_id)
 
     def complete(self, response_id: str) -> None:
         """The server sends nothing more of a response."""
         if self._speech is not None and self._speech.belongs_to(response_id):
-            self._complete(self._speech.generation_id)
-
-    def _complete(self, generation_id: str) -> None:
-        if self._speech is not None and self._speech.generation_id == generation_id:
             self._speech.is_complete = True
             self._finish_resumed(cut=False)
 

@@ -39,6 +39,11 @@ SESSION_EVENTS = (
 _T = TypeVar("_T")
 
 
+def silence(seconds: float) -> Samples:
+    """Return silence."""
+    return np.zeros(int(seconds * 24_000), dtype=np.int16)
+
+
 def tone(seconds: float, *, hz: float = 300.0, rate_hz: int = 24_000) -> Samples:
     """Return a tone at the level of speech: int16 mono."""
     times = np.arange(int(seconds * rate_hz)) / rate_hz

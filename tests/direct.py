@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
+import numpy as np
 from livekit import rtc
 from livekit.agents import llm
 from livekit.agents.metrics import RealtimeModelMetrics
@@ -86,15 +87,26 @@ class Line:
 
     def say(self, samples: Samples, *, rate_hz: int = 24_000) -> None:
         """Push speech, all at once; what has to be paced, the session paces."""
-        n_frame = rate_hz // 50
-        for start in range(0, len(samples), n_frame):
-            piece = samples[start : start + n_frame]
-            self.session.push_audio(rtc.AudioFrame(piece.tobytes(), rate_hz, 1, len(piece)))
+        for frame in _frames(samples, rate_hz):
+            self.session.push_audio(frame)
+
+    async def speak(self, *sounds: Samples) -> None:
+        """Push speech at real time: mono at 24 kHz."""
+        for frame in _frames(np.concatenate(sounds), 24_000):
+            self.session.push_audio(frame)
+            await asyncio.sleep(frame.duration)
 
     @property
     def responses_measured(self) -> list[RealtimeModelMetrics]:
         """The metrics of responses, without those of connections."""
         return [each for each in self.of("metrics_collected") if each.request_id]
+
+
+def _frames(samples: Samples, rate_hz: int) -> Iterator[rtc.AudioFrame]:
+    n_frame = rate_hz // 50
+    for start in range(0, len(samples), n_frame):
+        piece = samples[start : start + n_frame]
+        yield rtc.AudioFrame(piece.tobytes(), rate_hz, 1, len(piece))
 
 
 async def hear(generation: llm.GenerationCreatedEvent) -> list[Heard]:

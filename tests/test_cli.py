@@ -158,6 +158,17 @@ def test_a_call_that_is_not_answered(tmp_path: Path) -> None:
     assert (tmp_path / "call.wav").is_file()
 
 
+async def until_printed(process: asyncio.subprocess.Process, mark: bytes) -> bytes:
+    """Return what a command prints up to the line with a mark."""
+    assert process.stdout is not None
+    begin = b""
+    while mark not in begin:
+        text = await process.stdout.readline()
+        assert text, "the command has ended"
+        begin += text
+    return begin
+
+
 @pytest.mark.skipif(os.name != "posix", reason="ended with SIGINT")
 async def test_a_call_that_is_interrupted(tmp_path: Path) -> None:
     """Ctrl-C ends a call as a program ends by it, and what there is of the call is written."""
@@ -169,12 +180,7 @@ async def test_a_call_that_is_interrupted(tmp_path: Path) -> None:
         stdout=asyncio.subprocess.PIPE,
         stderr=asyncio.subprocess.PIPE,
     )
-    assert process.stdout is not None
-    begin = b""
-    while b"begins to speak" not in begin:
-        text = await process.stdout.readline()
-        assert text, "the call has ended"
-        begin += text
+    await until_printed(process, b"begins to speak")
     process.send_signal(signal.SIGINT)
     out, err = await process.communicate()
 
@@ -339,12 +345,7 @@ async def emulator(folder: Path, *arguments: str) -> AsyncIterator[tuple[str, as
         stdout=asyncio.subprocess.PIPE,
         stderr=asyncio.subprocess.PIPE,
     )
-    assert process.stdout is not None
-    begin = b""
-    while b"Ctrl-C" not in begin:
-        text = await process.stdout.readline()
-        assert text, "the emulator has ended"
-        begin += text
+    begin = await until_printed(process, b"Ctrl-C")
 
     async def end() -> Ran:
         out, err = await process.communicate()

@@ -7,14 +7,12 @@ import dataclasses
 
 import numpy as np
 import pytest
-from livekit import rtc
 
 import livekit_plugins_hydra as hydra
 from livekit_plugins_hydra import events as ev
-from livekit_plugins_hydra.desk import Samples
 from livekit_plugins_hydra.emulator import Call, Emulator, Reply, Say, Scenario, Wait
 
-from .calls import KEY, Desk, call, tone
+from .calls import KEY, Desk, call, silence, tone
 from .clock import in_virtual_time
 from .direct import Line, line
 from .test_calls import GREETING, Greeter, Silent
@@ -72,21 +70,6 @@ async def test_an_unanswered_turn_is_asked_again() -> None:
         )
 
 
-async def speak(opened: Line, *sounds: Samples) -> None:
-    """Say something at real time."""
-    n_samples = 24_000 // 50
-    samples = np.concatenate(sounds)
-    for begin in range(0, samples.size, n_samples):
-        piece = samples[begin : begin + n_samples]
-        opened.session.push_audio(rtc.AudioFrame(piece.tobytes(), 24_000, 1, piece.size))
-        await asyncio.sleep(piece.size / 24_000)
-
-
-def pause(duration_s: float) -> Samples:
-    """Return silence."""
-    return np.zeros(int(duration_s * 24_000), dtype=np.int16)
-
-
 def heard_s(opened: Line, hz: float) -> list[float]:
     """Return for how long each server has heard a tone."""
     return [heard_tone_s(each.received_audio, hz) for each in opened.server.connections]
@@ -108,11 +91,11 @@ async def test_who_goes_on_after_a_pause_is_heard_whole(
     """A first half without an answer is heard again with the second; one with an answer is not."""
     scenario = Scenario(default_reply=answer, think_s=think_s)
     async with line(scenario, complaints_are_fine=True) as opened:
-        await speak(opened, pause(0.1))
+        await opened.speak(silence(0.1))
         await opened.ready()
         first, second = tone(1.0, hz=300), tone(1.2, hz=700)
         speaking = asyncio.create_task(
-            speak(opened, pause(0.3), first, pause(0.7), second, pause(3.0))
+            opened.speak(silence(0.3), first, silence(0.7), second, silence(3.0))
         )
         await asyncio.sleep(2.5)
         opened.server.drop()
@@ -126,13 +109,13 @@ async def test_who_goes_on_after_a_pause_is_heard_whole(
 async def test_a_late_call_does_not_answer_who_speaks() -> None:
     """A response that was cut goes on to call a function: what is being said is kept."""
     async with line(Scenario(default_reply=ANSWER), complaints_are_fine=True) as opened:
-        await speak(opened, pause(0.1))
+        await opened.speak(silence(0.1))
         await opened.ready()
         opened.server.send({"type": "response.created", "response": {"id": "r_call"}})
         called = {"response_id": "r_call", "call_id": "c1", "name": "weather"}
         kind = "response.function_call_arguments"
         opened.server.send({"type": f"{kind}.delta", "delta": "{", **called})
-        speaking = asyncio.create_task(speak(opened, pause(0.3), tone(3.0), pause(2.0)))
+        speaking = asyncio.create_task(opened.speak(silence(0.3), tone(3.0), silence(2.0)))
         await asyncio.sleep(1.0)
         opened.server.send({"type": f"{kind}.done", "arguments": "{}", **called})
         await asyncio.sleep(1.8)
@@ -147,9 +130,9 @@ async def test_a_full_server_does_not_make_the_bot_speak_over_the_user() -> None
     """The words still wait after a second loss: the next server answers them first."""
     scenario = Scenario(default_reply=Say(duration_s=1.5))
     async with line(scenario, complaints_are_fine=True) as opened:
-        await speak(opened, pause(0.1))
+        await opened.speak(silence(0.1))
         await opened.ready()
-        speaking = asyncio.create_task(speak(opened, pause(0.3), tone(2.0), pause(8.0)))
+        speaking = asyncio.create_task(opened.speak(silence(0.3), tone(2.0), silence(8.0)))
         await asyncio.sleep(1.0)
         reply = opened.session.generate_reply(instructions="Tell them that the shop closes soon.")
         await asyncio.sleep(0.4)

@@ -15,11 +15,11 @@ from livekit.agents.llm import RealtimeModelFallbackAdapter
 import livekit_plugins_hydra as hydra
 from livekit_plugins_hydra import events as ev
 from livekit_plugins_hydra import resumption
-from livekit_plugins_hydra.desk import Loudspeaker, Samples
+from livekit_plugins_hydra.desk import Loudspeaker
 from livekit_plugins_hydra.emulator import Call, Emulator, Say, Scenario, Wait
 from livekit_plugins_hydra.resumption import KEPT_S, LOOK_BACK_S, Speech
 
-from .calls import COUGH, KEY, Captions, Desk, call, told, tone
+from .calls import COUGH, KEY, Captions, Desk, call, silence, told, tone
 from .recognisers import ToneSTT, Vocabulary
 from .test_calls import Silent
 
@@ -44,11 +44,6 @@ async def until_cut_by_a_cough(desk: Desk, *, after_s: float = 1.0) -> None:
     """The same, and the server has decided that the sound was no speech."""
     await until_cut(desk, after_s=after_s)
     await desk.until(lambda: desk.server.connection.discarded_turns)
-
-
-def silence(seconds: float) -> Samples:
-    """Return silence."""
-    return np.zeros(int(seconds * 24_000), dtype=np.int16)
 
 
 def spoken(desk: Desk) -> bytes:

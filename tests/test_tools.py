@@ -478,7 +478,7 @@ async def test_a_reply_can_be_made_without_tools() -> None:
     """`generate_reply(tool_choice="none")` takes the tools away for that reply alone."""
     agent = Agent(instructions="Be kind.", tools=[weather])
     async with call(Scenario(replies=eager), agent) as desk:
-        await desk.until(lambda: desk.server.connections and desk.server.connection.configured_at_s)
+        await until_ready(desk)
         await desk.session.generate_reply(tool_choice="none")
         assert desk.heard_s == [RESULT.duration_s]
         assert outputs(desk) == []
@@ -493,7 +493,7 @@ async def test_a_call_without_leave_is_answered_all_the_same() -> None:
     agent = Agent(instructions="Be kind.", tools=[weather])
     scenario = scripted(WEATHER, tool_response_timeout_s=None)
     async with call(scenario, agent, complaints_are_fine=True) as desk:
-        await desk.until(lambda: desk.server.connections and desk.server.connection.configured_at_s)
+        await until_ready(desk)
         await desk.session.generate_reply(tool_choice="none")
         await desk.until(lambda: outputs(desk))
         assert "may be called now" in (outputs(desk)[0] or "")

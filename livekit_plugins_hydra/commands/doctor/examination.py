@@ -19,7 +19,7 @@ from livekit_plugins_hydra.errors import (
 )
 from livekit_plugins_hydra.history import CONFIGURE_BUDGET_BYTES
 from livekit_plugins_hydra.options import Auth, Options
-from livekit_plugins_hydra.voices import MODELS, SERVER_DEFAULT_VOICE
+from livekit_plugins_hydra.voices import SERVER_DEFAULT_VOICE, is_known_voice
 from livekit_plugins_hydra.wirelog import Trace
 
 from . import network, questions
@@ -195,8 +195,8 @@ async def _ask(
 
 def _softer(each: Finding, voice: str) -> Finding:
     """Return a refused voice as a warning: the examination goes on with another one."""
-    is_listed = any(voice in info.voices for info in MODELS.values())  # others end a call
-    then = f"go on with {SERVER_DEFAULT_VOICE!r}, as here" if is_listed else "with it fail"
+    is_retried = is_known_voice(voice)  # others end a call
+    then = f"go on with {SERVER_DEFAULT_VOICE!r}, as here" if is_retried else "with it fail"
     return replace(each, status="warn", remedy=f"{each.remedy} Calls {then}.")
 
 

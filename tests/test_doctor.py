@@ -195,9 +195,19 @@ CASES = {
     "a key refused": Case(
         {"keys": {"another"}}, expect={"auth": ("fail", "HTTP 401")}, n_connections=0
     ),
+    "a key refused with a close": Case(
+        {"keys": {"another"}, "bad_key": "close_1008"},
+        expect={"auth": ("fail", "close 1008 (bad key)")},
+        n_connections=2,
+    ),
     "server full": Case(
         {"server_full_connections": 9},
-        expect={"handshake": ("fail", "server_full")},
+        expect={"connection": ("fail", "server_full")},
+        n_connections=1,
+    ),
+    "server full, and no close": Case(
+        {"server_full_connections": 9, "closes_after": ()},
+        expect={"connection": ("fail", "server_full")},
         n_connections=1,
     ),
     "refused at the door": Case(

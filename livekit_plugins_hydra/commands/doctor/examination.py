@@ -7,13 +7,14 @@ import time
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field, replace
 from importlib.resources import as_file, files
-from typing import Final
+from typing import Any, Final
 
+from livekit_plugins_hydra import backoff, recordings
 from livekit_plugins_hydra import events as ev
-from livekit_plugins_hydra import recordings
 from livekit_plugins_hydra.errors import (
     AuthenticationFailed,
     ConnectionFailed,
+    ConnectionLost,
     HandshakeRefused,
     ServerFull,
 )
@@ -144,13 +145,15 @@ async def _first(
     try:
         async with open_probe(options, found.ledger, trace) as probe:
             dialled_s = time.monotonic() - began_at
-            found.add(_accepted(options))
             session = ev.ClientSession(
                 instructions=questions.INSTRUCTIONS, voice=options.voice, tools=[questions.TOOL]
             )
             shaken = await questions.shake_hands(
                 probe, session, model=options.model, dialled_s=dialled_s, patience=patience
             )
+            if not shaken.is_ready and probe.refusal is not None:
+                raise probe.refusal
+            found.add(_accepted(options))
             found.add(*shaken.findings)
             if shaken.is_ready and not is_quick:
                 await _ask(found, probe, patience, progress, sound or question())
@@ -215,36 +218,44 @@ async def _no_connection(
     trace: Trace,
     patience: Patience,
 ) -> Finding:
-    if not isinstance(error, AuthenticationFailed):
-        match error:
-            case ServerFull():
-                remedy = "Wait, or raise the plan's limit; calls that run count, too."
-            case HandshakeRefused(retryable=True):
-                remedy = "Run it again in a minute: the server may be busy, or down."
-            case HandshakeRefused():
-                remedy = "Check HYDRA_BASE_URL, --model, and that the plan has speech-to-speech."
-            case _:
-                remedy = "Look at the network above."
-        return finding(
-            "connection", "Connection", "fail", str(error), group="session", remedy=remedy
-        )
+    facts: dict[str, Any]
+    match error:
+        case AuthenticationFailed(status=status):
+            answer, facts = f"HTTP {status}", {"http_status": status}
+        case ConnectionLost(code=backoff.POLICY_VIOLATION as code):
+            answer, facts = f"close {code} ({error.reason})", {"close_code": code}
+        case _:
+            return _unreachable(error)
     other = _other(options.auth)
-    status = await _try_auth(found, replace(options, auth=other), trace, patience)
+    other_form = await _try_auth(found, replace(options, auth=other), trace, patience)
     remedy = (
         f'The key is good in the other form: use auth="{other}".'
-        if status == "accepted"
+        if other_form == "accepted"
         else "Copy the key again, and see in the console that it may use speech-to-speech."
     )
     return finding(
         "auth",
         "Key is accepted",
         "fail",
-        f"no: HTTP {error.status}",
+        f"no: {answer}",
         group="session",
         remedy=remedy,
-        http_status=error.status,
-        other_form=status,
+        **facts,
+        other_form=other_form,
     )
+
+
+def _unreachable(error: ConnectionFailed) -> Finding:
+    match error:
+        case ServerFull():
+            remedy = "Wait, or raise the plan's limit; calls that run count, too."
+        case HandshakeRefused(retryable=True):
+            remedy = "Run it again in a minute: the server may be busy, or down."
+        case HandshakeRefused():
+            remedy = "Check HYDRA_BASE_URL, --model, and that the plan has speech-to-speech."
+        case _:
+            remedy = "Look at the network above."
+    return finding("connection", "Connection", "fail", str(error), group="session", remedy=remedy)
 
 
 async def _other_auth(

@@ -11,10 +11,15 @@ from typing import Any, Final, TypeVar
 
 from livekit.agents.utils import shortuuid
 
-from livekit_plugins_hydra import events, wire
+from livekit_plugins_hydra import backoff, events, wire
 from livekit_plugins_hydra.connection import Connection
 from livekit_plugins_hydra.dialling import dial
-from livekit_plugins_hydra.errors import ConnectionLost, HydraError
+from livekit_plugins_hydra.errors import (
+    ConnectionFailed,
+    ConnectionLost,
+    HydraError,
+    ServerFull,
+)
 from livekit_plugins_hydra.options import Options
 from livekit_plugins_hydra.wirelog import Trace
 
@@ -155,6 +160,22 @@ class Probe:
 
         seen: events.Response | None = await self.until(done, timeout_s)
         return seen
+
+    @property
+    def refusal(self) -> ConnectionFailed | None:
+        """What the server has refused this connection for: no room, or the key.
+
+        Before `session.created`, close code 1008 means the key. Source: an early model card; 401
+        was probed since.
+        """
+        if any(event.error.code == "server_full" for _, event in self.of(events.Error)):
+            return ServerFull()
+        match self.ended:
+            case ServerFull() as refusal:
+                return refusal
+            case ConnectionLost(code=backoff.POLICY_VIOLATION) as refusal:
+                return None if self.of(events.SessionCreated) else refusal
+        return None
 
     def error_about(self, event_ids: set[str], since: int = 0) -> events.ErrorBody | None:
         """Return the first error behind a mark that is about one of these events, or about none."""

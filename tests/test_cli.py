@@ -269,6 +269,19 @@ async def test_a_function_that_is_not_async_becomes_a_tool(tmp_path: Path) -> No
     assert to_hydra([tool]) == to_hydra([other])
 
 
+@pytest.mark.parametrize(
+    "command", [("call", GOODBYE, "--out=."), ("doctor", "--wire-log=wire.jsonl")]
+)
+def test_a_log_that_can_not_be_written(command: tuple[str, ...], tmp_path: Path) -> None:
+    """Where the wire log can't be written, nothing is dialled: exit code 2."""
+    (tmp_path / "wire.jsonl").mkdir()
+    code, words = here(tmp_path, command[0], "--offline", *command[1:])
+
+    assert code == 2
+    assert "wire.jsonl can't be written: " in words
+    assert "Name another" in words
+
+
 def test_a_call_never_overwrites_what_the_user_says(tmp_path: Path) -> None:
     """A file that the call's own recording would replace: exit code 2, and it is as it was."""
     said = tmp_path / "call.wav"
@@ -361,7 +374,12 @@ async def emulator(folder: Path, *arguments: str) -> AsyncIterator[tuple[str, as
 
 @pytest.mark.skipif(os.name != "posix", reason="ended with SIGTERM")
 async def test_the_emulator_plays_and_records(tmp_path: Path) -> None:
-    """A scenario from a file is played and printed; the record is a wire log and a recording."""
+    """A scenario from a file is played and printed; the record is a wire log and a recording.
+
+    An earlier recording in the same folder stays.
+    """
+    (tmp_path / "tape").mkdir()
+    (tmp_path / "tape" / "connection-2.wav").write_bytes(b"an earlier one")
     (tmp_path / "x.toml").write_text('think_s = 0.1\n[[replies]]\nsay = "Hi."\nduration_s = 0.5\n')
     record = ("--scenario", "x.toml", "--record", "tape")
     async with emulator(tmp_path, *record) as (url, ended), line(base_url=url) as call:
@@ -373,7 +391,7 @@ async def test_the_emulator_plays_and_records(tmp_path: Path) -> None:
     assert (ran.code, ran.err) == (0, "")
     assert "> session.configure" in ran.out
     assert "< audio, 0.50 s" in ran.out
-    assert "connection-1.wav has connection 1" in ran.words
+    assert "connection-3.wav has connection 1" in ran.words
     (lines,) = calls_in(read(tmp_path / "tape" / "wire.jsonl")).values()
     kinds = [each.type for each in lines]
     assert kinds[0] == "connection.dialling"
@@ -381,7 +399,8 @@ async def test_the_emulator_plays_and_records(tmp_path: Path) -> None:
     assert "response.done" in kinds
     peaks = [each.child("audio")["peak"] for each in lines if each.type.endswith("append")]
     assert max(peaks) == pytest.approx(6_000 / 32_768, abs=0.02)
-    samples, rate_hz = track(tmp_path / "tape" / "connection-1.wav")
+    samples, rate_hz = track(tmp_path / "tape" / "connection-3.wav")
+    assert (tmp_path / "tape" / "connection-2.wav").read_bytes() == b"an earlier one"
     ((user_begin, user_end),) = heard_s(samples[:, 0], rate_hz)
     ((begin, end),) = heard_s(samples[:, 1], rate_hz)
     assert user_end - user_begin == pytest.approx(0.6, abs=0.05)
@@ -507,6 +526,19 @@ def test_a_scenario_in_python_may_have_dataclasses(tmp_path: Path) -> None:
         ("x.toml", "[[replies]]\nwav = 'nowhere.wav'", "can't be read as a 16-bit wav"),
         ("x.toml", "[[replies]]\npieces = 7", "either pieces, a list of tables"),
         ("x.toml", "think_s = ", "x.toml: "),
+        ("x.toml", "think_s = nan", "think_s = nan can't be: it takes 0 or more"),
+        ("x.toml", "output_rate_hz = -8000", "output_rate_hz = -8000 can't be"),
+        ("x.toml", "delta_ms = 0", "delta_ms = 0 can't be: it takes more than 0"),
+        ("x.toml", "tolerate = ['floods']", "no rule 'floods'; there are: audio_before"),
+        ("x.toml", "[[replies]]\nsay = 'x'\nduration_s = -1", "duration_s = -1.0 can't be"),
+        ("x.toml", "[[replies]]\nwait = inf", "wait = inf can't be"),
+        ("x.toml", "[[replies]]\ncall = 'x'\narguments = 7", "it takes a table or text"),
+        ("x.toml", "[[replies]]\ncall = 'x'\ndelta_s = -1", "delta_s = -1 can't be"),
+        (
+            "x.toml",
+            "[[replies]]\nend = 'failed'\nreason = 7",
+            "reason = 7 does not fit: it takes text",
+        ),
         ("x.py", "1 / 0", "ZeroDivisionError"),
         ("x.py", "scenario = 7", "needs a line like: scenario = Scenario"),
         ("x.json", "{}", "neither .toml nor .py"),

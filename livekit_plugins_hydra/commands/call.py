@@ -32,7 +32,7 @@ from livekit_plugins_hydra.report.page import SOUND_RATE_HZ
 
 from . import server
 from .calling import PATIENCE_S, RATE_HZ, Caller, CallFailed, Recording
-from .exits import Exit, errors, stop
+from .exits import Exit, errors, require_writable, stop
 from .functions import FunctionUnusable, load_all
 from .report import write
 from .scenarios import scenario_option
@@ -145,6 +145,7 @@ def _prepare(out: Path, files: Sequence[Path]) -> None:
             f"{out} can't be made: {error.strerror or error}",
             "Name another folder with --out.",
         )
+    require_writable(out / "wire.jsonl", "Name another folder with --out.")
     recording = out / "call.wav"
     for path in files:
         if recording.exists() and path.samefile(recording):
@@ -215,11 +216,14 @@ def _print(console: Console, at_s: float, who: str, what: str) -> None:
 
 def _write_down(console: Console, caller: Caller, log: Path, out: Path) -> None:
     try:
-        lines = list(calls_in(read(log)).values())[-1]
-    except LogUnreadable:
-        return  # nothing was dialled, or the log has warned
-    if _began_at(lines) < caller.began_at:
-        return  # an earlier call's
+        calls = calls_in(read(log)).values()
+    except LogUnreadable as problem:  # nothing was dialled, or the log has warned
+        errors().print(f"There is no report of this call: {problem}", markup=False)
+        return
+    # Earlier calls may stand in the log, and one that began meanwhile.
+    lines = next((lines for lines in calls if _began_at(lines) >= caller.began_at), None)
+    if lines is None:
+        return
     recording = out / "call.wav"
     try:
         write_call(recording, caller.microphone, caller.loudspeaker, began_at=_began_at(lines))

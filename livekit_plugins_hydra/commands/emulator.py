@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import dataclasses
 from pathlib import Path
 from typing import Annotated
 
@@ -46,9 +47,10 @@ def emulator(
     """
     chosen = scenario_option(scenario) or Scenario(think_s=_DEFAULT_THINK_S)
     if think is not None:
-        import dataclasses
-
-        chosen = dataclasses.replace(chosen, think_s=think)
+        try:
+            chosen = dataclasses.replace(chosen, think_s=think)
+        except ValueError as problem:
+            stop(Exit.USAGE, str(problem))
     tape = None
     if record is not None:
         try:

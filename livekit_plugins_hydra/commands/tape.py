@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import wave
 from collections.abc import Callable
 from pathlib import Path
@@ -22,7 +23,10 @@ _FOR_EVER_S: Final = 1e9
 
 
 class Tape:
-    """Observes an emulator; writes ``wire.jsonl``, and ``connection-1.wav`` and so on."""
+    """Observes an emulator; writes ``wire.jsonl``, and ``connection-1.wav`` and so on.
+
+    What the folder has already stays: the log is gone on with, and so are the numbers.
+    """
 
     def __init__(self, folder: Path, write: Callable[[str], object]) -> None:
         """Prepare.
@@ -33,6 +37,7 @@ class Tape:
         """
         self.log = folder / "wire.jsonl"
         self._folder = folder
+        self._n_before = max(map(_number, folder.iterdir()), default=0)
         self._write = write
         self._open: dict[int, _Reel] = {}
 
@@ -63,7 +68,7 @@ class Tape:
 
     async def _finish(self, record: ConnectionRecord) -> None:
         reel = self._open.pop(record.number)
-        path = self._folder / f"connection-{record.number}.wav"
+        path = self._folder / f"connection-{self._n_before + record.number}.wav"
         try:
             reel.save(path)
         except OSError as error:
@@ -71,6 +76,12 @@ class Tape:
         else:
             self._write(f"{path} has connection {record.number}: user left, agent right")
         await reel.close()
+
+
+def _number(path: Path) -> int:
+    """Return the number in a recording's name; 0 for other files."""
+    found = re.fullmatch(r"connection-(\d+)\.wav", path.name)
+    return int(found[1]) if found else 0
 
 
 class _Reel:

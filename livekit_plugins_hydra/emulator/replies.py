@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import functools
 import json
+import math
 import os
 import wave
 from collections.abc import Callable, Mapping, Sequence
@@ -30,6 +31,17 @@ _FADE_S: Final = 0.005
 
 _ARGUMENTS_DELTA_CHARS: Final = 12
 """How much of a call's arguments one delta carries: a few tokens."""
+
+
+def require_amounts(**amounts: float) -> None:
+    """Check that each is a number of 0 or more.
+
+    Raises:
+        ValueError: one isn't; the text names it.
+    """
+    for name, amount in amounts.items():
+        if not 0 <= amount < math.inf:
+            raise ValueError(f"{name} = {amount} can't be: it takes 0 or more")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -54,6 +66,7 @@ class Say:
     def __post_init__(self) -> None:
         if self.pcm is not None and self.wav is not None:
             raise ValueError("Say takes pcm= or wav=, not both")
+        require_amounts(tone_hz=self.tone_hz, duration_s=self.duration_s)
 
     def sound(self, rate_hz: int) -> bytes:
         """Return int16 mono PCM at `rate_hz`."""
@@ -80,6 +93,9 @@ class Call:
     delta_s: float = 0.0
     """Seconds between two deltas of the arguments."""
 
+    def __post_init__(self) -> None:
+        require_amounts(delta_s=self.delta_s)
+
     @property
     def json(self) -> str:
         """The arguments as the wire carries them."""
@@ -100,6 +116,9 @@ class Wait:
     """Nothing for a while: a model that stalls in the middle of its response."""
 
     duration_s: float
+
+    def __post_init__(self) -> None:
+        require_amounts(wait=self.duration_s)
 
 
 @dataclass(frozen=True)

@@ -14,8 +14,19 @@ from typing import Any, Literal
 
 from livekit_plugins_hydra import voices
 
-from .records import Rule
-from .replies import DEFAULT_REPLY, Call, Context, End, Reply, Say, Script, UserTurn, Wait
+from .records import RULES, Rule
+from .replies import (
+    DEFAULT_REPLY,
+    Call,
+    Context,
+    End,
+    Reply,
+    Say,
+    Script,
+    UserTurn,
+    Wait,
+    require_amounts,
+)
 from .switches import FAULTS, SWITCHES
 
 
@@ -234,6 +245,15 @@ class Scenario:
     def __post_init__(self) -> None:
         if isinstance(self.replies, Say | Call | Wait | End):
             raise TypeError("replies takes a list of replies, or a callable")
+        for each in dataclasses.fields(self):
+            value = getattr(self, each.name)
+            if isinstance(value, int | float) and each.name != "threshold_dbfs":
+                require_amounts(**{each.name: value})
+        for name in ("audio_speed", "delta_ms", "output_rate_hz"):
+            if getattr(self, name) == 0:
+                raise ValueError(f"{name} = 0 can't be: it takes more than 0")
+        if unknown := sorted(set(self.tolerate) - set(RULES)):
+            raise ValueError(f"there is no rule {unknown[0]!r}; there are: {', '.join(RULES)}")
 
     def rate_of(self, model: str) -> int:
         """Return the output rate of `model` in hertz."""

@@ -106,7 +106,10 @@ def _from_toml(path: Path) -> Scenario:
         fields["replies"] = tuple(_reply(each, path.parent) for each in replies)
     if default_reply is not None:
         fields["default_reply"] = _reply(default_reply, path.parent)
-    scenario = Scenario(**fields)
+    try:
+        scenario = Scenario(**fields)
+    except ValueError as problem:
+        raise _Wrong(str(problem)) from None
     _check_sounds(scenario)
     return scenario
 
@@ -152,7 +155,7 @@ def _fits(value: Any, hint: Any) -> bool:
         return isinstance(value, list) and all(isinstance(each, str) for each in value)
     if hint is float:
         return isinstance(value, int | float) and not isinstance(value, bool)
-    if hint in (int, str):
+    if hint in (int, str, dict):
         return isinstance(value, hint) and not isinstance(value, bool)
     return hint is bool and isinstance(value, bool)
 
@@ -167,20 +170,30 @@ def _said(hint: Any) -> str:
         return " or ".join(kind for kind in kinds if kind)
     if origin is Collection:
         return "a list of names"
-    return {float: "a number", int: "a whole number", str: "text", bool: "true or false"}.get(
-        hint, "code, so it needs a .py file"
-    )
+    words = {
+        float: "a number",
+        int: "a whole number",
+        str: "text",
+        bool: "true or false",
+        dict: "a table",
+    }
+    return words.get(hint, "code, so it needs a .py file")
 
 
 # ------------------------------------------------------------------------- replies
 
-_FIELDS_OF: Final[dict[str, frozenset[str]]] = {
-    "say": frozenset({"wav", "tone_hz", "duration_s"}),
-    "wav": frozenset({"say"}),
-    "call": frozenset({"arguments", "call_id", "delta_s"}),
-    "wait": frozenset(),
-    "end": frozenset({"reason", "error_code"}),
+_FIELDS_OF: Final[dict[str, dict[str, Any]]] = {
+    "say": {"say": str, "wav": str, "tone_hz": float, "duration_s": float},
+    "wav": {"wav": str, "say": str},
+    "call": {"call": str, "arguments": dict | str, "call_id": str, "delta_s": float},
+    "wait": {"wait": float},
+    "end": {
+        "end": Literal["incomplete", "failed", "completed", "cancelled"],
+        "reason": str,
+        "error_code": str,
+    },
 }
+"""What a piece may have, by its first field."""
 
 
 def _reply(table: Any, folder: Path) -> Reply:
@@ -200,32 +213,34 @@ def _piece(table: Any, folder: Path) -> Piece:
     kind = next((each for each in _FIELDS_OF if each in table), None)
     if kind is None:
         raise _Wrong(f"a piece has one of {', '.join(_FIELDS_OF)}; this one has {list(table)}")
+    for name, value in table.items():
+        hint = _FIELDS_OF[kind][_known(name, _FIELDS_OF[kind], f"field of {kind!r}")]
+        if not _fits(value, hint):
+            raise _Wrong(f"{name} = {value!r} does not fit: it takes {_said(hint)}")
     more = {name: value for name, value in table.items() if name != kind}
-    for name in more:
-        _known(name, _FIELDS_OF[kind], f"field of {kind!r}")
-    value = table[kind]
-    match kind:
-        case "say" | "wav":
-            return _say(table, folder)
-        case "call" if isinstance(value, str):
-            return Call(value, **more)
-        case "wait" if isinstance(value, int | float):
-            return Wait(float(value))
-        case "end" if value in ("incomplete", "failed", "completed", "cancelled"):
-            return End(value, **({"reason": None} | more if value == "completed" else more))
-    raise _Wrong(f"{kind} = {value!r} does not fit")
+    try:
+        match kind:
+            case "call":
+                return Call(table[kind], **more)
+            case "wait":
+                return Wait(table[kind])
+            case "end" if table[kind] == "completed":
+                return End("completed", **{"reason": None} | more)
+            case "end":
+                return End(table[kind], **more)
+            case _:
+                return _say(table, folder)
+    except ValueError as problem:
+        raise _Wrong(str(problem)) from None
 
 
 def _say(table: Mapping[str, Any], folder: Path) -> Say:
-    for name, kind in (("say", str), ("wav", str), ("tone_hz", int), ("duration_s", int)):
-        allowed = (int, float) if kind is int else (str,)
-        if name in table and not isinstance(table[name], allowed):
-            raise _Wrong(f"{name} = {table[name]!r} does not fit")
-    fields: dict[str, Any] = {"text": table.get("say")}
-    if "wav" in table:
-        fields["wav"] = folder / table["wav"]
-    fields |= {name: float(table[name]) for name in ("tone_hz", "duration_s") if name in table}
-    return Say(**fields)
+    return Say(
+        text=table.get("say"),
+        wav=folder / table["wav"] if "wav" in table else None,
+        tone_hz=float(table.get("tone_hz", Say.tone_hz)),
+        duration_s=float(table.get("duration_s", Say.duration_s)),
+    )
 
 
 def _check_sounds(scenario: Scenario) -> None:

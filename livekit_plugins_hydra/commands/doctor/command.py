@@ -24,7 +24,7 @@ from rich.text import Text
 from livekit_plugins_hydra import __version__, recordings
 from livekit_plugins_hydra.commands import server
 from livekit_plugins_hydra.commands.calling import RATE_HZ, Caller, CallFailed, Recording
-from livekit_plugins_hydra.commands.exits import Exit, errors, stop
+from livekit_plugins_hydra.commands.exits import Exit, errors, require_writable, stop
 from livekit_plugins_hydra.commands.scenarios import scenario_option
 from livekit_plugins_hydra.emulator import Call, Context, Emulator, Reply, Say, Scenario
 from livekit_plugins_hydra.errors import ConfigurationError
@@ -93,6 +93,8 @@ def doctor(
     logging.getLogger("livekit").setLevel(logging.CRITICAL)
     behaviour = scenario_option(scenario, is_offline=offline)
     sound = _sound(question_file)
+    if wire_log is not None:
+        require_writable(wire_log, "Name another file with --wire-log.")
     examination, options = asyncio.run(
         _run(
             model=model,

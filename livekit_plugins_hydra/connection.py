@@ -10,16 +10,19 @@ from __future__ import annotations
 import asyncio
 import contextvars
 import logging
+import ssl
 import time
 from collections import deque
 from collections.abc import Callable, Iterable
-from typing import Final, Literal, cast
+from email.utils import parsedate_to_datetime
+from typing import Any, Final, Literal, cast
 
 import websockets
 from websockets.asyncio.client import connect
 
 from . import events, wire
 from .errors import (
+    RETRYABLE_STATUSES,
     AuthenticationFailed,
     ConnectionFailed,
     ConnectionLost,
@@ -28,7 +31,7 @@ from .errors import (
     RemoteProtocolError,
     ServerFull,
 )
-from .log import logger
+from .log import REDACTED, SECRET_CHARS, logger, redacted
 from .websocket import WebSocket
 from .wirelog import Tap
 
@@ -42,6 +45,10 @@ _CLOCK_SLACK_S: Final = 0.1
 
 CLOSE_TIMEOUT_S: Final = 1.0
 """How long the closing handshake may take."""
+
+NEXT_ADDRESS_AFTER_S: Final = 0.25
+"""How long an address of the host may stay silent before the next one is tried beside it. Source:
+RFC 8305."""
 
 MAX_UNSENT: Final = 400
 """Appends that a peer that stopped reading may leave unsent, the newest: 8 s of the shortest, ten
@@ -71,9 +78,11 @@ class _Dial(connect):
 class Connection:
     """An open WebSocket to Hydra."""
 
-    def __init__(self, socket: WebSocket, *, tap: Tap | None = None) -> None:
+    def __init__(self, socket: WebSocket, *, secret: str = "", tap: Tap | None = None) -> None:
         """Take an open socket; `dial` makes one."""
         self._socket = socket
+        self._secret = secret
+        self._needle = secret.encode() if len(secret) >= SECRET_CHARS else None
         self._socket.on_drained = self._write
         self._tap = tap
         self._control: deque[bytes] = deque()
@@ -97,7 +106,9 @@ class Connection:
         *,
         headers: dict[str, str],
         proxy: str | Literal[True] | None,
+        tls: ssl.SSLContext | None,
         timeout_s: float,
+        secret: str = "",
         tap: Tap | None = None,
     ) -> Connection:
         """Open a socket.
@@ -106,7 +117,9 @@ class Connection:
             url: where to, with the query; may hold the key.
             headers: sent with the upgrade request; may hold the key.
             proxy: its URL, True for the environment's, None for none.
+            tls: whom to trust; None where the URL is ``ws://``.
             timeout_s: for all of DNS, TCP, TLS and the upgrade.
+            secret: the key; it is cut out of what the server says.
             tap: logs the frames.
 
         Raises:
@@ -115,6 +128,11 @@ class Connection:
             HandshakeTimeout: it did not answer in time.
             ConnectionLost: there was nothing to talk to.
         """
+        options: dict[str, Any] = {}
+        if tls is not None:
+            options["ssl"] = tls
+        if isinstance(asyncio.get_running_loop(), asyncio.BaseEventLoop):  # uvloop can't
+            options["happy_eyeballs_delay"] = NEXT_ADDRESS_AFTER_S
         try:
             socket = await _Dial(
                 url,
@@ -127,13 +145,14 @@ class Connection:
                 max_size=None,
                 ping_interval=None,
                 logger=_silent,
+                **options,
             )
         except Exception as error:  # everything that a network can do
             failure = _refusal(error, timeout_s)
         else:
             if tap is not None:
                 tap.note("connection.opened", {})
-            return cls(cast(WebSocket, socket), tap=tap)
+            return cls(cast(WebSocket, socket), secret=secret, tap=tap)
         # Outside of the handler, so that no context leads back to an exception with the URL.
         raise failure
 
@@ -172,8 +191,17 @@ class Connection:
         if not self._left.done():
             self._left.set_result(error)
 
+    def _end_of_socket(self) -> ConnectionFailed:
+        code = self._socket.close_code
+        if code == _TRY_AGAIN_LATER:
+            return ServerFull()
+        if code == _NO_CLOSE_FRAME:
+            code = None
+        reason = self._socket.close_reason or ""
+        return ConnectionLost(code, redacted(reason, self._secret))
+
     def _end(self) -> None:
-        self.leave(_end_of(self._socket))
+        self.leave(self._end_of_socket())
 
     async def run(self, deliver: Deliver) -> None:
         """Deliver the server's events until `leave` is called, in the caller's context.
@@ -224,6 +252,8 @@ class Connection:
     def _receive(self, deliver: Deliver, message: bytes, is_text: bool) -> None:
         if self._left.done():
             return
+        if self._needle is not None and self._needle in message:
+            message = message.replace(self._needle, REDACTED.encode())
         if self._tap is not None:
             self._tap.received(message, is_binary=not is_text)
         if not is_text:
@@ -271,8 +301,16 @@ def _refusal(error: Exception, timeout_s: float) -> ConnectionFailed:
             if status in _UNAUTHORIZED:
                 return AuthenticationFailed(status)
             retry_after = next(iter(error.response.headers.get_all("Retry-After")), "")
-            retry_after_s = float(retry_after) if retry_after.isdecimal() else None
-            return HandshakeRefused(status, retry_after_s=retry_after_s)
+            return HandshakeRefused(status, retry_after_s=_in_seconds(retry_after))
+        case websockets.InvalidProxyStatus():
+            status = error.response.status_code
+            is_passing = status >= 500 or status in RETRYABLE_STATUSES
+            return ConnectionLost(reason=f"the proxy answered HTTP {status}", retryable=is_passing)
+        case websockets.InvalidProxy() | ImportError():
+            return ConnectionLost(
+                reason="the proxy's URL can't be used; for SOCKS, install python-socks",
+                retryable=False,
+            )
         case TimeoutError():
             return HandshakeTimeout("answer to the WebSocket upgrade", timeout_s)
         case OSError():
@@ -281,10 +319,12 @@ def _refusal(error: Exception, timeout_s: float) -> ConnectionFailed:
             return ConnectionLost(reason=f"{type(error).__name__} at the handshake")
 
 
-def _end_of(socket: WebSocket) -> ConnectionFailed:
-    code = socket.close_code
-    if code == _TRY_AGAIN_LATER:
-        return ServerFull()
-    if code == _NO_CLOSE_FRAME:
-        code = None
-    return ConnectionLost(code, socket.close_reason or "")
+def _in_seconds(retry_after: str) -> float | None:
+    """Return what a `Retry-After` asks for: seconds, or a date."""
+    if retry_after.isdecimal():
+        return float(retry_after)
+    try:
+        until = parsedate_to_datetime(retry_after)
+    except ValueError:
+        return None
+    return max(0.0, until.timestamp() - time.time())

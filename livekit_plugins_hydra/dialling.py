@@ -3,8 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import functools
+import os
+import ssl
+from inspect import isawaitable
 from typing import Final
 from urllib.parse import parse_qsl, urlencode, urlsplit, urlunsplit
+from urllib.request import proxy_bypass
 
 from livekit.agents import __version__ as livekit_version
 from livekit.agents import get_job_context
@@ -50,8 +55,10 @@ async def _open(options: Options, trace: Trace | None) -> Connection:
         return await Connection.dial(
             _url(options, key if options.auth == "query" else None),
             headers=headers,
-            proxy=_job_proxy() or True,
+            proxy=_job_proxy(options.base_url) or True,
+            tls=trust() if options.base_url.startswith("wss:") else None,
             timeout_s=options.conn_options.timeout,
+            secret=key,
             tap=tap,
         )
     except BaseException as error:
@@ -73,7 +80,11 @@ def _about(options: Options) -> dict[str, str | None]:
 
 def _url(options: Options, api_key: str | None) -> str:
     parts = urlsplit(options.base_url)
-    query = [(k, v) for k, v in parse_qsl(parts.query) if k not in ("model", "api_key")]
+    query = [
+        (k, v)
+        for k, v in parse_qsl(parts.query, keep_blank_values=True)
+        if k not in ("model", "api_key")
+    ]
     query.append(("model", options.model))
     if api_key is not None:
         query.append(("api_key", api_key))
@@ -86,7 +97,8 @@ async def _key(api_key: ApiKey, *, timeout_s: float) -> str:
         return api_key
     try:
         async with asyncio.timeout(timeout_s):
-            return check_key(await api_key())
+            minted = api_key()
+            return check_key(await minted if isawaitable(minted) else minted)
     except ConfigurationError:
         reason = "api_key() returned what can't be a key"
     except TimeoutError:
@@ -102,9 +114,23 @@ async def _key(api_key: ApiKey, *, timeout_s: float) -> str:
     raise ConnectionLost(reason=reason)
 
 
-def _job_proxy() -> str | None:
-    """Return the proxy that the worker was given; None for the environment's."""
+def _job_proxy(url: str) -> str | None:
+    """Return the proxy that the worker was given; None for what the environment says.
+
+    A worker takes the environment's for its own, and leaves out whom NO_PROXY names.
+    """
     try:
-        return get_job_context().proc.http_proxy
+        proxy = get_job_context().proc.http_proxy
     except RuntimeError:
         return None
+    return None if proxy_bypass(urlsplit(url).netloc) else proxy
+
+
+def trust() -> ssl.SSLContext:
+    """Return whom to trust. To read the certificates takes 20 ms, so a process does it once."""
+    return _trust_of(os.environ.get("SSL_CERT_FILE"), os.environ.get("SSL_CERT_DIR"))
+
+
+@functools.cache
+def _trust_of(cafile: str | None, capath: str | None) -> ssl.SSLContext:
+    return ssl.create_default_context(cafile=cafile or None, capath=capath or None)

@@ -1,8 +1,20 @@
 """The package's logger. Content goes under `lk.pii.` keys; audio is logged as a length."""
 
 import logging
+from typing import Final
 
 logger = logging.getLogger("livekit.plugins.hydra")
+
+REDACTED: Final = "<redacted>"
+"""What stands where a key was."""
+
+SECRET_CHARS: Final = 12
+"""What is shorter is no key, and would be found in every other word."""
+
+
+def redacted(text: str, secret: str) -> str:
+    """Return a text without the key, whoever put it there."""
+    return text.replace(secret, REDACTED) if len(secret) >= SECRET_CHARS else text
 
 
 def warn_once(told: set[str], sentence: str) -> None:

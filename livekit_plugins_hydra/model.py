@@ -21,6 +21,7 @@ from .options import (
     Options,
     resolve_auth,
     resolve_key,
+    resolve_stt,
     resolve_url,
     resolve_voice,
     resolve_wire_log,
@@ -84,8 +85,9 @@ class RealtimeModel(llm.RealtimeModel):
                 dial. A call that was up is dialled again for 20 s.
 
         Raises:
-            ValueError: there is no key, or `base_url` is no WebSocket URL.
+            ValueError: there is no key, `base_url` is no WebSocket URL, or an STT is none.
         """
+        input_stt = resolve_stt("input_stt", input_stt)
         super().__init__(
             capabilities=llm.RealtimeCapabilities(
                 message_truncation=True,
@@ -106,9 +108,9 @@ class RealtimeModel(llm.RealtimeModel):
             auth=resolve_auth(auth),
             generate_initial_response=generate_initial_response,
             input_stt=input_stt,
-            output_stt=output_stt,
+            output_stt=resolve_stt("output_stt", output_stt),
             resume_false_interruption=resume_false_interruption,
-            conn_options=conn_options,
+            conn_options=conn_options or DEFAULT_API_CONNECT_OPTIONS,
             wire_log=resolve_wire_log(wire_log),
         )
         self._learned = Learned()
@@ -158,7 +160,7 @@ class RealtimeModel(llm.RealtimeModel):
         Raises:
             ValueError: the voice is empty.
         """
-        if is_given(voice):
+        if is_given(voice) and voice is not None:
             _, name = resolve_voice(self._options.model, voice)
             self._options = replace(self._options, voice=name)
 
@@ -182,7 +184,8 @@ class RealtimeModel(llm.RealtimeModel):
         if spare is not None:
             closing.append(spare.aclose())
         await asyncio.gather(*closing)
-        if self._closers:
-            _, late = await asyncio.wait(self._closers, timeout=CLOSE_BUDGET_S / 2)
+        loop = asyncio.get_running_loop()
+        if closers := [each for each in self._closers if each.get_loop() is loop]:
+            _, late = await asyncio.wait(closers, timeout=CLOSE_BUDGET_S / 2)
             for closer in late:
                 closer.cancel()

@@ -10,6 +10,7 @@ from typing import Any, Final, Literal
 from urllib.parse import urlsplit
 
 from livekit.agents import APIConnectOptions, NotGivenOr, stt
+from livekit.agents.types import NOT_GIVEN
 from livekit.agents.utils import is_given
 
 from . import voices
@@ -43,12 +44,14 @@ class Options:
         return f"Options(model={self.model!r}, voice={self.voice!r})"
 
 
-def resolve_voice(model: NotGivenOr[str], voice: NotGivenOr[str]) -> tuple[str, str]:
-    """Return the model tag and the voice; either follows from the other.
+def resolve_voice(model: NotGivenOr[str | None], voice: NotGivenOr[str | None]) -> tuple[str, str]:
+    """Return the model tag and the voice; either follows from the other, None is not given.
 
     Raises:
         ConfigurationError: one of them is empty.
     """
+    model = NOT_GIVEN if model is None else model
+    voice = NOT_GIVEN if voice is None else voice
     for name, value in (("model", model), ("voice", voice)):
         if is_given(value) and not value.strip():
             raise ConfigurationError(f"{name} is empty; leave it out for the default")
@@ -75,8 +78,13 @@ def resolve_key(api_key: ApiKey | None) -> ApiKey:
     Raises:
         ConfigurationError: there is none, or it can't be one.
     """
-    key = api_key if api_key is not None else os.environ.get("SMALLEST_API_KEY", "")
-    return check_key(key) if isinstance(key, str) else key
+    if api_key is None or not is_given(api_key):
+        api_key = os.environ.get("SMALLEST_API_KEY", "")
+    if isinstance(api_key, str):
+        return check_key(api_key)
+    if not callable(api_key):
+        raise ConfigurationError("api_key must be text, or an async function that returns it")
+    return api_key
 
 
 def check_key(key: str) -> str:
@@ -103,7 +111,7 @@ def resolve_url(base_url: str | None) -> str:
     Raises:
         ConfigurationError: it is no WebSocket URL.
     """
-    url = base_url or os.environ.get("HYDRA_BASE_URL") or DEFAULT_BASE_URL
+    url = (base_url or os.environ.get("HYDRA_BASE_URL") or DEFAULT_BASE_URL).strip()
     try:
         parts = urlsplit(url)
         host, _ = parts.hostname, parts.port
@@ -132,8 +140,26 @@ def resolve_auth(auth: Auth) -> Auth:
 
 def resolve_wire_log(path: str | os.PathLike[str] | None) -> str | None:
     """Return where frames are logged; None, or an empty path, is nowhere."""
-    chosen = path if path is not None else os.environ.get("HYDRA_WIRE_LOG", "")
-    return os.fspath(chosen) or None
+    if path is None or not is_given(path):
+        path = os.environ.get("HYDRA_WIRE_LOG", "")
+    return os.fspath(path) or None
+
+
+def resolve_stt(name: str, engine: stt.STT[Any] | None) -> stt.STT[Any] | None:
+    """Return an STT, or None where none is given.
+
+    Raises:
+        ConfigurationError: it is none; a name, for example, as `AgentSession` takes it.
+    """
+    if engine is None or not is_given(engine):
+        return None
+    if not isinstance(engine, stt.STT):
+        raise ConfigurationError(
+            f"{name} must be an STT object: deepgram.STT(), or inference.STT({engine!r})"
+            if isinstance(engine, str)
+            else f"{name} must be an STT object, not {type(engine).__name__}"
+        )
+    return engine
 
 
 def _is_loopback(host: str) -> bool:

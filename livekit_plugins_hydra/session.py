@@ -333,10 +333,14 @@ class RealtimeSession(llm.RealtimeSession[SessionEvents]):
     async def aclose(self) -> None:
         """End the call, within 2 s: all streams, futures and timers, and nothing more is sent.
 
-        The server's part of the goodbye is not waited for; `RealtimeModel.aclose` does that.
+        The server's part of the goodbye is not waited for; `RealtimeModel.aclose` does that. What
+        an ended event loop has left behind ended with it.
         """
+        loop = asyncio.get_running_loop()
+        if self._main is not None and self._main.get_loop() is not loop:
+            return
         if self._closing is None:
-            self._closing = asyncio.get_running_loop().create_task(self._close())
+            self._closing = loop.create_task(self._close())
         await asyncio.shield(self._closing)
 
     # ------------------------------------------------------------------- connections

@@ -130,7 +130,10 @@ class Transcriber:
         try:
             await recognition.ended.wait()
             await asyncio.wait([reading], timeout=PATIENCE_S)
-            if reading.done():
+            if reading.cancelled():  # by the STT itself
+                self._warn("was cancelled")
+                recognition.settle(recognition.sure)
+            elif reading.done():
                 recognition.settle(reading.result())
             else:
                 self._warn(f"took more than {PATIENCE_S:g} s")

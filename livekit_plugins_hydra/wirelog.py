@@ -45,7 +45,7 @@ from typing import IO, Any, Final, Literal
 import msgspec
 import numpy as np
 
-from .log import logger
+from .log import logger, redacted
 
 try:
     import fcntl
@@ -69,11 +69,6 @@ _LINE_BUFFER_BYTES: Final = 1024 * 1024
 
 _MALFORMED_CHARS: Final = 500
 """How much of a frame that is no JSON is kept."""
-
-_REDACTED: Final = "<redacted>"
-
-_SECRET_CHARS: Final = 12
-"""What is shorter is no key, and would be found in every other word."""
 
 _BASE64: Final = re.compile(r"[A-Za-z0-9+/_-]{256,}={0,2}")
 """Long text without a space is no language: sound, in a frame that this package doesn't know."""
@@ -424,9 +419,7 @@ def render(line: _Line) -> str:
     if size is not None:
         fields["size"] = size
     fields["frame"] = shown
-    text = _encoder.encode(fields).decode()
-    is_key = len(tap.secret) >= _SECRET_CHARS
-    return text.replace(tap.secret, _REDACTED) if is_key else text
+    return redacted(_encoder.encode(fields).decode(), tap.secret)
 
 
 def _shorten(frame: Content) -> tuple[str, Any]:

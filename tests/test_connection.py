@@ -7,25 +7,30 @@ import base64
 import json
 import logging
 import socket
+import ssl
 import time
 import traceback
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
+from datetime import UTC, datetime, timedelta
+from email.utils import format_datetime
 from http import HTTPStatus
 from types import SimpleNamespace
-from typing import Any
+from typing import Any, Literal
 from urllib.parse import quote_plus
 
 import pytest
+import trustme
 from livekit.agents import APIConnectionError, APIConnectOptions, APIError, APIStatusError, llm
 from livekit.agents import __version__ as livekit_version
 from websockets.asyncio.server import ServerConnection, serve
 from websockets.http11 import Request, Response
 
+import livekit_plugins_hydra as hydra
 from livekit_plugins_hydra import events as ev
 from livekit_plugins_hydra.dialling import dial
 from livekit_plugins_hydra.emulator import Call, Emulator, Reply, Say, Scenario
-from livekit_plugins_hydra.errors import ConnectionFailed
+from livekit_plugins_hydra.errors import ConnectionFailed, HandshakeRefused
 from livekit_plugins_hydra.options import Options
 
 from .calls import KEY, PATIENCE_S, call, tone
@@ -34,6 +39,7 @@ from .test_calls import GREETING, Greeter, Silent
 
 YES = Say(duration_s=0.3, tone_hz=500, text="Yes, of course.")
 FAST = Scenario(default_reply=YES, think_s=0.01, silence_ms=200)
+ONCE = APIConnectOptions(max_retry=0, timeout=5.0)
 TWICE = APIConnectOptions(max_retry=1, timeout=5.0)
 
 
@@ -227,6 +233,27 @@ async def test_a_busy_server_may_say_twice_when() -> None:
             assert told[0].recoverable
 
 
+async def test_a_busy_server_may_name_a_date() -> None:
+    """`Retry-After` has two forms; a date that has passed asks for nothing."""
+    in_an_hour = format_datetime(datetime.now(UTC) + timedelta(hours=1), usegmt=True)
+    for date, least_s, most_s in (
+        ("Thu, 01 Jan 2026 10:00:00 GMT", 0, 0),
+        (in_an_hour, 3400, 3600),
+    ):
+
+        def refuse(connection: ServerConnection, _: Request, date: str = date) -> Response:
+            response = connection.respond(HTTPStatus.SERVICE_UNAVAILABLE, "")
+            response.headers["Retry-After"] = date
+            return response
+
+        async with serve(_nobody, "127.0.0.1", 0, process_request=refuse) as server:
+            port = next(iter(server.sockets)).getsockname()[1]
+            with pytest.raises(HandshakeRefused) as raised:
+                await dial(options_for(f"ws://127.0.0.1:{port}/"))
+        assert raised.value.retry_after_s is not None
+        assert least_s <= raised.value.retry_after_s <= most_s
+
+
 @pytest.mark.parametrize("fault", ["server_full", "server_full_does_not_close"])
 async def test_a_full_server_is_dialled_again(fault: str) -> None:
     """`server_full` is one recoverable error, whether a close follows or not."""
@@ -416,6 +443,56 @@ async def test_a_token_may_end_in_a_newline() -> None:
             await hear(await opened.session.generate_reply())
 
 
+async def test_an_address_that_swallows_packets_does_not_cost_the_call(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """A host with several addresses, the first unreachable in silence: IPv6 without a route."""
+    hole = socket.create_server(("127.0.0.2", 0), backlog=0)
+    fill = [socket.socket() for _ in range(3)]
+    for each in fill:
+        each.setblocking(False)
+        each.connect_ex(hole.getsockname())
+    async with Emulator() as server:
+        there = ("127.0.0.1", server.port)
+
+        async def resolve(*_: Any, **__: Any) -> list[Any]:
+            kind = (socket.AF_INET, socket.SOCK_STREAM, socket.IPPROTO_TCP, "")
+            return [(*kind, hole.getsockname()), (*kind, there)]
+
+        monkeypatch.setattr(asyncio.get_running_loop(), "getaddrinfo", resolve)
+        url = server.url.replace("127.0.0.1", "hydra.test")
+        connection = await dial(options_for(url))
+        await connection.close()
+    for each in (hole, *fill):
+        each.close()
+
+
+async def test_the_bundle_of_certificates_is_read_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It takes 20 ms of the event loop, in which no sound moves, at each dial of a process."""
+    n_read = 0
+    real = ssl.create_default_context
+
+    def counted(*args: Any, **kwargs: Any) -> ssl.SSLContext:
+        nonlocal n_read
+        n_read += 1
+        return real(*args, **kwargs)
+
+    server_side = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    trustme.CA().issue_cert("127.0.0.1").configure_cert(server_side)
+
+    async def wait(client: ServerConnection) -> None:
+        await client.wait_closed()
+
+    async with serve(wait, "127.0.0.1", 0, ssl=server_side) as server:
+        port = next(iter(server.sockets)).getsockname()[1]
+        url = f"wss://127.0.0.1:{port}/"
+        monkeypatch.setattr(ssl, "create_default_context", counted)
+        for _ in range(3):
+            with pytest.raises(ConnectionFailed, match="CERTIFICATE"):
+                await dial(options_for(url))
+    assert n_read <= 1
+
+
 @asynccontextmanager
 async def connect_proxy() -> AsyncIterator[tuple[str, list[str]]]:
     """Run an HTTP proxy on loopback; yield its URL, and the requests that it gets."""
@@ -467,6 +544,36 @@ async def test_a_proxy_is_used(source: str, monkeypatch: pytest.MonkeyPatch) -> 
     (request,) = requests
     assert request.startswith(f"CONNECT 127.0.0.1:{port} ")
     assert KEY not in request
+
+
+async def test_no_proxy_holds_for_the_worker_s_proxy_too(monkeypatch: pytest.MonkeyPatch) -> None:
+    """LiveKit's worker takes HTTPS_PROXY for its own, without a look at NO_PROXY."""
+    monkeypatch.setenv("no_proxy", "127.0.0.1,localhost")
+    monkeypatch.setattr(
+        "livekit_plugins_hydra.dialling.get_job_context",
+        lambda: SimpleNamespace(proc=SimpleNamespace(http_proxy="http://127.0.0.1:9")),
+    )
+    async with Emulator() as server:
+        connection = await dial(options_for(server.url))
+        await connection.close()
+
+
+@pytest.mark.parametrize("status", [403, 407, 502])
+async def test_a_proxy_that_refuses_is_named(status: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its status tells what to do: credentials, a rule of the firewall, or a name."""
+
+    async def refuse(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.readuntil(b"\r\n\r\n")
+        writer.write(f"HTTP/1.1 {status} No\r\nContent-Length: 0\r\n\r\n".encode())
+        writer.close()
+
+    proxy = await asyncio.start_server(refuse, "127.0.0.1", 0)
+    async with proxy:
+        port = proxy.sockets[0].getsockname()[1]
+        monkeypatch.setenv("https_proxy", f"http://me:password@127.0.0.1:{port}")
+        with pytest.raises(ConnectionFailed, match=f"proxy answered HTTP {status}") as raised:
+            await dial(options_for("wss://hydra.invalid/"))
+    assert raised.value.retryable == (status == 502)
 
 
 # ---------------------------------------------------------------------- what makes no sense
@@ -880,3 +987,36 @@ async def test_the_key_is_not_in_what_the_framework_shows(everything: Everything
     for text in [*shown, *everything.seen]:
         assert SECRET not in text
         assert quote_plus(SECRET) not in text
+
+
+@pytest.mark.parametrize("where", ["error frame", "close reason"])
+async def test_a_key_that_the_server_repeats_is_told_to_nobody(
+    where: Literal["error frame", "close reason"], caplog: pytest.LogCaptureFixture
+) -> None:
+    """The wire log cuts it out; logs, errors and exceptions must, too."""
+
+    async def refuse(client: ServerConnection) -> None:
+        if where == "error frame":
+            await client.send('{"type":"session.created","session_id":"s"}')
+            await client.recv()
+            body = {"code": "invalid_api_key", "message": f"Invalid API key: {SECRET}"}
+            await client.send(json.dumps({"type": "error", "error": body}))
+        else:
+            await client.close(4001, f"invalid key {SECRET}")
+        await client.wait_closed()
+
+    caplog.set_level(logging.DEBUG)
+    told: list[str] = []
+    async with serve(refuse, "127.0.0.1", 0) as server:
+        port = next(iter(server.sockets)).getsockname()[1]
+        url = f"ws://127.0.0.1:{port}/"
+        model = hydra.RealtimeModel(api_key=SECRET, base_url=url, conn_options=ONCE)
+        session = model.session()
+        session.on("error", lambda error: told.append(repr(error)))
+        session.on("hydra_server_event", lambda event: told.append(repr(event)))
+        with pytest.raises(Exception, match="nvalid") as caught:
+            await session.generate_reply()
+        told.append(repr(caught.value))
+        await model.aclose()
+    records = [r.getMessage() for r in caplog.records if r.name == "livekit.plugins.hydra"]
+    assert [each for each in [*told, *records] if KEY in each] == []

@@ -63,6 +63,13 @@ class GatedSTT(ToneSTT):
         return await super()._recognize_impl(*args, **options)
 
 
+class CancelledSTT(ToneSTT):
+    """Shares a task with others, and somebody has cancelled it."""
+
+    async def _recognize_impl(self, *args: Any, **options: Any) -> Any:
+        raise asyncio.CancelledError
+
+
 def warnings(caplog: pytest.LogCaptureFixture) -> list[str]:
     """Return what was warned of, but for the desk's loudspeaker, which can't pause."""
     return [
@@ -451,4 +458,20 @@ async def test_an_stt_that_always_fails_costs_text_and_one_warning_a_side(
             " without them",
             "the STT for the user's words has failed (APIConnectionError); the call goes on"
             " without them",
+        ]
+
+
+async def test_an_stt_that_is_cancelled_costs_its_text_alone(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    """By whoever it shares its connection with: that is a warning, and the call goes on."""
+    options: dict[str, Any] = {"input_stt": CancelledSTT(USER), "output_stt": ToneSTT(AGENT)}
+    async with call(Scenario(replies=[OPEN]), Agent(instructions=""), **options) as desk:
+        await desk.say(asking())
+        await desk.until_heard(1)
+        await desk.until(lambda: desk.told)
+
+        assert desk.told == [("assistant", OPEN.text)]
+        assert warnings(caplog) == [
+            "the STT for the user's words was cancelled; the call goes on without them"
         ]

@@ -9,10 +9,12 @@ from typing import Any
 
 import pytest
 from livekit.agents import APIConnectOptions, llm
+from livekit.agents.types import NOT_GIVEN
 
 import livekit_plugins_hydra as hydra
 from livekit_plugins_hydra import voices
 from livekit_plugins_hydra.emulator import Emulator, Scenario
+from livekit_plugins_hydra.errors import ConfigurationError
 
 from .calls import KEY, PATIENCE_S
 
@@ -350,3 +352,82 @@ async def test_dial_options_are_the_frameworks() -> None:
         await ended.wait()
         await model.aclose()
     assert len(server.dials) == 2
+
+
+# ------------------------------------------------------------------------ odd arguments
+
+
+async def dialled(**options: Any) -> None:
+    """Make a model with these options, and see that its call reaches the server."""
+    async with Emulator() as server:
+        model = hydra.RealtimeModel(**{"base_url": server.url, "api_key": KEY} | options)
+        model.session()
+        await server.wait_connections(1, timeout=PATIENCE_S)
+        await model.aclose()
+
+
+@pytest.mark.parametrize("name", ["model", "voice"])
+@pytest.mark.parametrize("value", [None, NOT_GIVEN])
+def test_a_name_that_is_none_is_left_out(name: str, value: Any) -> None:
+    """As in ``voice=os.environ.get("VOICE")``."""
+    model = hydra.RealtimeModel(api_key=KEY, **{name: value})
+    assert model.model == "hydra-v1.1"
+    model.update_options(voice=value)
+    assert "aria" in repr(model)
+
+
+async def test_options_that_are_not_given_are_the_defaults(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Other plugins take NOT_GIVEN for these, and so do wrappers that pass it on."""
+    monkeypatch.setenv("SMALLEST_API_KEY", KEY)
+    names = ("api_key", "input_stt", "output_stt", "conn_options", "wire_log")
+    given: Any = dict.fromkeys(names, NOT_GIVEN)
+    assert not hydra.RealtimeModel(**given).capabilities.user_transcription
+    await dialled(**given)
+
+
+@pytest.mark.parametrize("name", ["input_stt", "output_stt"])
+@pytest.mark.parametrize("engine", ["deepgram/nova-3", 7])
+def test_an_stt_by_name_is_refused(name: str, engine: Any) -> None:
+    """``AgentSession(stt="deepgram/nova-3")`` works; here it would be no text, silently."""
+    given: Any = {name: engine}
+    with pytest.raises(ConfigurationError, match=f"{name} must be an STT object"):
+        hydra.RealtimeModel(api_key=KEY, **given)
+
+
+@pytest.mark.parametrize("api_key", [123, b"sk-secret-key-of-bytes", object()])
+def test_a_key_of_a_wrong_kind_is_refused_at_once(api_key: Any) -> None:
+    """And not after four dials."""
+    with pytest.raises(ConfigurationError, match="api_key must be text") as raised:
+        hydra.RealtimeModel(api_key=api_key)
+    assert "sk-secret" not in str(raised.value)
+
+
+async def test_a_plain_function_may_return_the_key() -> None:
+    """``api_key=lambda: vault.read("key")``."""
+    await dialled(api_key=lambda: KEY)
+
+
+async def test_spaces_around_a_url_are_cut_off() -> None:
+    """A line of a .env file may end in one."""
+    async with Emulator() as server:
+        model = hydra.RealtimeModel(api_key=KEY, base_url=f" {server.url} ")
+        model.session()
+        await server.wait_connections(1, timeout=PATIENCE_S)
+        await model.aclose()
+
+
+def test_a_model_outlives_an_event_loop() -> None:
+    """A session that an ended loop has left behind harms no later one, as in a notebook."""
+    left: list[hydra.RealtimeSession] = []
+
+    async def first(model: hydra.RealtimeModel) -> None:
+        left.append(model.session())
+        await asyncio.sleep(0)
+
+    async def second(model: hydra.RealtimeModel) -> None:
+        await left[0].aclose()
+        await model.aclose()
+
+    model = hydra.RealtimeModel(api_key=KEY, base_url="ws://127.0.0.1:9/")
+    asyncio.run(first(model))
+    asyncio.run(second(model))

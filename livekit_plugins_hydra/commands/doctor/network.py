@@ -14,6 +14,8 @@ from dataclasses import dataclass
 from typing import Any, Final
 from urllib.parse import urlsplit
 
+from livekit_plugins_hydra.dialling import trust
+
 from .findings import Finding, Status, in_ms
 
 TIMEOUT_S: Final = 8.0
@@ -153,7 +155,7 @@ async def _encrypt(address: Address, writer: asyncio.StreamWriter) -> Finding:
     began_at = time.monotonic()
     try:
         async with asyncio.timeout(TIMEOUT_S):
-            await writer.start_tls(ssl.create_default_context(), server_hostname=address.host)
+            await writer.start_tls(trust(), server_hostname=address.host)
     except (OSError, TimeoutError, ssl.SSLError, ssl.CertificateError) as error:
         is_certificate = isinstance(error, ssl.SSLCertVerificationError)
         remedy = (

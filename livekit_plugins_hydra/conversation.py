@@ -158,6 +158,9 @@ class Conversation:
         self._open_calls: set[str] = set()
         self._closed_calls: set[str] = set()
         self._tools: list[ev.Tool] = []
+        """What the model is to have."""
+        self._sent_tools: list[ev.Tool] = []
+        """What the server was told of them."""
         self._is_untouched = True
         self.dropped: Counter[str] = Counter()
         """How many frames were dropped, by reason."""
@@ -225,7 +228,7 @@ class Conversation:
         """
         if not self._move_handshake(Signal.CONFIGURE):
             raise LocalProtocolError(f"configure() while {self!r}")
-        self._tools = list(session.tools or ())
+        self._tools = self._sent_tools = list(session.tools or ())
         if session.generate_initial_response:
             self._asked_at = now
         event = ev.SessionConfigure(event_id=self._new_event_id(), session=session)
@@ -234,14 +237,20 @@ class Conversation:
     def update_tools(self, tools: list[ev.Tool]) -> list[fx.Effect]:
         """Replace the tools; an unchanged list sends nothing.
 
+        The server takes no change before it has said that it is configured: until then it waits.
+
         Raises:
             LocalProtocolError: the configuration was not sent yet, so it can still hold them.
         """
         if self._handshake not in (Handshake.CONFIGURING, Handshake.READY):
             raise LocalProtocolError(f"update_tools() while {self!r}")
-        if tools == self._tools:
-            return []
         self._tools = list(tools)
+        return self._send_tools() if self.is_ready else []
+
+    def _send_tools(self) -> list[fx.Effect]:
+        if self._tools == self._sent_tools:
+            return []
+        self._sent_tools = self._tools
         session = ev.ClientSession(tools=self._tools)
         return [fx.Send(ev.SessionUpdate(event_id=self._new_event_id(), session=session))]
 
@@ -354,7 +363,11 @@ class Conversation:
             case ev.SessionConfigured(session=session):
                 if not self._move_handshake(type(event)):
                     return self._expect(False, event)
-                return [fx.CancelTimer("handshake"), fx.SessionReady(session)]
+                return [
+                    fx.CancelTimer("handshake"),
+                    fx.SessionReady(session),
+                    *self._send_tools(),
+                ]
             case ev.Error(error=error):
                 return self._receive_error(error)
             case ev.UnknownEvent(type=kind):

@@ -1541,6 +1541,30 @@ def test_tools_are_replaced_once_they_differ() -> None:
     )
 
 
+@pytest.mark.parametrize("changes", [[[LOOK]], [[LOOK], []]], ids=["changed", "back again"])
+def test_tools_that_change_during_the_handshake_wait_for_its_end(
+    changes: list[list[ev.Tool]],
+) -> None:
+    """Between `session.configure` and `session.configured` the server takes nothing."""
+    call = dialled()
+    assert (
+        call
+        >> ev.SessionCreated()
+        >> configure(PERSONA)
+        << fx.Send(ev.SessionConfigure(event_id="cl", session=PERSONA))
+    )
+    for tools in changes:
+        assert call >> update_tools(tools)
+
+    call = call >> ev.SessionConfigured() << fx.SessionReady(ev.ServerSession())
+    if changes[-1]:
+        call <<= fx.Send(
+            ev.SessionUpdate(event_id="cl", session=ev.ClientSession(tools=changes[-1]))
+        )
+    assert call
+    assert call >> update_tools(changes[-1])
+
+
 def test_changing_the_callers_list_afterwards_changes_nothing() -> None:
     """The list of tools is copied."""
     tools = [LOOK]

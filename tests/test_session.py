@@ -16,6 +16,7 @@ from livekit_plugins_hydra import events as ev
 from livekit_plugins_hydra.emulator import Call, Emulator, Say, Scenario
 
 from .calls import COUGH, KEY, tone
+from .clock import in_virtual_time
 from .direct import Line, calls_of, hear, line
 
 YES = Say(duration_s=0.3, tone_hz=500, text="Yes, of course.")
@@ -293,6 +294,24 @@ async def test_tools_change_in_mid_call() -> None:
         (update,) = opened.server.events_of(ev.SessionUpdate)
         assert [tool.name for tool in update.session.tools or ()] == ["weather", "clock"]
         assert set(opened.session.tools.function_tools) == {"weather", "clock"}
+        assert len(opened.server.connections) == 1
+
+
+@in_virtual_time
+async def test_tools_that_change_while_the_connection_is_configured_reach_the_server() -> None:
+    """They wait until the server takes them, and the call goes on."""
+    async with line(Scenario(configure_delay_s=0.3)) as opened:
+        await opened.session._update_session(instructions="Be kind.", tools=[weather])
+        await opened.server.wait_for(ev.SessionConfigure)
+        await opened.session.update_tools([weather, clock])
+        opened.session.update_options(tool_choice="none")
+        await opened.server.wait_for(ev.SessionUpdated)
+        opened.session.update_options(tool_choice="auto")
+        await opened.server.wait_for(ev.SessionUpdated, count=2)
+
+        updates = [event.session.tools or () for event in opened.server.events_of(ev.SessionUpdate)]
+        assert [[tool.name for tool in tools] for tools in updates] == [[], ["weather", "clock"]]
+        assert opened.server.violations == []
         assert len(opened.server.connections) == 1
 
 

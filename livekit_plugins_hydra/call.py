@@ -435,6 +435,8 @@ class Call:
                 is_ours = self._reply is not None and self._reply.id is None
                 dropped = self._drop_reply(now) if is_ours else []
                 return [effect, *dropped, *self._send_texts()]
+            case fx.EndStreams(generation_id=generation_id, cut=True):
+                self._take_back(generation_id, now)
             case fx.CallFunction(call_id=call_id):
                 self._running_calls.add(call_id)
             case fx.UserStopped():
@@ -448,6 +450,14 @@ class Call:
             case fx.Fault(error=ServerError() as error, fatal=False):
                 return self._meet_refusal(error) or [effect]
         return [effect]
+
+    def _take_back(self, generation_id: str, now: float) -> None:
+        """The user's speech cuts a response; one that said nothing yet has told no results."""
+        begun = self._line.begun
+        is_telling = begun and begun[0] == generation_id and begun[1].tells_outputs
+        if is_telling and not self.conversation.has_begun_to_answer:
+            self._line.has_new_outputs = True
+            self._narrates_at = now
 
     def _relay_sound(self, effects: list[fx.Effect]) -> list[fx.Effect]:
         """Pass on what follows from sound; the narration may be a late part of what called."""
@@ -471,8 +481,9 @@ class Call:
         self._await_text(effect.generation_id)
         reply = self._reply
         if reply is None or (reply.stage is _Stage.HELD and (self._texts or reply.instructions)):
-            if reply is None and is_greeting:
-                self._line.begun = (effect.generation_id, _Reply(None, "", ""))
+            opening = "" if self._narrates_at is None else ANSWER_TOOLS
+            if reply is None and (is_greeting or opening):
+                self._line.begun = (effect.generation_id, _Reply(None, "", opening))
             self._outputs_are_told()
             return [*settled, effect]
         if reply.stage is _Stage.ASKED and not reply.knows_outputs and user_was_quiet:

@@ -210,6 +210,12 @@ class Conversation:
         return self.is_ready and self._turn is Turn.QUIET and not in_flight
 
     @property
+    def has_begun_to_answer(self) -> bool:
+        """Whether something was said or called by the newest response."""
+        response = self._current
+        return response is not None and (response.first_audio_at is not None or response.has_called)
+
+    @property
     def open_calls(self) -> frozenset[str]:
         """Ids of the calls that this connection issued and that have no output yet."""
         return frozenset(self._open_calls)

@@ -1429,6 +1429,107 @@ def test_a_cough_over_a_reply_to_outputs_that_waits_does_not_leave_dead_air() ->
     assert call >> server.discarded("u1") << fx.UserDiscarded("u1") << ASK
 
 
+def cut_unheard(call: CallTranscript, response: str, user: str) -> None:
+    """Let the user speak before a response that has begun says anything."""
+    call = call >> server.speech_started(user) << fx.EndStreams(response, cut=True)
+    assert call << fx.UserStarted(user)
+    stop_speech(call, user)
+
+
+@pytest.mark.parametrize("who", ["framework", "call", "server"])
+def test_a_cough_before_the_first_sound_of_a_narration_does_not_leave_dead_air(who: str) -> None:
+    """The server has begun to tell the results, whoever asked for it, and gives it up."""
+    call = calling() if who == "framework" else interrupted()
+    if who == "call":
+        stop_speech(call)
+        discard(call)
+    assert call >> session.post("c1") << output("c1")
+    reply_id = "g1" if who == "framework" else None
+    if who == "framework":
+        assert call >> session.reply("g1") << ASK
+    elif who == "call":
+        assert call >> after(NARRATE_AFTER_S) << ASK
+    else:
+        stop_speech(call)
+    assert call >> server.created("r2") << fx.BeginResponse("r2", reply_id=reply_id)
+    cut_unheard(call, "r2", "u2")
+    assert call >> server.done("r2", "cancelled") << ended("r2", "cancelled")
+
+    assert call >> server.discarded("u2") << fx.UserDiscarded("u2") << ASK
+    answered(call, "r3")
+    assert call >> after(600.0)
+
+
+def test_an_answer_makes_up_for_a_narration_that_was_cut_before_its_first_sound() -> None:
+    """The user has spoken on, and the server knew the results when it answered."""
+    call = calling()
+    assert call >> session.post("c1") << output("c1") >> session.reply("g1") << ASK
+    assert call >> server.created("r2") << fx.BeginResponse("r2", reply_id="g1")
+    cut_unheard(call, "r2", "u2")
+    assert call >> server.done("r2", "cancelled") << ended("r2", "cancelled")
+    answered(call, "r3")
+
+    assert call >> after(600.0)
+
+
+def test_a_narration_that_is_cut_after_its_first_sound_was_told() -> None:
+    """What was cut then is played on, if the user only coughed, and not asked for again."""
+    call = calling()
+    assert call >> session.post("c1") << output("c1") >> session.reply("g1") << ASK
+    call = call >> server.created("r2") << fx.BeginResponse("r2", reply_id="g1")
+    assert call >> server.audio("r2") << sound("r2")
+    cut_unheard(call, "r2", "u2")
+    discard(call, "u2")
+
+    assert call >> server.done("r2", "cancelled") << ended("r2", "cancelled") >> after(600.0)
+
+
+def test_a_narration_that_calls_another_function_is_not_asked_for_again() -> None:
+    """It goes on from that one's output, and an empty one is not told."""
+    call = calling()
+    assert call >> session.post("c1") << output("c1") >> session.reply("g1") << ASK
+    call = call >> server.created("r2") << fx.BeginResponse("r2", reply_id="g1")
+    assert call >> server.called("r2", "c2") << call_function("r2", "c2")
+    cut_unheard(call, "r2", "u2")
+    discard(call, "u2")
+    assert call >> server.done("r2", "cancelled") << ended("r2", "cancelled")
+
+    assert call >> session.post("c2", "") << output("c2", "") >> after(600.0)
+
+
+@pytest.mark.parametrize("is_reply", [False, True])
+def test_results_whose_narration_was_cut_before_its_first_sound_survive_a_lost_connection(
+    is_reply: bool,
+) -> None:
+    """The next connection begins with them."""
+    call = calling() if is_reply else interrupted()
+    assert call >> session.post("c1") << output("c1")
+    if is_reply:
+        assert call >> session.reply("g1") << ASK
+    else:
+        stop_speech(call)
+    reply_id = "g1" if is_reply else None
+    assert call >> server.created("r2") << fx.BeginResponse("r2", reply_id=reply_id)
+    cut_unheard(call, "r2", "u2")
+    assert call >> session.lose() << ended("r2", "cancelled")
+
+    connect(call, greet=True, opening=ANSWER_TOOLS)
+    answered(call, "r3")
+    assert call >> after(600.0)
+
+
+def test_the_application_may_cut_a_narration_before_its_first_sound() -> None:
+    """It wanted silence; speech that follows changes nothing about that."""
+    call = calling()
+    assert call >> session.post("c1") << output("c1") >> session.reply("g1") << ASK
+    call = call >> server.created("r2") << fx.BeginResponse("r2", reply_id="g1")
+    assert call >> session.interrupt() << cancelled("r2") << fx.EndStreams("r2", cut=True)
+    assert call >> server.done("r2", "cancelled") << ended("r2", "cancelled")
+    cough(call, "u2")
+
+    assert call >> after(600.0)
+
+
 def test_an_answer_makes_up_for_a_cancelled_reply_to_outputs() -> None:
     """The user spoke on, and the server knew the results when it answered."""
     call = calling()

@@ -716,6 +716,22 @@ async def test_a_cough_over_the_calling_responses_own_words_loses_nothing(done: 
         assert n_creates(desk) == 1
 
 
+@in_virtual_time
+async def test_a_cough_before_the_first_word_of_a_narration_leaves_no_dead_air() -> None:
+    """The server has begun to tell a result, and gives it up for a cough: it is told, once."""
+    agent = Agent(instructions="Be kind.", tools=[weather])
+    async with call(scripted(WEATHER, [Pause(1.0), RESULT]), agent) as desk:
+        await ask(desk)
+        await desk.until(lambda: len(desk.server.responses) == 2)
+        await desk.say(COUGH)
+        await desk.until_heard(1)
+        await desk.until_state("listening")
+
+        assert desk.server.connection.discarded_turns
+        assert desk.heard_s == [RESULT.duration_s]
+        assert n_creates(desk) == 2
+
+
 # --------------------------------------------------------------------------------- timing
 
 LIMITS_MS = [

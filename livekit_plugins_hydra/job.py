@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, Final
+from weakref import WeakSet
 
-from livekit.agents import FunctionToolsExecutedEvent, get_job_context, llm
+from livekit.agents import FunctionToolsExecutedEvent, SpeechCreatedEvent, get_job_context, llm
 
 if TYPE_CHECKING:
     from livekit.agents import AgentSession
+    from livekit.agents.voice import SpeechHandle
 
 DROPPED_AFTER_S: Final = 6.0
 """When an interrupted speech is surely over: the framework gives it 5 s, and drops what it still
@@ -27,10 +29,11 @@ def agent_session() -> AgentSession[Any] | None:
 
 
 class Results:
-    """Results of functions, as the framework tells of them before it hands them over.
+    """Results of functions that the framework may drop, as it tells of them before.
 
-    It waits until nothing is said any more; if the user spoke while the function ran, for no longer
-    than its interruption may take, and then it hands over nothing. Source: livekit-agents 1.8.9,
+    It hands them over when nothing is said any more. Where the user has interrupted the speech that
+    called, it waits for no longer than its interruption may take, and then hands over nothing; but
+    a function may keep its speech from being interrupted. Source: livekit-agents 1.8.9,
     `voice/agent_activity.py`, `_realtime_generation_task_impl`.
     """
 
@@ -42,6 +45,8 @@ class Results:
         """
         self._on_result = on_result
         self._session: AgentSession[Any] | None = None
+        self._speeches: WeakSet[SpeechHandle] = WeakSet()
+        """Those that the framework still works on."""
 
     def watch(self) -> None:
         """Listen, where there is a session to listen to."""
@@ -49,15 +54,31 @@ class Results:
         if session is not None and session is not self._session:
             self.close()
             self._session = session
+            session.on("speech_created", self._note)
             session.on("function_tools_executed", self._tell)
 
     def close(self) -> None:
         """Listen no more."""
         if self._session is not None:
+            self._session.off("speech_created", self._note)
             self._session.off("function_tools_executed", self._tell)
             self._session = None
 
+    def _note(self, event: SpeechCreatedEvent) -> None:
+        self._speeches.add(event.speech_handle)
+
     def _tell(self, event: FunctionToolsExecutedEvent) -> None:
         for output in event.function_call_outputs:
-            if output is not None:
+            if output is not None and self._may_be_dropped(output.call_id):
                 self._on_result(output)
+
+    def _may_be_dropped(self, call_id: str) -> bool:
+        """Whether the speech that called was interrupted, or is not known."""
+        return all(
+            speech.interrupted
+            for speech in self._speeches
+            if any(
+                isinstance(item, llm.FunctionCall) and item.call_id == call_id
+                for item in speech.chat_items
+            )
+        )

@@ -536,6 +536,7 @@ class RealtimeSession(llm.RealtimeSession[SessionEvents]):
     def _begin_generation(self, effect: fx.BeginResponse) -> None:
         if not effect.is_late:
             self._listening.turn_kept()
+        self._results.watch()
         generation = self._speaking.begin(effect.generation_id)
         future = self._replies.get(effect.reply_id or "")
         if effect.reply_id is not None and (future is None or future.done()):
@@ -554,7 +555,6 @@ class RealtimeSession(llm.RealtimeSession[SessionEvents]):
             name=effect.name,
             arguments=effect.arguments,
         )
-        self._results.watch()
         self._speaking.call(effect.generation_id, call)
         self._listening.turn_answered()
         if self._configuration.tool_choice == "none":

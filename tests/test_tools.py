@@ -635,6 +635,42 @@ async def test_a_result_that_the_framework_drops_is_told(monkeypatch: pytest.Mon
         assert n_creates(desk) == 1
 
 
+class Firm(Slow):
+    """Has one that may not be interrupted, too."""
+
+    @function_tool
+    async def book(self, context: RunContext[None]) -> str:
+        """Book something."""
+        context.disallow_interruptions()
+        self.began.set()
+        await self.may_end.wait()
+        return "two seats"
+
+
+@in_virtual_time
+async def test_a_function_that_may_not_be_interrupted_is_told_once(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """The framework hands its result over after any answer, and asks for the reply itself."""
+    answer = Say(duration_s=9.0, tone_hz=500)
+    agent = Firm()
+    async with call(scripted(Call("book"), answer), agent) as desk:
+        job = SimpleNamespace(primary_session=desk.session)
+        monkeypatch.setattr("livekit_plugins_hydra.job.get_job_context", lambda *, required: job)
+        await ask(desk)
+        await agent.began.wait()
+        await ask(desk)
+        await desk.until_state("speaking")
+        agent.may_end.set()
+        await desk.until_heard(2)
+        await ask(desk)
+        await desk.until_heard(3)
+
+        assert desk.heard_s == [answer.duration_s, RESULT.duration_s, RESULT.duration_s]
+        assert outputs(desk) == ["two seats"]
+        assert n_creates(desk) == 1
+
+
 async def test_an_output_that_comes_while_the_user_speaks_is_told_with_the_answer() -> None:
     """The server has the output before it answers the turn: nothing is asked for, nothing lost."""
     seen: list[Context] = []

@@ -642,9 +642,13 @@ class Call:
 
         When the user speaks while a tool runs, the framework posts the outputs and leaves it at
         that. If the turn was only a cough, nobody would ever tell the result.
+
+        It waits until the answer before it was heard: what the framework has queued behind that
+        is dropped when the user speaks, and the server believes that it was told.
         """
-        if narrates_at > now:
-            return [fx.StartTimer("narrate", narrates_at - now)]
+        wait_s = max(narrates_at, self._heard_until()) - now
+        if wait_s > 0:
+            return [fx.StartTimer("narrate", wait_s)]
         self._narrates_at = None
         self._reply = _Reply(None, "", ANSWER_TOOLS)
         deadline = fx.StartTimer("reply_deadline", REPLY_DEADLINE_S)

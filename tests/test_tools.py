@@ -671,6 +671,27 @@ async def test_a_function_that_may_not_be_interrupted_is_told_once(
         assert n_creates(desk) == 1
 
 
+@in_virtual_time
+async def test_a_result_outlives_a_cough_over_the_answer_before_it() -> None:
+    """The framework drops what it has queued behind an answer; the result is told all the same."""
+    answer = Say(duration_s=3.0, tone_hz=500, text="Yes, and there is a lot to say about that.")
+    agent = Slow()
+    async with call(scripted(Call("lookup"), answer), agent) as desk:
+        await ask(desk)
+        await agent.began.wait()
+        desk.server.drop()
+        await until_ready(desk, 2)
+        desk.microphone.say(tone(1.0))
+        await desk.until(lambda: desk.session.user_state == "speaking")
+        agent.may_end.set()
+        await desk.until_state("speaking")
+        await asyncio.sleep(1.0)
+        await desk.say(COUGH)
+        await desk.until(lambda: RESULT.duration_s in desk.heard_s)
+
+        assert texts(desk) == ["Result of the function lookup: forty-two"]
+
+
 async def test_an_output_that_comes_while_the_user_speaks_is_told_with_the_answer() -> None:
     """The server has the output before it answers the turn: nothing is asked for, nothing lost."""
     seen: list[Context] = []

@@ -33,6 +33,9 @@ STALE_AFTER_S: Final = 0.3
 WHOLE: Final = 0.9
 """How much of a thing is all of it, with the fringes of measuring left out."""
 
+FRINGE_S: Final = 0.06
+"""How much of a tone may be missed, or found, at its fringes."""
+
 TONE_LEVEL: Final = 2_000
 
 
@@ -90,6 +93,12 @@ class Question:
     needs_tool: bool
     is_overtaken: bool = False
     """Whether the user went on at once, so that a server may answer only what came next."""
+    goes_on_from: int | None = None
+    """The number of the question whose second half it is, said after a pause."""
+    wait_s: float = 0.0
+    """How long the answer has begun before its first sound."""
+    tool_s: float | None = None
+    """How long the tool runs for it; None for as long as planned for the call."""
 
     @property
     def result(self) -> str:
@@ -126,6 +135,8 @@ class Evidence:
     """The events of the framework's session: when, name, and the error or the text of it."""
     wire: list[tuple[float, Any]] = field(default_factory=list)
     """The events of the server as the client got them."""
+    began: list[int] = field(default_factory=list)
+    """For which questions the tool has begun to run."""
     ran: list[int] = field(default_factory=list)
     """For which questions the tool has run to its end."""
     faults: list[tuple[float, str]] = field(default_factory=list)
@@ -282,7 +293,7 @@ def no_lost_words(call: Evidence) -> Broken:
             default=0.0,
         )
         spoken_s = question.duration_s
-        if most_s < WHOLE * spoken_s - 0.06:
+        if most_s < WHOLE * spoken_s - FRINGE_S:
             yield (
                 f"of {spoken_s:.2f} s of question {question.number} no server has heard more than"
                 f" {most_s:.2f} s"
@@ -290,6 +301,69 @@ def no_lost_words(call: Evidence) -> Broken:
         answers = [each for each in call.answers.values() if question.number in each.questions]
         if not answers and not question.is_overtaken:
             yield f"question {question.number} was not answered"
+
+
+def no_lost_half(call: Evidence) -> Broken:
+    """Who goes on after a pause is heard as a whole, unless the first half had its answer."""
+    answered = _answered_on(call)
+    for second in call.questions:
+        if second.goes_on_from is None:
+            continue
+        first = call.questions[second.goes_on_from - 1]
+        is_whole = any(
+            all(_has_heard(record, half) for half in (first, second))
+            for record in call.server.connections
+        )
+        if not is_whole and first.number not in answered:
+            yield f"no server has heard question {second.number} with its first half"
+
+
+def no_double_words(call: Evidence) -> Broken:
+    """What was answered is not sent again."""
+    for number, answered_on in _answered_on(call).items():
+        question = call.questions[number - 1]
+        for record in call.server.connections:
+            again_s = tone_s(record.received_audio, question.hz)
+            if record.number > answered_on and again_s > FRINGE_S:
+                yield f"{again_s:.2f} s of question {number}, which was answered, were sent again"
+
+
+def _has_heard(record: ConnectionRecord, question: Question) -> bool:
+    heard_s = tone_s(record.received_audio, question.hz)
+    return heard_s >= WHOLE * question.duration_s - FRINGE_S
+
+
+def _answered_on(call: Evidence) -> dict[int, int]:
+    """Return the questions whose answers the client got, and on which connection the first."""
+    connections = {
+        response.id: record.number
+        for record in call.server.connections
+        for response in record.responses
+    }
+    answered: dict[int, int] = {}
+    newest, has_begun = "", False
+    for _, event in call.wire:
+        match event:
+            case ev.SessionCreated():  # what was cut by the loss of a connection is no answer
+                newest, has_begun = "", False
+            case ev.ResponseCreated():
+                newest, has_begun = event.response.id, False
+            case ev.ResponseOutputAudioDelta() if _response_id(event) in ("", newest):
+                has_begun = True
+            case ev.ResponseFunctionCallArgumentsDone():
+                has_begun = True
+        ends = (
+            ev.ResponseDone,
+            ev.InputAudioBufferSpeechStarted,
+            ev.ResponseFunctionCallArgumentsDone,
+        )
+        if isinstance(event, ends):
+            answer = call.answers.get(call.response_ids.get(newest, 0))
+            if has_begun and answer is not None and newest in connections:
+                for number in answer.questions:
+                    answered.setdefault(number, connections[newest])
+            newest, has_begun = "", False
+    return answered
 
 
 def right_states(call: Evidence) -> Broken:
@@ -357,6 +431,8 @@ PROMISES: Final[tuple[Callable[[Evidence], Broken], ...]] = (
     no_stale_audio,
     no_lost_result,
     no_lost_words,
+    no_lost_half,
+    no_double_words,
     right_states,
     no_leak,
     no_key,

@@ -1,7 +1,8 @@
 """Random calls through a bad network, each judged by the promises.
 
 ``python -m tests.storm 17`` holds the call of seed 17 and tells what it broke; two numbers hold
-all calls between them. A call is a whole one: framework, plugin, proxy and emulator.
+all calls between them, and the word ``halting`` those of people who pause in mid-sentence and of
+slow tools. A call is a whole one: framework, plugin, proxy and emulator.
 """
 
 from __future__ import annotations
@@ -15,11 +16,13 @@ import sys
 import time
 import weakref
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
+from types import SimpleNamespace
 from typing import Any, Final, Literal
+from unittest.mock import patch
 
 from livekit.agents import Agent, AgentSession, APIConnectOptions, function_tool
 
@@ -32,10 +35,12 @@ from livekit_plugins_hydra.emulator import (
     Context,
     Emulator,
     Observed,
+    Piece,
     Reply,
     Say,
     Scenario,
     Violation,
+    Wait,
     random_switches,
 )
 
@@ -55,6 +60,13 @@ GREET: Final = "Greet the caller."
 _REPLY_DEADLINE_S: Final = 10.0
 
 TURNS: Final = ("ask", "ask", "tool", "tool", "barge", "cough", "quick", "pause", "mute")
+
+HALTING: Final = ("halt", "halt", "halt_tool", "slow", "slow", "retune", "prompt", "ask")
+"""Turns of people who pause in mid-sentence, and of tools that run for longer than the framework
+gives an interrupted speech; instructions that change, and replies without a question."""
+
+_DEAF: Final = ("message_items_dropped", "bare_create_ignored", "errors_name_no_event")
+"""Switches of a server that takes texts and never hears of them."""
 
 TRIGGERS: Final = (
     "session.created",
@@ -112,14 +124,16 @@ class Plan:
     auth: Literal["query", "header"]
 
     @classmethod
-    def random(cls, seed: int) -> Plan:
+    def random(cls, seed: int, kinds_of_turns: Sequence[str] = TURNS) -> Plan:
         """Return the plan of a seed."""
         dice = random.Random(seed)
         switches = random_switches(seed)
+        if kinds_of_turns is HALTING:  # what these need to say later, such a server never hears
+            switches = tuple(each for each in switches if each not in _DEAF)
         kinds = [*HARD, *SOFT]
         if "pings_unanswered" not in switches:
             kinds += DEAD
-        turns = tuple(dice.choices(TURNS, k=dice.randint(2, 5)))
+        turns = tuple(dice.choices(kinds_of_turns, k=dice.randint(2, 5)))
         faults = tuple(
             Fault(
                 kind=dice.choice(kinds),
@@ -178,10 +192,13 @@ class Mind:
             history, _, opening = context.instructions.partition("# Your first words")
             if "tool call above" in opening:
                 heard_of.append(history[history.rfind("result-of") :])
+        told = {number for each in self._evidence.answers.values() for number in each.results}
+        known = context.instructions if context.trigger == "user_turn" else ""
         results = [
             each.number
             for each in self._evidence.questions
-            if any(f"{each.result}." in text for text in heard_of)
+            if (each.number not in told and f"{each.result}." in known)
+            or any(f"{each.result}." in text for text in heard_of)
         ]
         number = context.response_number
         answer = self._evidence.answers[number] = Answer(
@@ -192,11 +209,13 @@ class Mind:
             greets=GREET in opening or GREET in context.text,
             calls=frozenset(calls),
         )
-        if calls and len(calls) == len(questions) and not results:
-            return [Call("look", {"question": each}) for each in calls]
-        rate_hz = self._scenario.rate_of(context.model)
-        sound = Say(pcm=marked(number, answer.duration_s, rate_hz), text=f"Answer {number}.")
-        return [sound, *(Call("look", {"question": each}) for each in calls)]
+        wait_s = max((each.wait_s for each in questions), default=0.0)
+        reply: list[Piece] = [Wait(wait_s)] if wait_s else []
+        if not calls or len(calls) < len(questions) or results:
+            rate_hz = self._scenario.rate_of(context.model)
+            pcm = marked(number, answer.duration_s, rate_hz)
+            reply.append(Say(pcm=pcm, text=f"Answer {number}."))
+        return [*reply, *(Call("look", {"question": each}) for each in calls)]
 
 
 def _was_asked(question: Question, context: Context) -> bool:
@@ -208,10 +227,11 @@ def _was_asked(question: Question, context: Context) -> bool:
 class Clerk(Agent):
     """Looks things up."""
 
-    def __init__(self, plan: Plan, evidence: Evidence) -> None:
+    def __init__(self, plan: Plan, evidence: Evidence, on_change: Callable[[], None]) -> None:
         super().__init__(instructions="You are a clerk.")
         self._plan = plan
         self._evidence = evidence
+        self._on_change = on_change
 
     async def on_enter(self) -> None:
         """Greet, if that is planned."""
@@ -225,9 +245,12 @@ class Clerk(Agent):
         Args:
             question: its number.
         """
-        await asyncio.sleep(self._plan.tool_s)
+        asked = self._evidence.questions[question - 1]
+        self._evidence.began.append(question)
+        self._on_change()
+        await asyncio.sleep(self._plan.tool_s if asked.tool_s is None else asked.tool_s)
         self._evidence.ran.append(question)
-        return f"{self._evidence.questions[question - 1].result}."
+        return f"{asked.result}."
 
 
 class WatchedModel(hydra.RealtimeModel):
@@ -294,6 +317,7 @@ class Storm:
         self._seen: Counter[str] = Counter()
         self._began_at = time.monotonic()
         self._changed = asyncio.Event()
+        self._n_manners = 0
         self.microphone = Microphone()
         self.loudspeaker = Loudspeaker()
         for name in ("playback_started", "playback_finished"):
@@ -364,11 +388,7 @@ class Storm:
                 await self._answered(await self._ask())
                 await self._settle(session)
             case "tool":
-                question = await self._ask(needs_tool=True)
-                await self._until(
-                    f"the result for question {question.number}",
-                    lambda: self._has_heard(question, told=True),
-                )
+                await self._told(await self._ask(needs_tool=True))
                 await self._settle(session)
             case "barge":
                 await self._answered(await self._ask())
@@ -381,6 +401,20 @@ class Storm:
                 await asyncio.sleep(self._dice.uniform(0.2, 1.0))
             case "pause":
                 await asyncio.sleep(self._dice.uniform(1.0, 8.0))
+            case "halt" | "halt_tool":
+                await self._halt(needs_tool=turn == "halt_tool")
+                await self._settle(session)
+            case "slow":
+                await self._outlast(session)
+                await self._settle(session)
+            case "retune":
+                await self._retune(session)
+                await self._settle(session)
+            case "prompt":
+                handle = session.generate_reply(instructions="Say how it goes.")
+                handle.add_done_callback(self.note)
+                await self._until("the end of a reply", handle.done)
+                await self._settle(session)
             case "mute":
                 question = await self._ask()
                 self.microphone.mute()
@@ -389,10 +423,46 @@ class Storm:
                 self.microphone.unmute()
                 await self._settle(session)
 
-    async def _ask(self, *, needs_tool: bool = False) -> Question:
+    async def _halt(self, *, needs_tool: bool = False) -> None:
+        """Pause in mid-sentence, before the answer to the first half has sounded or just then."""
+        first = await self._ask(wait_s=self._dice.choice((0.0, self._dice.uniform(0.0, 2.0))))
+        first.is_overtaken = True
+        await asyncio.sleep(self._dice.choice((0.3, 0.4, self._dice.uniform(0.2, 1.5))))
+        second = await self._ask(needs_tool=needs_tool, goes_on_from=first.number)
+        await self._answered(second)
+        if needs_tool:
+            await self._told(second)
+
+    async def _outlast(self, session: AgentSession[Any]) -> None:
+        """Speak while a tool runs for longer than an interrupted speech may take."""
+        tool_s = self._dice.choice((self._dice.uniform(4.5, 9.0), 22.0))
+        question = await self._ask(needs_tool=True, tool_s=tool_s)
+        number = question.number
+        await self._until(f"the call for question {number}", lambda: number in self._call.began)
+        for turn in self._dice.choices(("barge", "cough", "cough", "halt", ""), k=2):
+            await asyncio.sleep(self._dice.uniform(0.0, 4.0))
+            if turn == "halt":
+                await self._halt()
+            elif turn:
+                await self._take(turn, session)
+        await self._told(question)
+
+    async def _retune(self, session: AgentSession[Any]) -> None:
+        """Change the instructions; the server is told at the next quiet moment."""
+        self._n_manners += 1
+        manner = f"You are a clerk. Manner {self._n_manners}."
+        self._call.max_dials += 2
+        await session.current_agent.update_instructions(manner)
+        await self._until("new instructions", lambda: self._knows(manner))
+
+    def _knows(self, manner: str) -> bool:
+        ready = [each for each in self._server.connections if each.configured_at_s is not None]
+        return bool(ready) and manner in (ready[-1].configuration.instructions or "")
+
+    async def _ask(self, *, needs_tool: bool = False, **details: Any) -> Question:
         number = len(self._call.questions) + 1
         duration_s = self._dice.choice((0.6, 0.9, 1.2))
-        question = Question(number, 250 + 150 * number, duration_s, needs_tool)
+        question = Question(number, 250 + 150 * number, duration_s, needs_tool, **details)
         self._call.questions.append(question)
         self.microphone.say(tone(duration_s, hz=question.hz))
         await self.microphone.wait_quiet()
@@ -405,6 +475,10 @@ class Storm:
             await self._until(what, lambda: number in self._call.ran)
         else:
             await self._until(what, lambda: self._has_heard(question))
+
+    async def _told(self, question: Question) -> None:
+        what = f"the result for question {question.number}"
+        await self._until(what, lambda: self._has_heard(question, told=True))
 
     async def _settle(self, session: AgentSession[Any]) -> None:
         """Wait until nobody has spoken for a while."""
@@ -538,6 +612,9 @@ _GARBAGE: Final[tuple[str | bytes, ...]] = (
 
 _TIMED_OUT: Final = "generate_reply timed out"
 
+_OUTLASTED: Final = "speech not done in time after interruption"
+"""What the framework says of a tool that runs for longer than an interrupted speech may."""
+
 
 def scenario_of(plan: Plan) -> Scenario:
     """Return how the server of a plan behaves.
@@ -589,18 +666,33 @@ async def hold(plan: Plan, model_type: type[WatchedModel] = WatchedModel) -> Evi
         evidence.left_tasks = [repr(task.get_coro()) for task in left]
         for task in left:
             task.cancel()
-    evidence.logged, evidence.complaints = logs.lines, logs.complaints
-    if any(fault.kind in DEAD for fault in plan.faults):  # longer than a reply may take
-        evidence.complaints = [each for each in logs.complaints if _TIMED_OUT not in each]
+    fine = [_TIMED_OUT] if any(fault.kind in DEAD for fault in plan.faults) else []
+    fine += [_OUTLASTED] if "slow" in plan.turns else []
+    evidence.logged = logs.lines
+    evidence.complaints = [
+        line for line in logs.complaints if not any(words in line for words in fine)
+    ]
     return evidence
 
 
 async def _hold(plan: Plan, evidence: Evidence, storm: Storm, model: WatchedModel) -> None:
     session: AgentSession[Any] = AgentSession(llm=model, aec_warmup_duration=None)
+    job = SimpleNamespace(primary_session=session)
+    with patch("livekit_plugins_hydra.job.get_job_context", lambda *, required: job):
+        await _hold_in_job(plan, evidence, storm, model, session)
+
+
+async def _hold_in_job(
+    plan: Plan,
+    evidence: Evidence,
+    storm: Storm,
+    model: WatchedModel,
+    session: AgentSession[Any],
+) -> None:
     for name in SESSION_EVENTS:
         session.on(name, partial(storm.keep, name))  # type: ignore[arg-type]
     session.input.audio, session.output.audio = storm.microphone, storm.loudspeaker
-    await session.start(Clerk(plan, evidence))
+    await session.start(Clerk(plan, evidence, storm.note))
     raging = asyncio.get_running_loop().create_task(storm.rage())
     try:
         await storm.converse(session)
@@ -628,10 +720,12 @@ _DIALS: Final = {"outage": 8, "vanish": 5, "long_stall": 5, "busy": 6, "full": 4
 
 def main(arguments: list[str]) -> int:
     """Hold the calls of some seeds; return how many broke a promise."""
-    first, last = int(arguments[0]), int(arguments[-1])
+    seeds = [int(each) for each in arguments if each.isdecimal()]
+    turns = HALTING if "halting" in arguments else TURNS
+    first, last = seeds[0], seeds[-1]
     n_broken = 0
     for seed in range(first, last + 1):
-        plan = Plan.random(seed)
+        plan = Plan.random(seed, turns)
         evidence = clock.run(partial(hold, plan), seed=seed)
         found = broken(evidence)
         n_broken += bool(found)

@@ -141,6 +141,14 @@ BROKEN: Final[dict[str, tuple[Break, Plan]]] = {
         keeps_no_words,
         a_call("ask", fault="reset", at="input_audio_buffer.speech_started", after_s=0.3),
     ),
+    "no_lost_half": (
+        keeps_no_words,
+        a_call("halt", fault="reset", at="input_audio_buffer.speech_stopped"),
+    ),
+    "no_double_words": (
+        forgets_that_it_was_answered,
+        a_call("ask", "pause", fault="reset", at="response.done", after_s=1.2),
+    ),
     "right_states": (never_says_that_the_user_stopped, a_call("ask")),
     "no_leak": (does_not_close, a_call("ask")),
     "no_key": (logs_the_key, a_call("ask")),

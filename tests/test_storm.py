@@ -12,7 +12,7 @@ import pytest
 
 from . import clock
 from .promises import broken
-from .storm import DEAD, HARD, SOFT, TRIGGERS, Fault, Plan, a_call, hold
+from .storm import DEAD, HALTING, HARD, SOFT, TRIGGERS, Fault, Plan, a_call, hold
 
 SEEDS = range(1, 13)
 
@@ -28,6 +28,12 @@ def judge(plan: Plan) -> None:
 def test_a_random_call_keeps_every_promise(seed: int) -> None:
     """Random faults at random moments, against a server with random switches."""
     judge(Plan.random(seed))
+
+
+@pytest.mark.parametrize("seed", range(4, 13))
+def test_who_pauses_and_who_waits_for_long_is_served(seed: int) -> None:
+    """Sentences with pauses and slow tools, in random calls with random faults."""
+    judge(Plan.random(seed, HALTING))
 
 
 @pytest.mark.parametrize("kind", [*HARD, *SOFT, *DEAD])

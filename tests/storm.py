@@ -190,10 +190,13 @@ class Mind:
         opening = ""
         if context.trigger == "greeting":
             history, _, opening = context.instructions.partition("# Your first words")
-            if "tool call above" in opening:
+            if "tool call" in opening:  # the plugin's words, or the framework's own
                 heard_of.append(history[history.rfind("result-of") :])
-        told = {number for each in self._evidence.answers.values() for number in each.results}
-        known = context.instructions if context.trigger == "user_turn" else ""
+        if context.trigger == "user_turn":
+            known = " ".join((context.instructions, *self._outputs_before(context)))
+        else:
+            known = ""
+        told = self._told()
         results = [
             each.number
             for each in self._evidence.questions
@@ -216,6 +219,26 @@ class Mind:
             pcm = marked(number, answer.duration_s, rate_hz)
             reply.append(Say(pcm=pcm, text=f"Answer {number}."))
         return [*reply, *(Call("look", {"question": each}) for each in calls)]
+
+    def _outputs_before(self, context: Context) -> list[str]:
+        """Return what the server was told before: an answer may have been cut before it spoke."""
+        record = self._evidence.server.connections[context.connection_number - 1]
+        items = record.events_of(ev.ConversationItemCreate)
+        return [item.item.output or item.item.text for item in items]
+
+    def _told(self) -> set[int]:
+        """Return the questions whose results were told, or are about to be."""
+        spoken = {
+            self._evidence.response_ids.get(response.id): bool(response.pcm)
+            for record in self._evidence.server.connections
+            for response in record.responses
+        }
+        return {
+            number
+            for each in self._evidence.answers.values()
+            if spoken.get(each.response, True)
+            for number in each.results
+        }
 
 
 def _was_asked(question: Question, context: Context) -> bool:

@@ -615,6 +615,8 @@ class Storm:
         self._proxy.delay_s = 0.0
         self._proxy.bytes_per_s = None
         self._proxy.resume()
+        if self._server.open_connections:
+            self._server.thaw()
 
 
 _GARBAGE: Final[tuple[str | bytes, ...]] = (

@@ -41,6 +41,9 @@ PING_EVERY_S: Final = 2.5
 DEAD_AFTER_S: Final = 10.0
 """A peer that sent nothing, not even a pong, for so long after a ping is gone."""
 
+SUSPECT_AFTER_S: Final = 1.0
+"""A link that takes longer to answer a ping may have died. Our choice."""
+
 _CLOCK_SLACK_S: Final = 0.1
 
 CLOSE_TIMEOUT_S: Final = 1.0
@@ -160,6 +163,12 @@ class Connection:
     def heard_at(self) -> float:
         """When the server last gave a sign of life; monotonic clock."""
         return self._socket.heard_at
+
+    @property
+    def is_suspect(self) -> bool:
+        """Whether it may have died: a server that answers pings owes an answer for too long."""
+        owes_answer = self._socket.answers_pings and self.heard_at < self._pinged_at
+        return owes_answer and time.monotonic() - self._pinged_at > SUSPECT_AFTER_S
 
     @property
     def is_open(self) -> bool:

@@ -391,7 +391,10 @@ class RealtimeSession(llm.RealtimeSession[SessionEvents]):
                 raise
             logger.info("the spare connection had died; dialling")
         else:
-            self._listening.stop(time.monotonic())
+            is_suspect = connection.is_suspect
+            heard_at = connection.heard_at if is_suspect else time.monotonic()
+            if self._listening.stop(heard_at) and is_suspect:
+                self._perform(self._call.lose(time.monotonic(), keeps_turn=True))
         finally:
             self._connection = self._session_id = None
             self._speaking.forget_cut()

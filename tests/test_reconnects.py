@@ -147,6 +147,40 @@ async def test_a_full_server_does_not_make_the_bot_speak_over_the_user() -> None
         assert not reply.exception()
 
 
+@in_virtual_time
+async def test_words_into_a_dead_link_outlive_a_new_connection_on_purpose() -> None:
+    """A reply asks for one before the loss is noticed: the words are heard, and answered first."""
+    async with line(Scenario(default_reply=ANSWER)) as opened:
+        await opened.speak(silence(0.1))
+        await opened.ready()
+        opened.server.freeze()
+        await opened.speak(silence(1.0), tone(1.0), silence(4.0))
+        reply = opened.session.generate_reply(instructions="Say hello.")
+        await opened.speak(silence(5.0))
+
+        connection = await opened.ready(2)
+        assert not connection.configuration.generate_initial_response
+        assert heard_s(opened, 300)[1] == pytest.approx(1.0, abs=0.1)
+        assert len(connection.responses) == 2
+        assert (await reply).user_initiated
+
+
+@in_virtual_time
+async def test_a_noise_on_a_good_link_is_not_sent_again() -> None:
+    """A server that lives has heard it and said nothing: nothing holds up the reply."""
+    async with line(Scenario(default_reply=ANSWER)) as opened:
+        await opened.speak(silence(0.1))
+        await opened.ready()
+        await opened.speak(silence(3.0), tone(0.06), silence(1.5))
+        reply = opened.session.generate_reply(instructions="Say hello.")
+        await opened.speak(silence(2.0))
+
+        connection = await opened.ready(2)
+        assert connection.configuration.generate_initial_response
+        assert heard_s(opened, 300)[1] == 0.0
+        assert (await reply).user_initiated
+
+
 async def test_a_token_whose_minting_was_cancelled_is_minted_again() -> None:
     """Calls may wait for the same token; one that is closed meanwhile cancels it for the other."""
     token: asyncio.Future[str] = asyncio.get_running_loop().create_future()

@@ -112,12 +112,14 @@ class _Reply:
     answers_outputs: bool = False
     """Whether they are all that it was asked about."""
     was_refused: bool = False
+    brings_outputs: bool = False
+    """Whether it has words of its own for what functions have returned."""
     event_ids: set[str] = field(default_factory=set)
 
     @property
     def tells_outputs(self) -> bool:
         """Whether it was asked for because functions have returned."""
-        return self.opening == ANSWER_TOOLS
+        return self.opening == ANSWER_TOOLS or self.brings_outputs
 
     def hold(self) -> None:
         """Begin anew: nothing was asked yet."""
@@ -332,6 +334,8 @@ class Call:
         """Owe a reply; it takes the place of one that is pending."""
         out: list[fx.Effect] = []
         reply, older = _Reply(reply_id, instructions, self._opening(instructions)), self._reply
+        reply.brings_outputs = any(text.opening == ANSWER_TOOLS for text in self._texts)
+        reply.brings_outputs |= older is not None and older.tells_outputs
         if older and older.id is not None:
             out.append(fx.ReplyFailed(older.id, "superseded by a newer generate_reply()"))
         if older and older.stage is not _Stage.HELD and not self._is_news(instructions, older):

@@ -1657,6 +1657,45 @@ def test_a_narration_that_does_not_come_fails_quietly() -> None:
     assert call >> after(DEBT_BLOCKS_S) << ASK
 
 
+def background(*, is_written: bool = False) -> CallTranscript:
+    """Return the transcript of a call whose framework has asked for a result in its own words."""
+    call = talked(is_written=is_written)
+    result, wanted = session.as_text("42"), "Tell the news."
+    assert (
+        call
+        >> session.post("c9")
+        >> session.reply("g1", wanted)
+        << item(result, "system")
+        << item(wanted, "system")
+        << ASK
+    )
+    return call
+
+
+def test_a_result_is_told_when_the_reply_that_asked_for_it_has_failed() -> None:
+    """The link was dead; the framework asks only once."""
+    call = background(is_written=True)
+    assert call >> after(REPLY_SILENCE_S) << REDIAL
+    assert call >> after(REPLY_DEADLINE_S - REPLY_SILENCE_S) << failed("g1")
+
+    connect(call, greet=True, opening=ANSWER_TOOLS)
+    answered(call, "r1")
+    assert call >> after(600.0)
+
+
+def test_a_result_outlives_a_cough_over_the_reply_that_asked_for_it() -> None:
+    """The framework drops the reply, and asks only once."""
+    call = background()
+    start_speech(call)
+    assert call >> session.cancel("g1")
+    stop_speech(call)
+    discard(call)
+
+    assert call >> after(DEBT_BLOCKS_S) << ASK
+    answered(call, "r1")
+    assert call >> after(600.0)
+
+
 def test_a_call_is_occupied_while_something_is_to_be_said() -> None:
     """A reply that is owed, a function that runs and a result that waits are going to be heard."""
     call = talked()

@@ -104,6 +104,8 @@ class Listening:
         self._turns: dict[str, Turn] = {}
         self._unanswered_since: float | None = None
         """Since when sound belongs to a turn that the server has not answered yet."""
+        self._unanswered_before: float | None = None
+        """The same, as it was when the present turn began: it may be discarded."""
         self._understood_until = 0.0
         """When the server last said that a turn had ended: it has heard all that came before."""
 
@@ -133,7 +135,8 @@ class Listening:
             Whether there is speech that the next server will hear at once.
         """
         since = self._unheard_since(heard_at)
-        turn_began_at, self._unanswered_since = self._unanswered_since, None
+        turn_began_at = self._unanswered_since
+        self._unanswered_since = self._unanswered_before = None
         again = worth_hearing((sent for sent in self._sent if sent[0] >= since), KEPT_S)
         unheard = [chunk for _, chunk in again]
         if turn_began_at is not None and self._turn is not None:
@@ -213,6 +216,7 @@ class Listening:
         now = time.monotonic()
         turn = self._turn = self._new_turn(item_id)
         since = max(now - PRE_ROLL_S, self._understood_until)
+        self._unanswered_before = self._unanswered_since
         if self._unanswered_since is None or self._transcriber is not None:
             self._unanswered_since = since  # else nobody knows what was said before
         self._write_down(turn, (_frame(chunk) for at, chunk in self._sent if at >= since))
@@ -247,11 +251,12 @@ class Listening:
         turn = self._turn
         if turn is not None and (not item_id or turn.wire_id in ("", item_id)):
             self._turn = None
-            self.turn_answered()
+            self._unanswered_since = self._unanswered_before
             turn.drop()
 
     def turn_answered(self) -> None:
         """The server has answered, unless the user goes on: it need not hear the turn again."""
+        self._unanswered_before = None
         if self._turn is None or not self._is_speaking():
             self._unanswered_since = None
 

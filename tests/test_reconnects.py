@@ -105,6 +105,36 @@ async def test_who_goes_on_after_a_pause_is_heard_whole(
         assert heard_s(opened, 700)[1] == pytest.approx(1.2, abs=0.05)
 
 
+@pytest.mark.parametrize(
+    ("think_s", "answer", "was_answered"),
+    [
+        (0.8, ANSWER, False),
+        (0.05, [Wait(5.0), ANSWER], False),
+        (0.05, Say(duration_s=8.0), True),
+    ],
+    ids=["owed", "begun", "heard"],
+)
+@in_virtual_time
+async def test_a_cough_does_not_answer_a_question(
+    think_s: float, answer: Reply, was_answered: bool
+) -> None:
+    """It is discarded; a question before it that has no answer is heard again."""
+    scenario = Scenario(default_reply=answer, think_s=think_s)
+    async with line(scenario, complaints_are_fine=True) as opened:
+        await opened.speak(silence(0.1))
+        await opened.ready()
+        question, cough = tone(1.0, hz=300), tone(0.1, hz=700)
+        speaking = asyncio.create_task(
+            opened.speak(silence(0.3), question, silence(0.7), cough, silence(3.0))
+        )
+        await opened.until(lambda: opened.server.connection.discarded_turns)
+        await asyncio.sleep(0.05)
+        opened.server.drop()
+        await speaking
+
+        assert heard_s(opened, 300)[1] == pytest.approx(0.0 if was_answered else 1.0, abs=0.05)
+
+
 @in_virtual_time
 async def test_a_late_call_does_not_answer_who_speaks() -> None:
     """A response that was cut goes on to call a function: what is being said is kept."""

@@ -279,8 +279,8 @@ class Generation:
         self._open_message = open_message
         self._messages: _Stream[llm.MessageGeneration] = _Stream()
         self._functions: _Stream[llm.FunctionCall] = _Stream()
-        self.calls: list[llm.FunctionCall] = []
-        """The functions that it calls."""
+        self._calls: list[tuple[llm.FunctionCall, float]] = []
+        """The functions that it calls, each with the time that was written into it."""
         self._opened: list[Message] = []
         self._by_item: dict[str, Message] = {}
         """Those whose item is known; ids of deltas may lack."""
@@ -289,7 +289,7 @@ class Generation:
     @property
     def is_empty(self) -> bool:
         """Whether nothing was said or called yet."""
-        return not self._opened and not self.calls
+        return not self._opened and not self._calls
 
     @property
     def is_speechless(self) -> bool:
@@ -302,9 +302,18 @@ class Generation:
         return any(message.is_playing for message in self._opened)
 
     @property
-    def is_unheard(self) -> bool:
-        """Whether something of it is still to be heard, or is being heard."""
-        return any(not message.was_played or message.is_playing for message in self._opened)
+    def waiting_calls(self) -> list[llm.FunctionCall]:
+        """The functions that do not run yet: the framework writes into a call when it begins.
+
+        Source: livekit-agents 1.8.9, `voice/agent_activity.py`, `_tool_execution_started_cb`.
+        """
+        return [call for call, at in self._calls if call.created_at == at]
+
+    @property
+    def is_over(self) -> bool:
+        """Whether nothing of it is still to be heard or to run, and nothing is being heard."""
+        is_heard = all(it.was_played and not it.is_playing for it in self._opened)
+        return is_heard and not self.waiting_calls
 
     def created_event(self, *, user_initiated: bool) -> llm.GenerationCreatedEvent:
         """Return what the framework is told."""
@@ -358,14 +367,14 @@ class Generation:
 
     def push_call(self, call: llm.FunctionCall) -> None:
         """Run a function."""
-        self.calls.append(call)
+        self._calls.append((call, call.created_at))
         self._functions.send(call)
 
     def finish(self, *, cut: bool) -> None:
         """Nothing more comes; texts may still be awaited."""
         for message in self._opened:
             # The outputs of functions go out after the messages.
-            message.finish(cut=cut, text_may_lag=not self.calls)
+            message.finish(cut=cut, text_may_lag=not self._calls)
         self._messages.close()
         self._functions.close()
 

@@ -47,7 +47,9 @@ CLOSE_BUDGET_S: Final = 2.0
 
 _OUTPUT_RATES_HZ: Final = range(8_000, 96_001)
 
-_NOT_RUN: Final = "Not run: the user spoke first. Call it again if it is still wanted."
+_NOT_RUN: Final = (
+    "Not run: it was still waiting when you were interrupted. Call it again if wanted."
+)
 
 _OUTPUT_TIMER: Final = "output"
 """All others are the core's."""
@@ -300,7 +302,9 @@ class RealtimeSession(llm.RealtimeSession[SessionEvents]):
     def interrupt(self) -> None:
         """Cancel the response that is generating; do nothing when none is."""
         self._speaking.forget_cut()
+        dropped = self._speaking.queued_calls()
         self._perform(self._call.interrupt())
+        self._answer_dropped(dropped)
 
     def truncate(
         self,

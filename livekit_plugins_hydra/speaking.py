@@ -116,15 +116,13 @@ class Speaking:
     def queued_calls(self) -> list[llm.FunctionCall]:
         """Return the calls of what waits for the present speech to end.
 
-        The framework plays one generation after another, and runs its functions then. It drops
-        what still waits when the user speaks.
+        The framework plays one generation after another, those that it has asked for first, and
+        runs their functions then. It drops what still waits when it is interrupted.
         """
-        queued: list[Generation] = []
-        for generation in reversed(self._queue):
-            if generation.is_playing:
-                return [call for later in queued for call in later.calls]
-            queued.insert(0, generation)
-        return []
+        if not any(generation.is_playing for generation in self._queue):
+            return []
+        waiting = [generation for generation in self._queue if not generation.is_playing]
+        return [call for generation in waiting for call in generation.waiting_calls]
 
     def has_begun(self, generation_id: str) -> bool:
         """Tell whether something of a response was said or called."""
@@ -237,7 +235,7 @@ class Speaking:
 
     def _generation(self, generation_id: str) -> Generation:
         generation = Generation(generation_id, lambda item: self._open_message(generation_id, item))
-        while self._queue and not self._queue[0].is_unheard:
+        while self._queue and self._queue[0].is_over:
             self._queue.popleft()
         self._queue.append(generation)
         return generation

@@ -228,6 +228,7 @@ async def test_a_call_that_comes_late_is_answered_too() -> None:
 
 
 LOOK = Say(duration_s=3.0, tone_hz=600, text="Let me look.")
+NOT_RUN = "Not run: it was still waiting when you were interrupted. Call it again if wanted."
 
 
 @pytest.mark.parametrize("sound", [tone(0.4), COUGH], ids=["words", "a cough"])
@@ -249,11 +250,58 @@ async def test_a_call_that_the_user_kept_from_running_is_answered_too(
         await desk.until_state("listening")
 
         assert sorted(each or "" for each in outputs(desk)) == [
-            "Not run: the user spoke first. Call it again if it is still wanted.",
+            NOT_RUN,
             "sunny in Rome",
         ]
         await desk.session.current_agent.update_instructions("Be even kinder.")
         await desk.server.wait_connections(2)  # nothing is awaited any more
+
+
+@in_virtual_time
+@pytest.mark.parametrize("is_typing", [False, True])
+async def test_a_call_that_the_application_kept_from_running_is_answered_too(
+    is_typing: bool,
+) -> None:
+    """As for the user's speech; and typed text, which interrupts as well, has its own answer."""
+    first: Reply = [LOOK, WEATHER, Pause(0.3), Call("clock")]
+    agent = Agent(instructions="Be kind.", tools=[weather, clock])
+    async with call(scripted(first), agent) as desk:
+        await ask(desk)
+        await desk.until(lambda: len(desk.of("speech_created")) == 2)
+        await desk.until_state("speaking")
+        desk.session.interrupt()
+        if is_typing:
+            desk.session.generate_reply(user_input="Never mind.")
+            await desk.until_heard(2)
+        await desk.until(lambda: len(outputs(desk)) == 2)
+        await desk.until_state("listening")
+
+        assert sorted(each or "" for each in outputs(desk)) == [NOT_RUN, "sunny in Rome"]
+        assert desk.of("function_tools_executed")
+        await desk.session.current_agent.update_instructions("Be even kinder.")
+        await desk.server.wait_connections(2)
+
+
+@in_virtual_time
+async def test_a_call_behind_an_asked_reply_that_the_user_interrupts_is_answered() -> None:
+    """The framework plays what it has asked for first, though the call came before it."""
+    agent = Agent(instructions="Be kind.", tools=[weather])
+    scenario = Scenario(
+        replies=[OKAY, WEATHER, LOOK], default_reply=RESULT, think_s=0.3, silence_ms=200
+    )
+    async with call(scenario, agent) as desk:
+        await ask(desk)
+        await desk.until_heard(1)
+        desk.microphone.say(tone(0.4))
+        await desk.until(lambda: len(desk.server.connection.turns) == 2)
+        desk.session.generate_reply(instructions="Say that it takes a while.")
+        await desk.until(lambda: len(desk.server.responses) == 3)
+        await desk.until_state("speaking")
+        await ask(desk)
+        await desk.until(lambda: outputs(desk))
+
+        assert outputs(desk) == [NOT_RUN]
+        assert not desk.of("function_tools_executed")
 
 
 @pytest.mark.parametrize("done", ENDINGS)

@@ -49,10 +49,6 @@ _CLOCK_SLACK_S: Final = 0.1
 CLOSE_TIMEOUT_S: Final = 1.0
 """How long the closing handshake may take."""
 
-NEXT_ADDRESS_AFTER_S: Final = 0.25
-"""How long an address of the host may stay silent before the next one is tried beside it. Source:
-RFC 8305."""
-
 MAX_UNSENT: Final = 400
 """Appends that a peer that stopped reading may leave unsent, the newest: 8 s of the shortest, ten
 of a room's frames in halves."""
@@ -131,11 +127,8 @@ class Connection:
             HandshakeTimeout: it did not answer in time.
             ConnectionLost: there was nothing to talk to.
         """
-        options: dict[str, Any] = {}
-        if tls is not None:
-            options["ssl"] = tls
-        if isinstance(asyncio.get_running_loop(), asyncio.BaseEventLoop):  # uvloop can't
-            options["happy_eyeballs_delay"] = NEXT_ADDRESS_AFTER_S
+        # Not happy_eyeballs_delay: asyncio's race leaves a socket open where it is cancelled.
+        trust: dict[str, Any] = {} if tls is None else {"ssl": tls}
         try:
             socket = await _Dial(
                 url,
@@ -148,7 +141,7 @@ class Connection:
                 max_size=None,
                 ping_interval=None,
                 logger=_silent,
-                **options,
+                **trust,
             )
         except Exception as error:  # everything that a network can do
             failure = _refusal(error, timeout_s)

@@ -443,30 +443,6 @@ async def test_a_token_may_end_in_a_newline() -> None:
             await hear(await opened.session.generate_reply())
 
 
-async def test_an_address_that_swallows_packets_does_not_cost_the_call(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    """A host with several addresses, the first unreachable in silence: IPv6 without a route."""
-    hole = socket.create_server(("127.0.0.2", 0), backlog=0)
-    fill = [socket.socket() for _ in range(3)]
-    for each in fill:
-        each.setblocking(False)
-        each.connect_ex(hole.getsockname())
-    async with Emulator() as server:
-        there = ("127.0.0.1", server.port)
-
-        async def resolve(*_: Any, **__: Any) -> list[Any]:
-            kind = (socket.AF_INET, socket.SOCK_STREAM, socket.IPPROTO_TCP, "")
-            return [(*kind, hole.getsockname()), (*kind, there)]
-
-        monkeypatch.setattr(asyncio.get_running_loop(), "getaddrinfo", resolve)
-        url = server.url.replace("127.0.0.1", "hydra.test")
-        connection = await dial(options_for(url))
-        await connection.close()
-    for each in (hole, *fill):
-        each.close()
-
-
 async def test_the_bundle_of_certificates_is_read_once(monkeypatch: pytest.MonkeyPatch) -> None:
     """It takes 20 ms of the event loop, in which no sound moves, at each dial of a process."""
     n_read = 0

@@ -53,7 +53,9 @@ SET_UP_S: Final = 18.0
 """How long two processes may take until all their calls speak."""
 
 
-async def measure(name: str, begin_at: float, frame_s: float, rate_hz: int) -> list[float]:
+async def measure(
+    name: str, begin_at: float, frame_s: float, rate_hz: int, delta_s: float
+) -> list[float]:
     """Return the milliseconds of CPU time that one second of one call takes, window by window.
 
     Args:
@@ -61,9 +63,10 @@ async def measure(name: str, begin_at: float, frame_s: float, rate_hz: int) -> l
         begin_at: when the first window begins; monotonic clock, which processes share.
         frame_s: how long a frame of the microphone is.
         rate_hz: its rate.
+        delta_s: how long a delta of the server is.
     """
     keep_to_core(0)
-    async with servers.running(DIALECTS[name], core=1) as port:
+    async with servers.running(DIALECTS[name], core=1, delta_s=delta_s) as port:
         calls = Calls(name, Terms(port, frame_s=frame_s, rate_hz=rate_hz))
         await calls.add(N_CALLS)
         if (left_s := begin_at - time.monotonic()) < WARM_UP_S:
@@ -139,6 +142,8 @@ async def rows() -> list[Row]:
         await _beside(
             "openai", f"{what}, rooms that give 16 kHz, against OpenAI", "", rate_hz=HYDRAS_HZ
         ),
+        await _beside("openai", f"{what}, deltas of 20 ms, against OpenAI", "", delta_s=0.02),
+        await _beside("openai", f"{what}, deltas of 100 ms, against OpenAI", "", delta_s=0.1),
         await _beside("ultravox", f"{what}, against Ultravox", ""),
         (
             "Functions called in a call-second",
@@ -156,15 +161,21 @@ async def rows() -> list[Row]:
 
 
 async def _beside(
-    other: str, what: str, target: str, *, frame_s: float = FRAME_S, rate_hz: int = FRAME_HZ
+    other: str,
+    what: str,
+    target: str,
+    *,
+    frame_s: float = FRAME_S,
+    rate_hz: int = FRAME_HZ,
+    delta_s: float = servers.DELTA_S,
 ) -> Row:
     """Return the row of the plugin beside another; the other's room gives what it usually gives."""
     rounds: list[tuple[float, float, float]] = []
     for _ in range(ROUNDS):
         begin_at = time.monotonic() + SET_UP_S
         ours, theirs = await asyncio.gather(
-            away("cpu", "plugin", begin_at, frame_s, rate_hz),
-            away("cpu", other, begin_at, frame_s, FRAME_HZ),
+            away("cpu", "plugin", begin_at, frame_s, rate_hz, delta_s),
+            away("cpu", other, begin_at, frame_s, FRAME_HZ, delta_s),
         )
         ratio = statistics.median(one / two for one, two in zip(ours, theirs, strict=True))
         rounds.append((ratio, statistics.median(ours), statistics.median(theirs)))
@@ -181,5 +192,5 @@ if __name__ == "__main__":
     if sys.argv[2:] == ["profile"]:
         tell(profile(sys.argv[1]))
     else:
-        name, begin_at, frame_s, rate_hz = sys.argv[1:]
-        tell(measure(name, float(begin_at), float(frame_s), int(rate_hz)))
+        name, begin_at, frame_s, rate_hz, delta_s = sys.argv[1:]
+        tell(measure(name, float(begin_at), float(frame_s), int(rate_hz), float(delta_s)))

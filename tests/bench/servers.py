@@ -1,15 +1,16 @@
 """Lean stand-ins that move sound, in a process of their own.
 
-``python -m tests.bench.servers DIALECT [DELAY_S]`` prints its port and serves until its input
-ends, each way DELAY_S late. What a connection of Hydra's dialect gets is told by the query of its
-URL: see `url` and `SCRIPTS`. Messages are prebuilt as far as it goes, so that the servers
-cost less than the clients that they measure.
+``python -m tests.bench.servers DIALECT DELAY_S DELTA_S`` prints its port and serves until its input
+ends, each way DELAY_S late; who speaks for ever does so in deltas of DELTA_S. What a connection of
+Hydra's dialect gets is told by the query of its URL: see `url` and `SCRIPTS`. Messages are prebuilt
+as far as it goes, so that the servers cost less than the clients that they measure.
 """
 
 from __future__ import annotations
 
 import asyncio
 import base64
+import functools
 import json
 import sys
 import time
@@ -28,10 +29,9 @@ from . import stamps
 from .away import keep_to_core
 
 DELTA_S: Final = 0.04
+"""How much sound is in a delta, as in our emulator: what Hydra's have is not known."""
+
 RATE_HZ: Final = 24_000
-PCM: Final = bytes(range(256)) * (int(DELTA_S * RATE_HZ) * 2 // 256)
-REST: Final = base64.b64encode(PCM[stamps.BYTES :]).decode()
-"""A delta without the stamp at its beginning."""
 
 FLOOD: Final = 20
 """How much faster than real time a scripted reply comes: about twice as fast as Hydra's."""
@@ -60,29 +60,38 @@ def _ids() -> Iterator[str]:
 _new_id = _ids()
 
 
+def _unstamped(delta_s: float) -> bytes:
+    """Return the PCM of a delta without the stamp at its beginning."""
+    n_bytes = int(delta_s * RATE_HZ) * 2
+    return (bytes(range(256)) * (n_bytes // 256 + 1))[stamps.BYTES : n_bytes]
+
+
 def event(kind: str, **fields: Any) -> str:
     """Return the frame of an event."""
     return json.dumps({"type": kind, "event_id": f"sv_{next(_new_id)}", **fields})
 
 
-def _delta(response_id: str = "r", item_id: str = "i") -> Callable[[], str]:
+def _delta(
+    response_id: str = "r", item_id: str = "i", *, delta_s: float = DELTA_S
+) -> Callable[[], str]:
     """Return what makes a delta's frame: all of it prebuilt but its id and its stamp."""
+    rest = base64.b64encode(_unstamped(delta_s)).decode()
     head = json.dumps({"type": "response.output_audio.delta"})[:-1]
     fields = {"response_id": response_id, "item_id": item_id, "output_index": 0, "content_index": 0}
     middle = json.dumps(fields)[1:-1]
     return lambda: (
         f'{head}, "event_id": "sv_{next(_new_id)}", {middle}, '
-        f'"delta": "{stamps.now_in_base64()}{REST}"}}'
+        f'"delta": "{stamps.now_in_base64()}{rest}"}}'
     )
 
 
-async def _speak(say: Callable[[], Coroutine[Any, Any, None]]) -> None:
+async def _speak(say: Callable[[], Coroutine[Any, Any, None]], delta_s: float) -> None:
     """Say something at real time, for ever."""
     loop = asyncio.get_running_loop()
     at = loop.time()
     while True:
         await say()
-        at += DELTA_S
+        at += delta_s
         await asyncio.sleep(max(0.0, at - loop.time()))
 
 
@@ -93,10 +102,15 @@ class Call:
     """The server's side of one scripted call."""
 
     def __init__(
-        self, socket: ServerConnection, session_id: str, configuration: dict[str, Any]
+        self,
+        socket: ServerConnection,
+        session_id: str,
+        configuration: dict[str, Any],
+        delta_s: float,
     ) -> None:
         self.socket = socket
         self.session_id = session_id
+        self.delta_s = delta_s
         self.configuration = configuration
         self._asked = asyncio.Event()
 
@@ -166,8 +180,8 @@ async def endless(call: Call) -> None:
     """Say something at real time, for ever."""
     response_id = await call.begin()
     await call.say(response_id, 0)
-    make = _delta(response_id, f"i{response_id}")
-    await _speak(lambda: call.socket.send(make()))
+    make = _delta(response_id, f"i{response_id}", delta_s=call.delta_s)
+    await _speak(lambda: call.socket.send(make()), call.delta_s)
 
 
 async def greeting(call: Call) -> None:
@@ -226,7 +240,7 @@ SCRIPTS: Final[dict[str, Callable[[Call], Awaitable[None]]]] = {
 }
 
 
-async def hydra(socket: ServerConnection) -> None:
+async def hydra(socket: ServerConnection, *, delta_s: float) -> None:
     """Speak Hydra."""
     assert socket.request is not None, "the handshake is over"
     query = parse_qs(urlsplit(socket.request.path).query)
@@ -238,12 +252,12 @@ async def hydra(socket: ServerConnection) -> None:
     session_id = f"s{next(_new_id)}"
     await socket.send(event("session.created", session_id=session_id))
     configure = json.loads(await socket.recv())
-    call = Call(socket, session_id, configure["session"])
+    call = Call(socket, session_id, configure["session"], delta_s)
     await call.send("session.configured", session={"output_audio_sample_rate": RATE_HZ})
     await _serve(call.listen(), SCRIPTS[name](call))
 
 
-async def openai(socket: ServerConnection) -> None:
+async def openai(socket: ServerConnection, *, delta_s: float) -> None:
     """Speak OpenAI's realtime protocol: answer the first `response.create`, for ever."""
     await socket.send(event("session.created", session={"id": "s", "type": "realtime"}))
     while True:
@@ -258,11 +272,11 @@ async def openai(socket: ServerConnection) -> None:
     await socket.send(
         event("response.output_item.added", response_id="r", output_index=0, item=item)
     )
-    make = _delta()
-    await _serve(_read(socket), _speak(lambda: socket.send(make())))
+    make = _delta(delta_s=delta_s)
+    await _serve(_read(socket), _speak(lambda: socket.send(make()), delta_s))
 
 
-async def ultravox(request: web.Request) -> web.StreamResponse:
+async def ultravox(request: web.Request, *, delta_s: float) -> web.StreamResponse:
     """Speak Ultravox's protocol: make a call, and answer the first text in it, for ever."""
     if request.method == "POST":
         return web.json_response({"joinUrl": f"ws://{request.host}/call"})
@@ -271,8 +285,8 @@ async def ultravox(request: web.Request) -> web.StreamResponse:
     while (await socket.receive()).type is not WSMsgType.TEXT:
         pass
     await socket.send_json({"type": "state", "state": "speaking"})
-    rest = PCM[stamps.BYTES :]
-    await _serve(_read(socket), _speak(lambda: socket.send_bytes(stamps.now() + rest)))
+    rest = _unstamped(delta_s)
+    await _serve(_read(socket), _speak(lambda: socket.send_bytes(stamps.now() + rest), delta_s))
     return socket
 
 
@@ -314,17 +328,17 @@ async def _listening_to_http(
         await runner.cleanup()
 
 
-DIALECTS: Final[dict[str, Callable[[], AbstractAsyncContextManager[int]]]] = {
-    "hydra": lambda: _listening(hydra),
-    "openai": lambda: _listening(openai),
-    "ultravox": lambda: _listening_to_http(ultravox),
+DIALECTS: Final[dict[str, Callable[[float], AbstractAsyncContextManager[int]]]] = {
+    "hydra": lambda delta_s: _listening(functools.partial(hydra, delta_s=delta_s)),
+    "openai": lambda delta_s: _listening(functools.partial(openai, delta_s=delta_s)),
+    "ultravox": lambda delta_s: _listening_to_http(functools.partial(ultravox, delta_s=delta_s)),
 }
 
 
-async def main(dialect: str, delay_s: float) -> None:
+async def main(dialect: str, delay_s: float, delta_s: float) -> None:
     """Serve until the standard input ends."""
     async with AsyncExitStack() as stack:
-        port = await stack.enter_async_context(DIALECTS[dialect]())
+        port = await stack.enter_async_context(DIALECTS[dialect](delta_s))
         if delay_s:
             proxy = await stack.enter_async_context(FaultProxy(port))
             proxy.delay_s = delay_s
@@ -343,18 +357,23 @@ def url(port: int, script: str) -> str:
 
 @asynccontextmanager
 async def running(
-    dialect: str = "hydra", *, delay_s: float = 0.0, core: int | None = None
+    dialect: str = "hydra",
+    *,
+    delay_s: float = 0.0,
+    delta_s: float = DELTA_S,
+    core: int | None = None,
 ) -> AsyncIterator[int]:
     """Run a server in a process of its own while the block runs, and give its port.
 
     Args:
         dialect: what it speaks.
         delay_s: how late everything is, each way.
+        delta_s: how much sound is in a delta of who speaks for ever.
         core: where it shall run, if that matters.
     """
     process = await asyncio.create_subprocess_exec(
         *(sys.executable, "-W", "ignore", "-m", "tests.bench.servers"),
-        *(dialect, str(delay_s)),
+        *(dialect, str(delay_s), str(delta_s)),
         stdin=asyncio.subprocess.PIPE,
         stdout=asyncio.subprocess.PIPE,
         stderr=asyncio.subprocess.DEVNULL,
@@ -372,4 +391,4 @@ async def running(
 
 
 if __name__ == "__main__":
-    asyncio.run(main(sys.argv[1], float(sys.argv[2]) if len(sys.argv) > 2 else 0.0))
+    asyncio.run(main(sys.argv[1], float(sys.argv[2]), float(sys.argv[3])))

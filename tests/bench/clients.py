@@ -13,7 +13,8 @@ import asyncio
 import base64
 import functools
 import json
-from collections.abc import Awaitable, Callable, Coroutine
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -38,9 +39,9 @@ Note = Callable[[float], None]
 """Takes the age of each piece of sound when it is at hand, in seconds."""
 
 
-def hydra_model(port: int, script: str) -> hydra.RealtimeModel:
+def hydra_model(port: int, script: str, session_id: str = "") -> hydra.RealtimeModel:
     """Return a model whose calls get a script."""
-    return hydra.RealtimeModel(api_key="k", base_url=servers.url(port, script))
+    return hydra.RealtimeModel(api_key="k", base_url=servers.url(port, script, session_id))
 
 
 @functools.cache
@@ -123,15 +124,20 @@ async def plugin(terms: Terms) -> None:
     await _talk(session, await session.generate_reply(), terms)
 
 
-async def openai(terms: Terms) -> None:
-    """The realtime engine that LiveKit users have today; its server has one script."""
+@asynccontextmanager
+async def openai_model(port: int, script: str, session_id: str = "") -> AsyncIterator[Any]:
+    """Give a model of the realtime engine that LiveKit users have today; its calls get a script."""
     import aiohttp
     from livekit.plugins import openai
 
     async with aiohttp.ClientSession() as http:
-        model = openai.realtime.RealtimeModel(
-            api_key="k", base_url=f"http://127.0.0.1:{terms.port}/v1", http_session=http
-        )
+        url = servers.url(port, script, session_id)
+        yield openai.realtime.RealtimeModel(api_key="k", base_url=url, http_session=http)
+
+
+async def openai(terms: Terms) -> None:
+    """OpenAI's engine."""
+    async with openai_model(terms.port, terms.script) as model:
         session = model.session()
         await session.update_instructions("Be kind.")
         await _talk(session, await session.generate_reply(), terms)

@@ -1,9 +1,9 @@
 """Lean stand-ins that move sound, in a process of their own.
 
 ``python -m tests.bench.servers DIALECT DELAY_S DELTA_S`` prints its port and serves until its input
-ends, each way DELAY_S late; who speaks for ever does so in deltas of DELTA_S. What a connection of
-Hydra's dialect gets is told by the query of its URL: see `url` and `SCRIPTS`. Messages are prebuilt
-as far as it goes, so that the servers cost less than the clients that they measure.
+ends, each way DELAY_S late; who speaks for ever does so in deltas of DELTA_S. What a connection
+gets is told by the query of its URL, but for Ultravox's: see `url` and `SCRIPTS`. Messages are
+prebuilt as far as it goes, so that the servers cost less than the clients that they measure.
 """
 
 from __future__ import annotations
@@ -95,11 +95,11 @@ async def _speak(say: Callable[[], Coroutine[Any, Any, None]], delta_s: float) -
         await asyncio.sleep(max(0.0, at - loop.time()))
 
 
-# -------------------------------------------------------------------------- Hydra's dialect
+# ----------------------------------------------------------------------- calls and scripts
 
 
 class Call:
-    """The server's side of one scripted call."""
+    """The server's side of one scripted call, in Hydra's dialect."""
 
     def __init__(
         self,
@@ -122,6 +122,11 @@ class Call:
         """Wait for `response.create`."""
         await self._asked.wait()
         self._asked.clear()
+
+    async def invited(self) -> None:
+        """Wait until it is to speak first: it is, or it waits for `response.create`."""
+        if not self.configuration.get("generate_initial_response"):
+            await self.asked()
 
     async def listen(self) -> None:
         """Read what the client sends, and note how late it is."""
@@ -147,11 +152,20 @@ class Call:
         await self.send("response.created", response={"id": response_id, "status": "in_progress"})
         return response_id
 
+    async def begin_item(self, response_id: str, item: dict[str, Any]) -> None:
+        """Begin an item of a response."""
+        await self.send("conversation.item.added", item=item)
+
+    async def call_function(self, response_id: str, name: str) -> None:
+        """Call a function without arguments."""
+        ids = {"response_id": response_id, "call_id": f"c{response_id}", "name": name}
+        await self.send("response.function_call_arguments.done", arguments="{}", **ids)
+
     async def say(self, response_id: str, n_deltas: int, *, at_once: bool = False) -> None:
         """Say something in a response."""
         item_id = f"i{response_id}"
         item = {"id": item_id, "type": "message", "role": "assistant", "status": "in_progress"}
-        await self.send("conversation.item.added", item=item)
+        await self.begin_item(response_id, item)
         make = _delta(response_id, item_id)
         for _ in range(n_deltas):
             await self.socket.send(make())
@@ -167,7 +181,8 @@ class Call:
     async def turn(self, pause_s: float = 0.0) -> None:
         """Let the user say something."""
         item_id = f"u{next(_new_id)}"
-        item = {"id": item_id, "type": "message", "role": "user", "status": "completed"}
+        item = {"id": item_id, "type": "message", "role": "user", "content": []}
+        item["status"] = "completed"
         lateness[f"started:{self.session_id}"].append(time.monotonic())
         await self.send("input_audio_buffer.speech_started", item_id=item_id)
         await self.send("conversation.item.added", item=item | {"status": "in_progress"})
@@ -178,6 +193,7 @@ class Call:
 
 async def endless(call: Call) -> None:
     """Say something at real time, for ever."""
+    await call.invited()
     response_id = await call.begin()
     await call.say(response_id, 0)
     make = _delta(response_id, f"i{response_id}", delta_s=call.delta_s)
@@ -186,28 +202,24 @@ async def endless(call: Call) -> None:
 
 async def greeting(call: Call) -> None:
     """Greet if that is wanted, and answer each request."""
-    is_asked = call.configuration.get("generate_initial_response")
+    await call.invited()
     while True:
-        if not is_asked:
-            await call.asked()
-        is_asked = False
         response_id = await call.begin()
         await call.say(response_id, 5)
         await call.end(response_id)
+        await call.asked()
 
 
 async def turns(call: Call) -> None:
     """Hold a conversation of one barge-in, one function call and one reply on demand a round."""
-    if not call.configuration.get("generate_initial_response"):
-        await call.asked()
+    await call.invited()
     while True:
         cut = await call.begin()
         await call.say(cut, LONG_REPLY)
         await call.turn(0.2)
         await call.end(cut, "cancelled")
         caller = await call.begin()
-        ids = {"response_id": caller, "call_id": f"c{caller}", "name": "look"}
-        await call.send("response.function_call_arguments.done", arguments="{}", **ids)
+        await call.call_function(caller, "look")
         await call.end(caller)
         await call.asked()
         narration = await call.begin()
@@ -240,40 +252,88 @@ SCRIPTS: Final[dict[str, Callable[[Call], Awaitable[None]]]] = {
 }
 
 
-async def hydra(socket: ServerConnection, *, delta_s: float) -> None:
-    """Speak Hydra."""
-    assert socket.request is not None, "the handshake is over"
-    query = parse_qs(urlsplit(socket.request.path).query)
-    name = query.get("script", ["endless"])[0]
-    if name == "report":
-        await socket.send(json.dumps(lateness))
-        lateness.clear()
-        return
-    session_id = f"s{next(_new_id)}"
+class OpenAICall(Call):
+    """The same scripts in OpenAI's realtime protocol."""
+
+    _last_item_id: str | None = None
+    _metadata: dict[str, str] | None = None
+    """What the next response is to bring back."""
+
+    async def listen(self) -> None:
+        """Read what the client sends, and confirm what it changes in the conversation."""
+        async for frame in self.socket:
+            asked = json.loads(frame)
+            match asked["type"]:
+                case "conversation.item.create":
+                    await self._add(asked["item"])
+                case "conversation.item.delete":
+                    await self.send("conversation.item.deleted", item_id=asked["item_id"])
+                case "response.create":
+                    self._metadata = (asked.get("response") or {}).get("metadata")
+                    self._asked.set()
+
+    async def begin(self) -> str:
+        """Begin a response, and return its id."""
+        response_id = f"r{next(_new_id)}"
+        response = {"id": response_id, "status": "in_progress", "output": []}
+        metadata, self._metadata = self._metadata, None
+        await self.send("response.created", response=response | {"metadata": metadata})
+        return response_id
+
+    async def begin_item(self, response_id: str, item: dict[str, Any]) -> None:
+        """Begin an item of a response."""
+        item = item if item["type"] == "function_call" else item | {"content": []}
+        await self.send(
+            "response.output_item.added", response_id=response_id, output_index=0, item=item
+        )
+        await self._add(item)
+
+    async def call_function(self, response_id: str, name: str) -> None:
+        """Call a function without arguments."""
+        ids = {"id": f"i{response_id}", "call_id": f"c{response_id}", "name": name}
+        item = {"type": "function_call", "arguments": "{}", **ids}
+        await self.begin_item(response_id, item)
+        await self.send(
+            "response.output_item.done", response_id=response_id, output_index=0, item=item
+        )
+
+    async def _add(self, item: dict[str, Any]) -> None:
+        await self.send("conversation.item.added", item=item, previous_item_id=self._last_item_id)
+        self._last_item_id = item["id"]
+
+
+async def _hydra(socket: ServerConnection, session_id: str, delta_s: float) -> Call:
+    """Shake hands in Hydra's way."""
     await socket.send(event("session.created", session_id=session_id))
     configure = json.loads(await socket.recv())
     call = Call(socket, session_id, configure["session"], delta_s)
     await call.send("session.configured", session={"output_audio_sample_rate": RATE_HZ})
-    await _serve(call.listen(), SCRIPTS[name](call))
+    return call
 
 
-async def openai(socket: ServerConnection, *, delta_s: float) -> None:
-    """Speak OpenAI's realtime protocol: answer the first `response.create`, for ever."""
-    await socket.send(event("session.created", session={"id": "s", "type": "realtime"}))
-    while True:
-        asked = json.loads(await socket.recv())
-        if asked["type"] == "response.create":
-            break
-    response: dict[str, Any] = {"id": "r", "status": "in_progress", "output": []}
-    response["metadata"] = (asked.get("response") or {}).get("metadata")
-    await socket.send(event("response.created", response=response))
-    item: dict[str, Any] = {"id": "i", "type": "message", "role": "assistant", "content": []}
-    item["status"] = "in_progress"
-    await socket.send(
-        event("response.output_item.added", response_id="r", output_index=0, item=item)
-    )
-    make = _delta(delta_s=delta_s)
-    await _serve(_read(socket), _speak(lambda: socket.send(make()), delta_s))
+async def _openai(socket: ServerConnection, session_id: str, delta_s: float) -> Call:
+    """Shake hands in OpenAI's way."""
+    session = {"id": session_id, "type": "realtime"}
+    await socket.send(event("session.created", session=session))
+    return OpenAICall(socket, session_id, {}, delta_s)
+
+
+async def _talk(
+    socket: ServerConnection,
+    *,
+    meet: Callable[[ServerConnection, str, float], Awaitable[Call]],
+    delta_s: float,
+) -> None:
+    """Hold a call by the script that the URL names, or report what was noted."""
+    assert socket.request is not None, "the handshake is over"
+    query = parse_qs(urlsplit(socket.request.path).query)
+    script = query.get("script", ["endless"])[0]
+    if script == "report":
+        await socket.send(json.dumps(lateness))
+        lateness.clear()
+        return
+    call = await meet(socket, query.get("call", [f"s{next(_new_id)}"])[0], delta_s)
+    await _serve(call.listen(), SCRIPTS[script](call))
 
 
 async def ultravox(request: web.Request, *, delta_s: float) -> web.StreamResponse:
@@ -329,8 +389,8 @@ async def _listening_to_http(
 
 
 DIALECTS: Final[dict[str, Callable[[float], AbstractAsyncContextManager[int]]]] = {
-    "hydra": lambda delta_s: _listening(functools.partial(hydra, delta_s=delta_s)),
-    "openai": lambda delta_s: _listening(functools.partial(openai, delta_s=delta_s)),
+    "hydra": lambda delta_s: _listening(functools.partial(_talk, meet=_hydra, delta_s=delta_s)),
+    "openai": lambda delta_s: _listening(functools.partial(_talk, meet=_openai, delta_s=delta_s)),
     "ultravox": lambda delta_s: _listening_to_http(functools.partial(ultravox, delta_s=delta_s)),
 }
 
@@ -350,9 +410,10 @@ async def main(dialect: str, delay_s: float, delta_s: float) -> None:
 # ---------------------------------------------------------------------- for who starts them
 
 
-def url(port: int, script: str) -> str:
-    """Return where a call of Hydra's dialect gets a script."""
-    return f"ws://127.0.0.1:{port}/?script={script}"
+def url(port: int, script: str, session_id: str = "") -> str:
+    """Return where a call of Hydra's or OpenAI's dialect gets a script, and perhaps its id."""
+    call = f"&call={session_id}" if session_id else ""
+    return f"ws://127.0.0.1:{port}/realtime?script={script}{call}"
 
 
 @asynccontextmanager

@@ -1,6 +1,6 @@
 """Who is compared: each holds one call with sound both ways, as a room would make it.
 
-All get the same sound in deltas of 40 ms. The plugin and the engines get the same frames at the
+All get the same sound in deltas as long. The plugin and the engines get the same frames at the
 same pace, 50 ms of 24 kHz mono, and send what they make of them: the plugin 20 writes a second of
 one or two appends, OpenAI's engine 10 of 100 ms, which it does not resample, Ultravox's 10 of
 100 ms, which it does, as PCM without JSON or base64 both ways. The floor sends 50 prebuilt messages

@@ -22,17 +22,20 @@ def say(hz: float, seconds: float, text: str) -> Say:
     return Say(tone_hz=hz, duration_s=seconds, text=text)
 
 
-HELLO = say(1000, 0.6, "Hello, this is the front desk.")
-HOURS = say(1100, 0.6, "We are open until six.")
+LINE_S = 1.0
+"""With the half second that a text may come late, long enough for an STT that takes 1 s."""
+
+HELLO = say(1000, LINE_S, "Hello, this is the front desk.")
+HOURS = say(1100, LINE_S, "We are open until six.")
 STORY = say(1200, 3.0, "Once upon a time there was a house that had a hundred rooms in it.")
-FEES = say(1300, 0.6, "It is ten euros a head.")
-SUNNY = say(1400, 0.6, "It is sunny in Rome.")
+FEES = say(1300, LINE_S, "It is ten euros a head.")
+SUNNY = say(1400, LINE_S, "It is sunny in Rome.")
 TALE = say(1500, 3.0, "There are paintings by many masters from many lands in all our halls.")
-STAIRS = say(1600, 0.6, "The stairs are on the left.")
-CLERK = say(1700, 0.6, "I am the clerk, good day.")
-YES = say(1800, 0.6, "Yes, you may do that.")
-PARK = say(1900, 0.6, "The park is behind the house.")
-BYE = say(2000, 0.6, "Goodbye and thank you.")
+STAIRS = say(1600, LINE_S, "The stairs are on the left.")
+CLERK = say(1700, LINE_S, "I am the clerk, good day.")
+YES = say(1800, LINE_S, "Yes, you may do that.")
+PARK = say(1900, LINE_S, "The park is behind the house.")
+BYE = say(2000, LINE_S, "Goodbye and thank you.")
 AGENT_SAYS = [HELLO, HOURS, STORY, FEES, SUNNY, TALE, STAIRS, CLERK, YES, PARK, BYE]
 
 USER_SAYS = {

@@ -34,9 +34,16 @@ from livekit.agents.voice import TranscriptSynchronizer
 from livekit.agents.voice.io import PlaybackFinishedEvent, PlaybackStartedEvent
 from livekit.plugins import hydra
 
-from livekit_plugins_hydra import events
-from livekit_plugins_hydra.desk import Loudspeaker, Microphone, write_call
-from livekit_plugins_hydra.emulator import Call, Emulator, Say, Scenario
+from livekit_plugins_hydra.protocol import events
+from livekit_plugins_hydra.testing import (
+    Call,
+    Emulator,
+    Loudspeaker,
+    Microphone,
+    Say,
+    Scenario,
+    write_call,
+)
 
 SPEECH: Final = Path(__file__).parent / "speech"
 USER_RATE_HZ: Final = 16_000

@@ -2,7 +2,10 @@
 
 from livekit.agents import Plugin
 
-from .errors import (
+from .log import logger
+from .model import RealtimeModel
+from .protocol import events
+from .protocol.errors import (
     AuthenticationFailed,
     ConfigurationError,
     ConnectionFailed,
@@ -11,10 +14,8 @@ from .errors import (
     ServerError,
     ServerFull,
 )
-from .log import logger
-from .model import RealtimeModel
+from .protocol.voices import MODELS, HydraModel, HydraVoice
 from .session import RealtimeSession
-from .voices import MODELS, HydraModel, HydraVoice
 
 __version__ = "0.1.0"
 
@@ -31,6 +32,7 @@ __all__ = [
     "RealtimeSession",
     "ServerError",
     "ServerFull",
+    "events",
 ]
 
 

@@ -1,6 +1,6 @@
 """``python -m livekit_plugins_hydra``: the same as ``livekit-hydra``."""
 
-from .cli import main
+from .commands.cli import main
 
 if __name__ == "__main__":
     main()

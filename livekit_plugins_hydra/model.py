@@ -12,8 +12,6 @@ from livekit.agents import DEFAULT_API_CONNECT_OPTIONS, APIConnectOptions, NotGi
 from livekit.agents.types import NOT_GIVEN
 from livekit.agents.utils import is_given
 
-from . import voices
-from .call import Learned
 from .log import logger
 from .options import (
     ApiKey,
@@ -26,8 +24,10 @@ from .options import (
     resolve_voice,
     resolve_wire_log,
 )
+from .protocol import voices
+from .protocol.call import Learned
 from .session import CLOSE_BUDGET_S, RealtimeSession
-from .spare import Spare
+from .transport.spare import Spare
 
 PROVIDER: Final = "SmallestAI"
 """As the vendor's STT and TTS plugins say it, so that usage adds up under one name."""

@@ -13,9 +13,9 @@ from livekit.agents import APIConnectOptions, NotGivenOr, stt
 from livekit.agents.types import NOT_GIVEN
 from livekit.agents.utils import is_given
 
-from . import voices
-from .errors import ConfigurationError
 from .log import logger
+from .protocol import voices
+from .protocol.errors import ConfigurationError
 
 DEFAULT_BASE_URL: Final = "wss://api.smallest.ai/waves/v1/s2s"
 """Source: vendor docs of 2026-08-21."""

@@ -11,36 +11,34 @@ import asyncio
 import time
 from collections import deque
 from collections.abc import Callable, Coroutine
-from typing import TYPE_CHECKING, Any, Final, Literal, get_args
+from typing import Any, Final, Literal, get_args
 
 from livekit import rtc
 from livekit.agents import NotGivenOr, llm
 from livekit.agents.types import NOT_GIVEN
 from livekit.agents.utils import is_given, shortuuid
 
-from . import effects as fx
-from . import errors, events, reports, voices, wire
-from .backoff import Recovery
-from .call import Call, Learned
-from .chat import ChatLog, output_as_text
-from .configuration import Configuration
-from .connection import Connection
-from .dialling import dial
-from .job import DROPPED_AFTER_S, Results
-from .listening import Listening
-from .listening import Turn as UserTurn
+from .framework import reports
+from .framework.configuration import Configuration
+from .framework.job import DROPPED_AFTER_S, Results
 from .log import logger, warn_once
 from .options import Options
-from .spare import Spare
-from .speaking import Speaking
-from .states import Handshake, Turn
+from .protocol import effects as fx
+from .protocol import errors, events, voices, wire
+from .protocol.backoff import Recovery
+from .protocol.call import Call, Learned
+from .protocol.states import Handshake, Turn
+from .protocol.voices import SERVER_DEFAULT_VOICE
 from .timers import Timers
-from .transcription import Transcriber
-from .voices import SERVER_DEFAULT_VOICE
-from .wirelog import Trace
-
-if TYPE_CHECKING:
-    from .model import RealtimeModel
+from .transport.connection import Connection
+from .transport.dialling import dial
+from .transport.spare import Spare
+from .transport.wirelog import Trace
+from .voice.chat import ChatLog, output_as_text
+from .voice.listening import Listening
+from .voice.listening import Turn as UserTurn
+from .voice.speaking import Speaking
+from .voice.transcription import Transcriber
 
 CLOSE_BUDGET_S: Final = 2.0
 """`aclose` takes no longer: the framework waits for it without a bound."""
@@ -63,12 +61,12 @@ class RealtimeSession(llm.RealtimeSession[SessionEvents]):
     """A spoken conversation with Hydra; made by `RealtimeModel.session`.
 
     Besides LiveKit's events it emits ``hydra_server_event`` and ``hydra_client_event`` with each
-    typed event of the wire (`livekit_plugins_hydra.events`), audio left out.
+    typed event of the wire (`livekit_plugins_hydra.protocol.events`), audio left out.
     """
 
     def __init__(
         self,
-        realtime_model: RealtimeModel,
+        realtime_model: llm.RealtimeModel,
         *,
         options: Options,
         learned: Learned,

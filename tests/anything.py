@@ -9,7 +9,7 @@ from typing import Any, TypeVar
 import msgspec
 from hypothesis import strategies as st
 
-from livekit_plugins_hydra import events as ev
+from livekit_plugins_hydra.protocol import events as ev
 
 _Event = TypeVar("_Event")
 

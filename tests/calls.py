@@ -18,8 +18,14 @@ from livekit.agents import Agent, AgentSession, llm
 from livekit.agents.voice import TranscriptSynchronizer, io
 
 import livekit_plugins_hydra as hydra
-from livekit_plugins_hydra.desk import Loudspeaker, Microphone, Playout, Samples
-from livekit_plugins_hydra.emulator import Emulator, Scenario
+from livekit_plugins_hydra.testing import (
+    Emulator,
+    Loudspeaker,
+    Microphone,
+    Playout,
+    Samples,
+    Scenario,
+)
 
 KEY = "sk-secret-key-of-the-tests"
 PATIENCE_S = 30.0

@@ -15,8 +15,7 @@ from livekit.agents import llm
 from livekit.agents.metrics import RealtimeModelMetrics
 
 import livekit_plugins_hydra as hydra
-from livekit_plugins_hydra.desk import Samples
-from livekit_plugins_hydra.emulator import ConnectionRecord, Emulator, Scenario
+from livekit_plugins_hydra.testing import ConnectionRecord, Emulator, Samples, Scenario
 
 from .calls import KEY, PATIENCE_S, Complaints
 

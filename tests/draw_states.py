@@ -12,7 +12,7 @@ from enum import Enum
 from pathlib import Path
 from typing import Any, Final
 
-from livekit_plugins_hydra import states
+from livekit_plugins_hydra.protocol import states
 
 README: Final = Path(__file__).parents[1] / "README.md"
 BEGIN: Final = "<!-- drawn by tests/draw_states.py: begin -->"

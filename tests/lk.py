@@ -18,7 +18,7 @@ from livekit.protocol import agent as worker_pb
 from livekit.protocol.agent_pb import agent_session as pb
 from websockets.asyncio.server import ServerConnection, serve
 
-from livekit_plugins_hydra.desk import Microphone
+from livekit_plugins_hydra.testing import Microphone
 
 RATE_HZ: Final = 48_000
 """Of the console's sound, both ways."""

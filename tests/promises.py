@@ -1,7 +1,7 @@
 """What every call must keep, whatever the network and the server do to it.
 
 `hold` in `tests/storm.py` holds a call and writes down the evidence; `broken` judges it, by the
-same list for every call. `tests/test_promises.py` shows that each promise can be broken.
+same list for every call. `tests/session/test_promises.py` shows that each promise can be broken.
 
 Sound tells by itself what it is: see `marked` and `read_marks`. So it is known to the sample which
 response was heard, when, and how far.
@@ -18,9 +18,8 @@ from typing import Any, Final
 import numpy as np
 from livekit.agents import llm
 
-from livekit_plugins_hydra import events as ev
-from livekit_plugins_hydra.desk import Playout, Samples
-from livekit_plugins_hydra.emulator import ConnectionRecord, Emulator
+from livekit_plugins_hydra.protocol import events as ev
+from livekit_plugins_hydra.testing import ConnectionRecord, Emulator, Playout, Samples
 
 _MARK: Final = 20_000
 """Samples of marked sound that are greater are the number of a response, plus this."""

@@ -14,7 +14,7 @@ from collections import deque
 from types import TracebackType
 from typing import Any, Final, Literal, Self
 
-from livekit_plugins_hydra.emulator import PATH
+from livekit_plugins_hydra.testing import PATH
 
 _PIECE_BYTES: Final = 16_384
 _MAX_HELD_BYTES: Final = 65_536

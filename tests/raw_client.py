@@ -13,7 +13,7 @@ from websockets.asyncio.client import ClientConnection, connect
 from websockets.exceptions import ConnectionClosed
 
 if TYPE_CHECKING:
-    from livekit_plugins_hydra.emulator import Emulator
+    from livekit_plugins_hydra.testing import Emulator
 
 KEY = "sk-raw-client-secret"
 RATE_HZ = 16_000

@@ -24,7 +24,7 @@ from livekit.agents import (
 from livekit.agents.types import DEFAULT_API_CONNECT_OPTIONS
 from livekit.agents.utils import AudioBuffer
 
-from livekit_plugins_hydra.desk import Samples
+from livekit_plugins_hydra.testing import Samples
 
 _WINDOW_S: Final = 0.05
 _LEVEL: Final = 500.0

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from livekit_plugins_hydra import events as ev
+from livekit_plugins_hydra.protocol import events as ev
 
 
 def speech_started(item_id: str | None = None) -> ev.InputAudioBufferSpeechStarted:

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from livekit_plugins_hydra import effects as fx
-from livekit_plugins_hydra import events as ev
-from livekit_plugins_hydra.call import Call
+from livekit_plugins_hydra.protocol import effects as fx
+from livekit_plugins_hydra.protocol import events as ev
+from livekit_plugins_hydra.protocol.call import Call
 
 from .transcript import Wish
 

@@ -16,18 +16,18 @@ from concurrent.futures import ProcessPoolExecutor
 from functools import partial
 from typing import Final
 
-from livekit_plugins_hydra import events as ev
-from livekit_plugins_hydra.emulator import Emulator
+from livekit_plugins_hydra.protocol import events as ev
+from livekit_plugins_hydra.testing import Emulator
 
 from . import clock
 from .direct import line
 from .fuzz.frames import fuzz
 from .promises import broken
 from .proxy import FaultProxy
+from .session.test_closing import close_at_each
+from .session.test_long_calls import MAX_GROWTH_BYTES, Footprint, footprints
 from .storm import Plan, hold
-from .test_closing import close_at_each
-from .test_links import NOTICED_WITHIN_S, talk
-from .test_long_calls import MAX_GROWTH_BYTES, Footprint, footprints
+from .transport.test_links import NOTICED_WITHIN_S, talk
 
 N_CALLS: Final = 500
 N_FRAMES: Final = 1_000_000

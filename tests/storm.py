@@ -27,13 +27,14 @@ from unittest.mock import patch
 from livekit.agents import Agent, AgentSession, APIConnectOptions, function_tool
 
 import livekit_plugins_hydra as hydra
-from livekit_plugins_hydra import events as ev
-from livekit_plugins_hydra.desk import Loudspeaker, Microphone
-from livekit_plugins_hydra.emulator import (
+from livekit_plugins_hydra.protocol import events as ev
+from livekit_plugins_hydra.testing import (
     Call,
     ConnectionRecord,
     Context,
     Emulator,
+    Loudspeaker,
+    Microphone,
     Observed,
     Piece,
     Reply,
@@ -703,7 +704,7 @@ async def hold(plan: Plan, model_type: type[WatchedModel] = WatchedModel) -> Evi
 async def _hold(plan: Plan, evidence: Evidence, storm: Storm, model: WatchedModel) -> None:
     session: AgentSession[Any] = AgentSession(llm=model, aec_warmup_duration=None)
     job = SimpleNamespace(primary_session=session)
-    with patch("livekit_plugins_hydra.job.get_job_context", lambda *, required: job):
+    with patch("livekit_plugins_hydra.framework.job.get_job_context", lambda *, required: job):
         await _hold_in_job(plan, evidence, storm, model, session)
 
 

@@ -15,8 +15,26 @@ import pytest
 PACKAGE = "livekit_plugins_hydra"
 ROOT = Path(__file__).parent.parent / PACKAGE
 
-# The pure core, as in design.md: each module may import only what stands above it.
-PURE = [
+# Each room, and those that it may import from. What is not in a folder is a room of its own.
+ROOMS: dict[str, set[str]] = {
+    "protocol": set(),
+    "log": set(),
+    "timers": set(),
+    "options": {"log", "protocol"},
+    "transport": {"log", "options", "protocol"},
+    "framework": {"protocol"},
+    "voice": {"log", "framework", "protocol"},
+    "session": {"framework", "log", "options", "protocol", "timers", "transport", "voice"},
+    "model": {"log", "options", "protocol", "session", "transport"},
+    "": {"log", "model", "protocol", "session"},
+    "testing": {"protocol"},
+    "report": {"protocol", "testing"},
+    "commands": {"", "options", "protocol", "report", "testing", "transport"},
+    "__main__": {"commands"},
+}
+
+# Protocol, first to read first: each module may import only what stands above it.
+PROTOCOL = [
     "voices",
     "errors",
     "events",
@@ -29,11 +47,10 @@ PURE = [
     "call",
 ]
 IMPURE = {"livekit", "asyncio", "websockets", "time", "logging"}
-THIRD_PARTY_OF_THE_CORE = {"msgspec"}
+THIRD_PARTY_OF_THE_PROTOCOL = {"msgspec"}
 
 # A second reading of the protocol, so that a misreading shows: it shares the catalogue only.
-OPEN_TO_THE_EMULATOR = {"voices", "errors", "events", "wire"}
-USERS_OF_THE_EMULATOR = {"cli", "commands"}
+OPEN_TO_THE_EMULATOR = {f"{PACKAGE}.protocol.{name}" for name in PROTOCOL[:4]}
 
 
 @dataclass(frozen=True)
@@ -41,7 +58,7 @@ class Import:
     """One import of a module."""
 
     name: str
-    """What is imported: ``asyncio``, or for a module of ours ``livekit_plugins_hydra.wire``."""
+    """What is imported: ``asyncio``, or ``livekit_plugins_hydra.protocol.wire`` of ours."""
     is_for_types: bool
     """Whether it only happens while types are checked."""
 
@@ -51,11 +68,14 @@ class Import:
         return self.name.split(".")[0]
 
     @property
-    def own(self) -> str | None:
-        """The module or package directly under ours; empty for our package itself."""
-        if self.root != PACKAGE:
-            return None
-        return self.name.removeprefix(PACKAGE).removeprefix(".").split(".")[0]
+    def room(self) -> str | None:
+        """The room of ours; empty for our package itself, None for what is not ours."""
+        return room_of(self.name) if self.root == PACKAGE else None
+
+
+def room_of(module: str) -> str:
+    """Return the room of one of our modules; empty for our package itself."""
+    return module.removeprefix(PACKAGE).removeprefix(".").split(".")[0]
 
 
 def modules() -> dict[str, Path]:
@@ -69,8 +89,8 @@ def modules() -> dict[str, Path]:
 
 
 MODULES = modules()
-THOSE_OF_THE_CORE = [f"{PACKAGE}.{name}" for name in PURE if f"{PACKAGE}.{name}" in MODULES]
-THOSE_OF_THE_EMULATOR = [name for name in MODULES if name.startswith(f"{PACKAGE}.emulator")]
+THOSE_OF_THE_PROTOCOL = [f"{PACKAGE}.protocol.{name}" for name in PROTOCOL]
+THOSE_OF_THE_EMULATOR = [name for name in MODULES if name.startswith(f"{PACKAGE}.testing.emulator")]
 
 
 @functools.cache
@@ -101,25 +121,49 @@ def _imports(node: ast.AST, package: str, *, is_for_types: bool) -> Iterator[Imp
                 yield from _imports(child, package, is_for_types=is_for_types)
 
 
-@pytest.mark.parametrize("module", THOSE_OF_THE_CORE)
-def test_the_core_does_no_io(module: str) -> None:
-    """No module of the core names a clock, a log, a loop, a socket or the framework anywhere."""
+@pytest.mark.parametrize("module", MODULES)
+def test_each_room_imports_only_from_the_rooms_that_it_may(module: str) -> None:
+    """A newcomer sees from the folders which way data flows; imports for types count, too."""
+    room = room_of(module)
+
+    for found in imports_of(module):
+        assert found.room in {None, room, *ROOMS[room]}
+
+
+def test_the_rooms_are_the_rooms() -> None:
+    """The table above names the rooms that there are, and the arrows that are used."""
+    used: dict[str, set[str]] = {room_of(module): set() for module in MODULES}
+    for module in MODULES:
+        rooms = {found.room for found in imports_of(module)} - {None, room_of(module)}
+        used[room_of(module)] |= {room for room in rooms if room is not None}
+
+    assert used == ROOMS
+
+
+def test_no_rooms_import_each_other_in_a_circle() -> None:
+    """The rooms can be put in an order in which imports point one way only."""
+    assert set(graphlib.TopologicalSorter(ROOMS).static_order()) == set(ROOMS)
+
+
+@pytest.mark.parametrize("module", THOSE_OF_THE_PROTOCOL)
+def test_the_protocol_does_no_io(module: str) -> None:
+    """No module of `protocol/` names a clock, a log, a loop, a socket or the framework."""
     for found in imports_of(module):
         is_standard = found.root in sys.stdlib_module_names | {"__future__"}
         assert found.root not in IMPURE
-        assert is_standard or found.own is not None or found.root in THIRD_PARTY_OF_THE_CORE
+        assert is_standard or found.room is not None or found.root in THIRD_PARTY_OF_THE_PROTOCOL
 
 
-@pytest.mark.parametrize("module", THOSE_OF_THE_CORE)
-def test_imports_of_the_core_point_up_its_list(module: str) -> None:
-    """Each module of the core can be understood with those above it alone."""
-    above = PURE[: PURE.index(module.removeprefix(f"{PACKAGE}."))]
+@pytest.mark.parametrize("module", THOSE_OF_THE_PROTOCOL)
+def test_imports_of_the_protocol_point_up_its_list(module: str) -> None:
+    """Each module of `protocol/` can be understood with those above it alone."""
+    above = THOSE_OF_THE_PROTOCOL[: THOSE_OF_THE_PROTOCOL.index(module)]
 
     for found in imports_of(module):
-        assert found.own is None or found.own in above
+        assert found.room is None or found.name in above
 
 
-def test_the_core_is_imported_without_io() -> None:
+def test_the_protocol_is_imported_without_io() -> None:
     """The core works where none of that can be imported by it, and never pulls in the framework.
 
     The guard looks at who imports: what the standard library and msgspec need is theirs.
@@ -139,7 +183,7 @@ builtins.__import__ = guarded
 package = types.ModuleType({PACKAGE!r})  # without what __init__ imports
 package.__path__ = [{str(ROOT)!r}]
 sys.modules[{PACKAGE!r}] = package
-for module in {THOSE_OF_THE_CORE!r}:
+for module in {THOSE_OF_THE_PROTOCOL!r}:
     plain_import(module)
 assert not {{"livekit", "websockets", "asyncio"}} & set(sys.modules)
 """
@@ -155,35 +199,22 @@ assert not {{"livekit", "websockets", "asyncio"}} & set(sys.modules)
 def test_the_emulator_reads_the_protocol_for_itself(module: str) -> None:
     """The emulator shares the catalogue and the codec with the client, and nothing else."""
     for found in imports_of(module):
-        assert found.own is None or found.own in {"emulator", *OPEN_TO_THE_EMULATOR}
-
-
-def test_the_plugin_does_without_the_emulator() -> None:
-    """What talks to the real service never loads what stands in for it."""
-    users = {
-        module.removeprefix(f"{PACKAGE}.").split(".")[0]
-        for module in MODULES
-        if module not in THOSE_OF_THE_EMULATOR
-        and any(found.own == "emulator" for found in imports_of(module))
-    }
-
-    assert users <= USERS_OF_THE_EMULATOR
+        is_own = found.name in {*THOSE_OF_THE_EMULATOR, *OPEN_TO_THE_EMULATOR}
+        assert found.room is None or is_own or found.name == f"{PACKAGE}.protocol"
 
 
 def test_no_modules_import_each_other_in_a_circle() -> None:
-    """The modules can be put in an order in which imports point up only."""
+    """The modules can be put in an order in which imports point one way; those for types, too."""
     graph = {
-        module: {
-            found.name
-            for found in imports_of(module)
-            if found.own is not None and not found.is_for_types
-        }
+        module: {found.name for found in imports_of(module) if found.room is not None} - {module}
         for module in MODULES
     }
 
     assert set(graphlib.TopologicalSorter(graph).static_order()) >= set(MODULES)
 
 
-def test_the_core_is_the_core() -> None:
-    """The list above names modules that there are."""
-    assert {f"{PACKAGE}.{name}" for name in PURE} <= set(MODULES)
+def test_the_protocol_is_all_of_its_folder() -> None:
+    """The list above names all modules of `protocol/`."""
+    there = {name for name in MODULES if name.startswith(f"{PACKAGE}.protocol.")}
+
+    assert set(THOSE_OF_THE_PROTOCOL) == there

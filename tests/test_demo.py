@@ -8,8 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
-from livekit_plugins_hydra.desk import Samples
-from livekit_plugins_hydra.emulator import Call, Emulator, Say, Scenario
+from livekit_plugins_hydra.testing import Call, Emulator, Samples, Say, Scenario
 
 from .processes import TOP, python
 

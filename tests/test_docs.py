@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 import livekit_plugins_hydra as hydra
-from livekit_plugins_hydra.emulator import Emulator, Scenario
+from livekit_plugins_hydra.testing import Emulator, Scenario
 
 from . import draw_states
 from .lk import Console

@@ -12,8 +12,7 @@ import numpy as np
 import pytest
 import soxr
 
-from livekit_plugins_hydra.desk import Samples
-from livekit_plugins_hydra.emulator import Call, Context, Emulator, Reply, Say, Scenario
+from livekit_plugins_hydra.testing import Call, Context, Emulator, Reply, Samples, Say, Scenario
 
 from .lk import RATE_HZ, Console, Registry
 from .processes import TOP, python, python_running

@@ -8,12 +8,12 @@ from contextlib import suppress
 
 import pytest
 
-from livekit_plugins_hydra import effects as fx
-from livekit_plugins_hydra import events as ev
-from livekit_plugins_hydra import wire
-from livekit_plugins_hydra.call import Call
-from livekit_plugins_hydra.conversation import MAX_ARGUMENTS_CHARS, Conversation
-from livekit_plugins_hydra.errors import RemoteProtocolError
+from livekit_plugins_hydra.protocol import effects as fx
+from livekit_plugins_hydra.protocol import events as ev
+from livekit_plugins_hydra.protocol import wire
+from livekit_plugins_hydra.protocol.call import Call
+from livekit_plugins_hydra.protocol.conversation import MAX_ARGUMENTS_CHARS, Conversation
+from livekit_plugins_hydra.protocol.errors import RemoteProtocolError
 
 from . import server_says as server
 from .fuzz.frames import fuzz

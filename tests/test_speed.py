@@ -24,8 +24,8 @@ from livekit import agents, rtc
 from livekit.agents import llm
 
 import livekit_plugins_hydra as hydra
-from livekit_plugins_hydra.emulator import Emulator, Say, Scenario
-from livekit_plugins_hydra.websocket import WebSocket
+from livekit_plugins_hydra.testing import Emulator, Say, Scenario
+from livekit_plugins_hydra.transport.websocket import WebSocket
 
 from .bench import cpu
 from .calls import KEY
@@ -51,7 +51,7 @@ MAX_CALLS_TO_FLOOR: Final = 1.5
 
 PACKAGE: Final = str(Path(hydra.__file__).parent)
 COUNTED: Final = (PACKAGE, str(Path(agents.__file__).parent), str(Path(rtc.__file__).parent))
-LEFT_OUT: Final = str(Path(PACKAGE) / "emulator")
+LEFT_OUT: Final = str(Path(PACKAGE) / "testing")
 
 
 @dataclass

@@ -17,7 +17,7 @@ from typing import Any, Final
 import numpy as np
 from livekit.agents import Agent
 
-from livekit_plugins_hydra.emulator import Say, Scenario
+from livekit_plugins_hydra.testing import Say, Scenario
 
 from .calls import call, tone
 from .recognisers import ToneSTT, Vocabulary

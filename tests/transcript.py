@@ -34,12 +34,12 @@ from typing import Any, Generic
 import msgspec
 from typing_extensions import TypeVar
 
-from livekit_plugins_hydra import effects as fx
-from livekit_plugins_hydra import events as ev
-from livekit_plugins_hydra import wire
-from livekit_plugins_hydra.call import Call
-from livekit_plugins_hydra.conversation import Conversation
-from livekit_plugins_hydra.errors import ServerError
+from livekit_plugins_hydra.protocol import effects as fx
+from livekit_plugins_hydra.protocol import events as ev
+from livekit_plugins_hydra.protocol import wire
+from livekit_plugins_hydra.protocol.call import Call
+from livekit_plugins_hydra.protocol.conversation import Conversation
+from livekit_plugins_hydra.protocol.errors import ServerError
 
 _Subject = TypeVar("_Subject", bound=Conversation | Call, default=Conversation)
 _Kind = TypeVar("_Kind")

@@ -22,8 +22,7 @@ from livekit import rtc
 from livekit.agents import NOT_GIVEN, Agent, APIConnectOptions, LanguageCode, NotGivenOr, stt
 from livekit.agents.utils import AudioBuffer
 
-from livekit_plugins_hydra.desk import Microphone, Samples
-from livekit_plugins_hydra.emulator import Say, Scenario
+from livekit_plugins_hydra.testing import Microphone, Samples, Say, Scenario
 
 from .calls import call
 

@@ -21,7 +21,7 @@ from typing import Final
 
 from serve import serving, until_told_to_stop
 
-from livekit_plugins_hydra.emulator import Context, Emulator, Reply, Say, Scenario
+from livekit_plugins_hydra.testing import Context, Emulator, Reply, Say, Scenario
 
 TOP: Final = Path(__file__).parents[2]
 SPEECH: Final = TOP / "examples" / "speech"

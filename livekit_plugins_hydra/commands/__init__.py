@@ -1,1 +1,1 @@
-"""The commands of `livekit-hydra`, a module for each; `livekit_plugins_hydra.cli` wires them."""
+"""The commands of `livekit-hydra`, a module for each; `cli` wires them."""

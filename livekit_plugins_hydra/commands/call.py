@@ -15,9 +15,6 @@ from livekit.agents import Agent, llm
 from rich.console import Console
 from rich.table import Table
 
-from livekit_plugins_hydra import recordings
-from livekit_plugins_hydra.desk import write_call
-from livekit_plugins_hydra.emulator import Scenario
 from livekit_plugins_hydra.report import (
     LogUnreadable,
     Timeline,
@@ -29,6 +26,7 @@ from livekit_plugins_hydra.report import (
 )
 from livekit_plugins_hydra.report.log import Line
 from livekit_plugins_hydra.report.page import SOUND_RATE_HZ
+from livekit_plugins_hydra.testing import Scenario, recordings, write_call
 
 from . import server
 from .calling import PATIENCE_S, RATE_HZ, Caller, CallFailed, Recording

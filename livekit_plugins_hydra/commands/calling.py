@@ -20,9 +20,10 @@ from livekit.agents import (
 )
 from livekit.agents.voice.io import PlaybackFinishedEvent, PlaybackStartedEvent
 
-from livekit_plugins_hydra import RealtimeModel, RealtimeSession, events
-from livekit_plugins_hydra.desk import Loudspeaker, Microphone
-from livekit_plugins_hydra.recordings import Samples
+from livekit_plugins_hydra import RealtimeModel, RealtimeSession
+from livekit_plugins_hydra.protocol import events
+from livekit_plugins_hydra.testing import Loudspeaker, Microphone
+from livekit_plugins_hydra.testing.recordings import Samples
 
 RATE_HZ: Final = 16_000
 """Of the user's sound: as Hydra hears it, so that nothing is resampled twice."""

@@ -10,8 +10,8 @@ from typing import Annotated
 
 import typer
 
-from livekit_plugins_hydra.emulator import ConnectionRecord, Emulator, Observed, Scenario
-from livekit_plugins_hydra.emulator.console import ConsoleObserver, serve_until_stopped
+from livekit_plugins_hydra.testing import ConnectionRecord, Emulator, Observed, Scenario
+from livekit_plugins_hydra.testing.emulator.console import ConsoleObserver, serve_until_stopped
 
 from .exits import Exit, errors, stop
 from .scenarios import scenario_option
@@ -41,7 +41,7 @@ def emulator(
     r"""Run a local Hydra that hears turns and answers with a tone, until Ctrl-C.
 
     A scenario says what it answers and how it behaves: every field and switch of
-    livekit_plugins_hydra.emulator.Scenario. In TOML: think_s = 0.4, switches = ["late_deltas"],
+    livekit_plugins_hydra.testing.Scenario. In TOML: think_s = 0.4, switches = ["late_deltas"],
     and for each answer a table \[\[replies]] with say = "words", wav = "file.wav", call =
     "function" and arguments = {...}, or pieces = [...]. In Python: scenario = Scenario(...).
     """

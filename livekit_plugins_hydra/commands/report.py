@@ -9,10 +9,10 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
-from livekit_plugins_hydra import recordings
 from livekit_plugins_hydra.report import LogUnreadable, calls_in, read, render
 from livekit_plugins_hydra.report.log import Line
 from livekit_plugins_hydra.report.page import SOUND_RATE_HZ
+from livekit_plugins_hydra.testing import recordings
 
 from .exits import Exit, stop
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from livekit_plugins_hydra.emulator import Scenario
-from livekit_plugins_hydra.emulator.scenario_file import ScenarioUnreadable, read_scenario
+from livekit_plugins_hydra.testing import Scenario
+from livekit_plugins_hydra.testing.emulator.scenario_file import ScenarioUnreadable, read_scenario
 
 from .exits import Exit, stop
 

@@ -12,9 +12,9 @@ import typer
 from livekit.agents.types import NOT_GIVEN
 
 from livekit_plugins_hydra import RealtimeModel
-from livekit_plugins_hydra.emulator import Call, Context, Emulator, Reply, Say, Scenario
-from livekit_plugins_hydra.errors import ConfigurationError
 from livekit_plugins_hydra.options import Auth, resolve_key
+from livekit_plugins_hydra.protocol.errors import ConfigurationError
+from livekit_plugins_hydra.testing import Call, Context, Emulator, Reply, Say, Scenario
 
 from .exits import Exit, stop
 

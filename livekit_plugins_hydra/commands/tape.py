@@ -11,11 +11,11 @@ from typing import Final
 import msgspec
 import numpy as np
 
-from livekit_plugins_hydra import events, wire
-from livekit_plugins_hydra.emulator import ConnectionRecord, Emulator, Observed
-from livekit_plugins_hydra.emulator.records import Received, Sent
-from livekit_plugins_hydra.recordings import Samples
-from livekit_plugins_hydra.wirelog import Tap, Trace
+from livekit_plugins_hydra.protocol import events, wire
+from livekit_plugins_hydra.testing import ConnectionRecord, Emulator, Observed
+from livekit_plugins_hydra.testing.emulator.records import Received, Sent
+from livekit_plugins_hydra.testing.recordings import Samples
+from livekit_plugins_hydra.transport.wirelog import Tap, Trace
 
 _INPUT_RATE_HZ: Final = 16_000
 

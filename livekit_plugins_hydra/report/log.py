@@ -1,4 +1,4 @@
-"""Reads wire logs: the lines that `livekit_plugins_hydra.wirelog` writes."""
+"""Reads wire logs: the lines that `livekit_plugins_hydra.transport.wirelog` writes."""
 
 from __future__ import annotations
 

@@ -18,7 +18,7 @@ import msgspec
 import numpy as np
 import numpy.typing as npt
 
-from livekit_plugins_hydra import recordings
+from livekit_plugins_hydra.testing import recordings
 
 from .log import Line
 from .rows import rows_of

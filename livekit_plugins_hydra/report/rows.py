@@ -6,7 +6,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any, Final, Literal
 
-from livekit_plugins_hydra import voices
+from livekit_plugins_hydra.protocol import voices
 
 from .log import Line
 from .timeline import INPUT_RATE_HZ, number, parts_of

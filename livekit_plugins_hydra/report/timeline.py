@@ -22,7 +22,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final, Literal
 
-from livekit_plugins_hydra import voices
+from livekit_plugins_hydra.protocol import voices
 
 from .log import Line
 

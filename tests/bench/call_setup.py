@@ -22,7 +22,7 @@ from livekit.agents import Agent, AgentSession
 from websockets.asyncio.client import connect
 
 import livekit_plugins_hydra as hydra
-from livekit_plugins_hydra.desk import Loudspeaker
+from livekit_plugins_hydra.testing import Loudspeaker
 
 from . import servers
 from .away import Row, away, tell

@@ -18,7 +18,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Final
 
-from livekit_plugins_hydra.audio import INPUT_RATE_HZ
+from livekit_plugins_hydra.voice.audio import INPUT_RATE_HZ
 
 from . import servers
 from .away import Row, away, keep_to_core, tell

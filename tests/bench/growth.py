@@ -16,7 +16,7 @@ from typing import Any, Final
 from livekit.agents import llm
 
 import livekit_plugins_hydra as hydra
-from livekit_plugins_hydra import events
+from livekit_plugins_hydra.protocol import events
 
 from . import servers
 from .away import Row, away, tell

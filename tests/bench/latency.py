@@ -32,10 +32,10 @@ from livekit.agents import Agent, AgentSession, function_tool, llm
 from websockets.asyncio.client import ClientConnection, connect
 
 import livekit_plugins_hydra as hydra
-from livekit_plugins_hydra import events, wire
-from livekit_plugins_hydra.audio import BYTES_PER_S, INPUT_RATE_HZ, Resampler
-from livekit_plugins_hydra.desk import Loudspeaker, Microphone
-from livekit_plugins_hydra.websocket import WebSocket
+from livekit_plugins_hydra.protocol import events, wire
+from livekit_plugins_hydra.testing import Loudspeaker, Microphone
+from livekit_plugins_hydra.transport.websocket import WebSocket
+from livekit_plugins_hydra.voice.audio import BYTES_PER_S, INPUT_RATE_HZ, Resampler
 
 from . import servers, stamps
 from .away import Row, away, keep_to_core, spread_ms, tell

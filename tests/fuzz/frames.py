@@ -11,12 +11,12 @@ from collections import Counter
 from collections.abc import Iterator
 from typing import Final
 
-from livekit_plugins_hydra import effects as fx
-from livekit_plugins_hydra import events as ev
-from livekit_plugins_hydra import wire
-from livekit_plugins_hydra.call import Call
-from livekit_plugins_hydra.errors import RemoteProtocolError
-from livekit_plugins_hydra.states import Handshake
+from livekit_plugins_hydra.protocol import effects as fx
+from livekit_plugins_hydra.protocol import events as ev
+from livekit_plugins_hydra.protocol import wire
+from livekit_plugins_hydra.protocol.call import Call
+from livekit_plugins_hydra.protocol.errors import RemoteProtocolError
+from livekit_plugins_hydra.protocol.states import Handshake
 from tests import server_says as server
 
 _SOME: Final = ("a", "b", "c", "", None, "r\u2028\x00", "\ud83d\ude00" * 40)

@@ -19,7 +19,7 @@ from typing import Any
 import pytest
 from livekit import api
 
-from livekit_plugins_hydra.emulator import Emulator
+from livekit_plugins_hydra.testing import Emulator
 
 from . import livekit_server
 from .guests import Guest, joined

@@ -16,7 +16,7 @@ from typing import Any, Final, TypeVar
 import numpy as np
 from livekit import rtc
 
-from livekit_plugins_hydra.desk import Microphone
+from livekit_plugins_hydra.testing import Microphone
 
 from .sound import RATE_HZ, Ear, Samples, Utterance
 

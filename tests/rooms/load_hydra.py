@@ -10,8 +10,8 @@ from __future__ import annotations
 import asyncio
 import json
 
-from livekit_plugins_hydra import events
-from livekit_plugins_hydra.emulator import ConnectionRecord, Emulator, Observed, Say, Scenario, Sent
+from livekit_plugins_hydra.protocol import events
+from livekit_plugins_hydra.testing import ConnectionRecord, Emulator, Observed, Say, Scenario, Sent
 
 ANSWER_S = 8.0
 """Longer than anyone listens: each answer is cut by a barge-in, about in its middle."""

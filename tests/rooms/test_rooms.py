@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 from livekit import rtc
 
-from livekit_plugins_hydra import events
-from livekit_plugins_hydra.emulator import Call, Context, Emulator, Reply, Say, Scenario
+from livekit_plugins_hydra.protocol import events
+from livekit_plugins_hydra.testing import Call, Context, Emulator, Reply, Say, Scenario
 
 from .conftest import Rooms, new_room
 from .guests import joined

@@ -17,7 +17,7 @@ import pytest
 import pytest_asyncio
 from livekit import rtc
 
-from livekit_plugins_hydra.emulator import Call, Context, Emulator, Reply, Say, Scenario, Script
+from livekit_plugins_hydra.testing import Call, Context, Emulator, Reply, Say, Scenario, Script
 
 from .conftest import Rooms, complaints, new_room
 from .guests import Guest, joined

@@ -9,7 +9,7 @@ from contextlib import AsyncExitStack, ExitStack, asynccontextmanager
 
 import pytest
 
-from livekit_plugins_hydra.emulator import Emulator, Say, Scenario
+from livekit_plugins_hydra.testing import Emulator, Say, Scenario
 
 from .conftest import Rooms, complaints, new_room, working
 from .guests import Guest, joined

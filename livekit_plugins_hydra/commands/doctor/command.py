@@ -21,13 +21,11 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from livekit_plugins_hydra import __version__, recordings
+from livekit_plugins_hydra import __version__
 from livekit_plugins_hydra.commands import server
 from livekit_plugins_hydra.commands.calling import RATE_HZ, Caller, CallFailed, Recording
 from livekit_plugins_hydra.commands.exits import Exit, errors, require_writable, stop
 from livekit_plugins_hydra.commands.scenarios import scenario_option
-from livekit_plugins_hydra.emulator import Call, Context, Emulator, Reply, Say, Scenario
-from livekit_plugins_hydra.errors import ConfigurationError
 from livekit_plugins_hydra.options import (
     Options,
     resolve_auth,
@@ -35,6 +33,8 @@ from livekit_plugins_hydra.options import (
     resolve_url,
     resolve_voice,
 )
+from livekit_plugins_hydra.protocol.errors import ConfigurationError
+from livekit_plugins_hydra.testing import Call, Context, Emulator, Reply, Say, Scenario, recordings
 
 from . import machine, network
 from .examination import MAX_CONNECTIONS, Examination, examine, question

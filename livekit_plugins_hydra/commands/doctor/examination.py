@@ -9,19 +9,20 @@ from dataclasses import dataclass, field, replace
 from importlib.resources import as_file, files
 from typing import Any, Final
 
-from livekit_plugins_hydra import backoff, recordings
-from livekit_plugins_hydra import events as ev
-from livekit_plugins_hydra.errors import (
+from livekit_plugins_hydra.options import Auth, Options
+from livekit_plugins_hydra.protocol import backoff
+from livekit_plugins_hydra.protocol import events as ev
+from livekit_plugins_hydra.protocol.errors import (
     AuthenticationFailed,
     ConnectionFailed,
     ConnectionLost,
     HandshakeRefused,
     ServerFull,
 )
-from livekit_plugins_hydra.history import CONFIGURE_BUDGET_BYTES
-from livekit_plugins_hydra.options import Auth, Options
-from livekit_plugins_hydra.voices import SERVER_DEFAULT_VOICE, is_known_voice
-from livekit_plugins_hydra.wirelog import Trace
+from livekit_plugins_hydra.protocol.history import CONFIGURE_BUDGET_BYTES
+from livekit_plugins_hydra.protocol.voices import SERVER_DEFAULT_VOICE, is_known_voice
+from livekit_plugins_hydra.testing import recordings
+from livekit_plugins_hydra.transport.wirelog import Trace
 
 from . import network, questions
 from .findings import Finding, Ledger, in_ms

@@ -8,9 +8,10 @@ import sys
 from importlib.metadata import PackageNotFoundError, version
 from typing import Final
 
-from livekit_plugins_hydra import __version__, voices
-from livekit_plugins_hydra.errors import ConfigurationError
+from livekit_plugins_hydra import __version__
 from livekit_plugins_hydra.options import Options, resolve_key
+from livekit_plugins_hydra.protocol import voices
+from livekit_plugins_hydra.protocol.errors import ConfigurationError
 
 from .findings import Finding, Status
 

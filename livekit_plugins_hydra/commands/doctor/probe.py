@@ -11,17 +11,17 @@ from typing import Any, Final, TypeVar
 
 from livekit.agents.utils import shortuuid
 
-from livekit_plugins_hydra import backoff, events, wire
-from livekit_plugins_hydra.connection import Connection
-from livekit_plugins_hydra.dialling import dial
-from livekit_plugins_hydra.errors import (
+from livekit_plugins_hydra.options import Options
+from livekit_plugins_hydra.protocol import backoff, events, wire
+from livekit_plugins_hydra.protocol.errors import (
     ConnectionFailed,
     ConnectionLost,
     HydraError,
     ServerFull,
 )
-from livekit_plugins_hydra.options import Options
-from livekit_plugins_hydra.wirelog import Trace
+from livekit_plugins_hydra.transport.connection import Connection
+from livekit_plugins_hydra.transport.dialling import dial
+from livekit_plugins_hydra.transport.wirelog import Trace
 
 from .findings import Ledger
 

@@ -11,8 +11,8 @@ import time
 from dataclasses import dataclass, field
 from typing import Any, Final
 
-from livekit_plugins_hydra import events as ev
-from livekit_plugins_hydra import voices
+from livekit_plugins_hydra.protocol import events as ev
+from livekit_plugins_hydra.protocol import voices
 
 from .findings import Finding, Group, Status, in_ms
 from .probe import Probe, lost
@@ -646,7 +646,7 @@ async def speaks_with(
     Returns:
         ``speaks``, ``silent``, ``refused`` or ``ended``; and the error, if one came.
     """
-    from livekit_plugins_hydra import wire
+    from livekit_plugins_hydra.protocol import wire
 
     def frame(text: str) -> ev.SessionConfigure:
         session = ev.ClientSession(instructions=text, voice=voice, generate_initial_response=True)

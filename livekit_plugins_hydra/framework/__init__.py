@@ -1,0 +1,1 @@
+"""LiveKit's words for what Hydra says: tools, metrics, errors, and what its job does."""

@@ -1,0 +1,85 @@
+"""What a connection is configured with: persona, voice, tools, and history as text."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Final
+
+from livekit.agents import llm
+
+from livekit_plugins_hydra.protocol import events, history, voices, wire
+from livekit_plugins_hydra.protocol.history import CONFIGURE_BUDGET_BYTES, Line
+
+from .tools import to_hydra
+
+_SAMPLE_EVENT_ID: Final = "cl_" + "x" * 12
+
+
+class Configuration:
+    """A session's instructions and tools, and the one-shot configuration made of them."""
+
+    def __init__(self, voice: str) -> None:
+        """Begin with nothing but a voice."""
+        self.voice = voice
+        self.instructions = ""
+        self.tool_choice: llm.ToolChoice | None = None
+        self._tools: list[llm.Tool] = []
+        self._offered: list[events.Tool] = []
+
+    @property
+    def tools(self) -> llm.ToolContext:
+        """The tools as LiveKit gave them."""
+        return llm.ToolContext(self._tools)
+
+    @property
+    def offered(self) -> list[events.Tool]:
+        """The tools that the model may call now; "none" is an empty list."""
+        return [] if self.tool_choice == "none" else self._offered
+
+    def set_tools(self, tools: Sequence[llm.Tool]) -> list[str]:
+        """Replace the tools; return the names of those that Hydra can't run."""
+        self._offered, unsupported = to_hydra(tools)
+        self._tools = list(tools)
+        return unsupported
+
+    def compose(self, lines: Sequence[Line], *, greet: bool, opening: str) -> events.ClientSession:
+        """Return `session.configure`'s body, inside the byte budget if that is possible.
+
+        Args:
+            lines: the conversation so far; the oldest are left out first.
+            greet: the model speaks first on this connection.
+            opening: what it speaks about; empty for what it likes.
+        """
+
+        def session(instructions: str) -> events.ClientSession:
+            return events.ClientSession(
+                instructions=instructions,
+                voice=self.voice,
+                tools=self.offered or None,
+                generate_initial_response=greet,
+            )
+
+        instructions = history.fit(
+            self.instructions,
+            lines,
+            opening=opening,
+            frame_bytes=lambda text: wire.escaped_size(
+                events.SessionConfigure(event_id=_SAMPLE_EVENT_ID, session=session(text))
+            ),
+        )
+        return session(instructions)
+
+    def excess(self) -> str:
+        """Say how instructions and tools are over the budget; empty while they are not."""
+        session = events.ClientSession(
+            instructions=self.instructions, voice=voices.SERVER_DEFAULT_VOICE, tools=self._offered
+        )
+        if wire.escaped_size(events.SessionConfigure(session=session)) <= CONFIGURE_BUDGET_BYTES:
+            return ""
+        tools = events.ClientSession(tools=self._offered)
+        n_tools = wire.escaped_size(events.SessionUpdate(session=tools))
+        return (
+            "instructions and tools are too large for Hydra, which may fall silent without an"
+            f" error: {len(self.instructions)} characters of instructions, {n_tools} bytes for"
+            f" {len(self._offered)} tools; keep them under {CONFIGURE_BUDGET_BYTES} bytes together"
+        )

@@ -1,0 +1,116 @@
+"""Turns the client's sound into user turns, and tells client and responder about them."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final
+
+from livekit_plugins_hydra.protocol import events
+
+from .replies import UserTurn
+from .vad import INPUT_RATE_HZ, SpeechStarted, SpeechStopped, VoiceActivityDetector
+
+if TYPE_CHECKING:
+    from .link import Link
+    from .responder import Responder
+
+_PRE_ROLL_MS: Final = 200
+"""Sound before a turn that belongs to it: onsets are softer than the threshold. Our choice."""
+
+_BYTES_PER_MS: Final = INPUT_RATE_HZ * 2 // 1000
+
+_KEPT_WHEN_QUIET_MS: Final = 1000
+"""How much sound is held while nobody speaks: more than pre-roll and onset together."""
+
+
+class Listener:
+    """Hears one connection."""
+
+    def __init__(self, link: Link, responder: Responder) -> None:
+        self._link = link
+        self._scenario = link.scenario
+        self._responder = responder
+        self._detector = VoiceActivityDetector(
+            threshold_dbfs=self._scenario.threshold_dbfs,
+            start_ms=self._scenario.speech_start_ms,
+            silence_ms=self._scenario.silence_ms,
+        )
+        self._heard = bytearray()
+        self._heard_from_ms = 0
+        self._n_turns = 0
+        self._item_id = ""
+
+    def hear(self, pcm: bytes) -> None:
+        """Take in sound of the user (int16 mono 16 kHz)."""
+        self._heard += pcm
+        for change in self._detector.feed(pcm):
+            match change:
+                case SpeechStarted():
+                    self._started(change)
+                case SpeechStopped():
+                    self._stopped(change)
+        if not self._detector.speaking:
+            self._forget(self._detector.position_ms - _KEPT_WHEN_QUIET_MS)
+
+    def _started(self, change: SpeechStarted) -> None:
+        self._n_turns += 1
+        self._item_id = self._link.new_id("item")
+        self._responder.flush()
+        self._link.send(
+            events.InputAudioBufferSpeechStarted(
+                audio_start_ms=change.audio_start_ms, item_id=self._link.shown(self._item_id)
+            )
+        )
+        self._responder.user_started()
+        self._link.add_item(self._item("in_progress", None), self._item_id)
+
+    def _stopped(self, change: SpeechStopped) -> None:
+        turn = UserTurn(
+            number=self._n_turns,
+            item_id=self._item_id,
+            audio_start_ms=change.audio_start_ms,
+            audio_end_ms=change.audio_end_ms,
+            speech_ms=change.speech_ms,
+            pcm=self._sound(change.audio_start_ms - _PRE_ROLL_MS, change.audio_end_ms),
+        )
+        stopped = events.InputAudioBufferSpeechStopped(
+            audio_end_ms=change.audio_end_ms, item_id=self._link.shown(self._item_id)
+        )
+        if self._is_discarded(turn):
+            self._link.record.discarded_turns.append(turn)
+            if self._scenario.speech_stopped in ("on_time", "late"):
+                self._link.send(stopped)
+            self._link.end_item(self._item("incomplete", None), self._item_id)
+            self._responder.user_discarded()
+            return
+        self._link.record.turns.append(turn)
+        text = self._scenario.user_text
+        late = self._scenario.speech_stopped == "late"
+        if self._scenario.speech_stopped in ("on_time", "missing_if_discarded"):
+            self._link.send(stopped)
+        words = text(turn) if callable(text) else text
+        self._link.end_item(self._item("completed", words), self._item_id)
+        self._responder.user_turn(turn, (stopped,) if late else ())
+
+    def _is_discarded(self, turn: UserTurn) -> bool:
+        if turn.audio_end_ms - turn.audio_start_ms < self._scenario.min_turn_ms:
+            return True
+        return self._scenario.discard_turn is not None and self._scenario.discard_turn(turn)
+
+    def _item(self, status: str, text: str | None) -> events.Item:
+        return events.Item(
+            id=self._link.shown(self._item_id),
+            type="message",
+            role="user",
+            status=status,
+            content=[events.Content(type="input_audio", text=text)],
+        )
+
+    def _sound(self, start_ms: int, end_ms: int) -> bytes:
+        start = max(0, start_ms - self._heard_from_ms) * _BYTES_PER_MS
+        return bytes(self._heard[start : (end_ms - self._heard_from_ms) * _BYTES_PER_MS])
+
+    def _forget(self, until_ms: int) -> None:
+        # In steps of a second, for deleting at the front moves what follows.
+        if until_ms - self._heard_from_ms >= 1000:
+            del self._heard[: (until_ms - self._heard_from_ms) * _BYTES_PER_MS]
+            self._heard_from_ms = until_ms

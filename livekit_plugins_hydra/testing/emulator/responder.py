@@ -1,0 +1,331 @@
+"""Decides when the model answers: pending reasons, barge-ins, tool rounds, time-outs.
+
+A reason to answer waits `think_s`, and while the user speaks; the answer takes up every output and
+text that came until then. A later reason replaces an earlier one that has not been answered.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING, Final
+
+from livekit_plugins_hydra.protocol import events
+
+from .generation import Generation
+from .replies import Call, Context, Piece, Reply, Say, ToolOutput, Trigger, UserTurn, pieces_of
+
+if TYPE_CHECKING:
+    from .link import Link
+
+
+_SETTLING_S: Final = 0.2
+"""Calls further apart than this may be answered as separate rounds: a client that got no
+`response.done` can't wait longer. Source: docs ("200 ms after the last output")."""
+
+
+_ONE_MOMENT: Final = Say(tone_hz=330.0, duration_s=0.4, text="One moment.")
+"""What a reply of calls alone is given by `speaks_before_calls`."""
+
+
+@dataclass
+class _Issued:
+    """A call of this connection."""
+
+    call: ToolOutput
+    issued_at_s: float
+    batch: int
+    """Calls that came close together share it."""
+
+    is_answered: bool = False
+
+
+@dataclass
+class _Round:
+    """The calls of one response."""
+
+    generation: Generation
+    missing: set[str] = field(default_factory=set)
+    timer: asyncio.Task[None] | None = None
+
+    def stop_timer(self) -> None:
+        if self.timer is not None:
+            self.timer.cancel()
+            self.timer = None
+
+
+@dataclass(frozen=True)
+class _Pending:
+    """A reason to answer."""
+
+    trigger: Trigger
+    turn: UserTurn | None = None
+    late_events: tuple[events.ServerEvent, ...] = ()
+    reply: Reply | None = None
+    is_create: bool = False
+
+
+class Responder:
+    """Everything about responses on one connection."""
+
+    def __init__(self, link: Link) -> None:
+        self._link = link
+        self._scenario = link.scenario
+        self._user_speaks = False
+        self._pending: _Pending | None = None
+        self._thinking: asyncio.Task[None] | None = None
+        self._generation: Generation | None = None
+        self._cut: Generation | None = None
+        self._round: _Round | None = None
+        self._calls: dict[str, _Issued] = {}
+        self._newest: _Issued | None = None
+        self._outputs: list[ToolOutput] = []
+        self._texts: list[events.Item] = []
+        self.is_silenced = False
+
+    # ---------------------------------------------------------------------- reasons to answer
+
+    def greet(self) -> None:
+        """Speak first."""
+        self._ask(_Pending("greeting"))
+
+    def speak_unasked(self, reply: Reply) -> None:
+        """Answer nothing, with `reply`."""
+        self._ask(_Pending("unasked", reply=reply))
+
+    def flush(self) -> None:
+        """Send what was held back for an answer, for the user is about to speak again."""
+        if self._pending is not None:
+            for event in self._pending.late_events:
+                self._link.send(event)
+            self._pending = replace(self._pending, late_events=())
+        if self._active is not None:
+            self._active.send_late_events()
+
+    def user_started(self) -> None:
+        """The user begins: what is in flight is cut, what is pending waits."""
+        self._user_speaks = True
+        if self._scenario.barge_in == "at_once":
+            self._interrupt()
+
+    def user_turn(self, turn: UserTurn, late_events: tuple[events.ServerEvent, ...]) -> None:
+        """The user has said something that counts."""
+        self._user_speaks = False
+        self._interrupt()
+        self._ask(_Pending("user_turn", turn=turn, late_events=late_events))
+
+    def user_discarded(self) -> None:
+        """It was a cough: go on with what was pending."""
+        self._user_speaks = False
+        self._finish_cut()
+        if self._pending is not None:
+            self._think()
+
+    def create(self, event_id: str | None) -> None:
+        """Obey a `response.create`, refuse it or ignore it."""
+        if self._pending is not None:
+            if self._pending.is_create:
+                self._link.violate("duplicate_create")
+            # Otherwise client and server had the same idea: one answer serves both.
+            self._pending = replace(self._pending, is_create=True)
+            return
+        active = self._active
+        if active is not None and not self._may_create_during(active, event_id):
+            return
+        trigger: Trigger = "tool_outputs" if self._outputs else "bare_create"
+        if self._texts and not self._outputs:
+            trigger = "text"
+        if trigger == "tool_outputs":
+            self._check_that_round_is_complete()
+        elif self._scenario.bare_response_create != "spoken":
+            if self._scenario.bare_response_create == "refused":
+                self._refuse("there is nothing to respond to", event_id)
+            return
+        self._ask(_Pending(trigger, is_create=True))
+
+    def cancel(self, response_id: str | None) -> None:
+        """Obey a `response.cancel`; silence if nothing, or another one, is in flight."""
+        active = self._active
+        if active is not None and response_id in (None, active.id):
+            self._cut_short(active, "client_cancelled")
+
+    # ---------------------------------------------------------------------- what the model hears
+
+    def add_text(self, item: events.Item) -> None:
+        """Take up a message item."""
+        self._texts.append(item)
+
+    def add_output(self, call_id: str | None, output: str) -> str | None:
+        """Take up a call's output; return what is wrong with it, if anything."""
+        issued = self._calls.get(call_id or "")
+        if issued is None:
+            self._link.violate("unknown_call_id", str(call_id))
+            return "unknown call_id"
+        if issued.is_answered:
+            self._link.violate("duplicate_output", issued.call.call_id)
+            return "this call has its output"
+        issued.is_answered = True
+        self._outputs.append(replace(issued.call, output=output))
+        if self._round is not None:
+            self._round.missing.discard(issued.call.call_id)
+            self._finish_calling_response(self._round)
+        return None
+
+    # ---------------------------------------------------------------------- inside
+
+    @property
+    def _active(self) -> Generation | None:
+        generation = self._generation
+        return generation if generation is not None and generation.is_active else None
+
+    def _may_create_during(self, active: Generation, event_id: str | None) -> bool:
+        if active.record.call_ids:
+            # The client may take its calls for complete: no response.done is promised then.
+            return True
+        age_s = self._link.now() - active.record.created_at_s
+        asked = active.record.trigger in ("tool_outputs", "text", "bare_create")
+        if asked or age_s > self._scenario.race_grace_s:
+            self._link.violate("create_in_flight", active.id)
+        if self._scenario.busy_response_create == "refused":
+            self._refuse("a response is in flight", event_id)
+        return self._scenario.busy_response_create == "queued"
+
+    def _check_that_round_is_complete(self) -> None:
+        if self._round is None or self._texts:
+            return  # with a text, the client asks for more than the narration
+        batches = {self._calls[output.call_id].batch for output in self._outputs}
+        n_missing = sum(self._calls[call_id].batch in batches for call_id in self._round.missing)
+        if n_missing:
+            self._link.violate("early_create", f"{n_missing} outputs missing")
+
+    def _refuse(self, message: str, event_id: str | None) -> None:
+        codes = self._scenario.error_codes
+        code = "invalid_request_error" if codes == "by_page" else codes
+        self._link.send_error(code, message, param="response", event_id=event_id)
+
+    def _ask(self, pending: _Pending) -> None:
+        self._pending = pending
+        self._think()
+
+    def _think(self) -> None:
+        if self._thinking is not None:
+            self._thinking.cancel()
+        self._thinking = self._link.after(self._scenario.think_s, self._begin_when_free)
+
+    def _begin_when_free(self) -> None:
+        self._thinking = None
+        if self._pending is not None and not self._user_speaks and self._active is None:
+            pending, self._pending = self._pending, None
+            self._begin(pending)
+
+    def _begin(self, pending: _Pending) -> None:
+        session = self._link.record.configuration
+        context = Context(
+            trigger=pending.trigger,
+            turn=pending.turn,
+            outputs=tuple(self._outputs),
+            texts=tuple(self._texts),
+            instructions=session.instructions or "",
+            tools=tuple(session.tools or ()),
+            model=self._link.record.model,
+            voice=session.voice or "",
+            response_number=self._link.owner.next_response_number(),
+            connection_number=self._link.record.number,
+        )
+        self._outputs, self._texts = [], []
+        if self._round is not None and not self._round.missing:
+            self._round.stop_timer()
+            self._round = None
+        reply = pending.reply if pending.reply is not None else self._scenario.reply_to(context)
+        self._generation = Generation(
+            self._link,
+            context,
+            self._with_speech(pieces_of(reply)),
+            late_events=pending.late_events,
+            silent=self.is_silenced,
+            on_call=self._called,
+            on_end=self._ended,
+        )
+        self._generation.begin()
+        self._finish_cut()
+
+    def _with_speech(self, pieces: tuple[Piece, ...]) -> tuple[Piece, ...]:
+        only_calls = bool(pieces) and all(isinstance(piece, Call) for piece in pieces)
+        if self._scenario.speaks_before_calls and only_calls:
+            return (_ONE_MOMENT, *pieces)
+        return pieces
+
+    def _finish_cut(self) -> None:
+        if self._cut is not None:
+            self._cut.send_late_deltas(1 if self._scenario.late_deltas > 1 else 0)
+            self._cut.close_cancelled()
+            self._cut = None
+
+    def _interrupt(self) -> None:
+        if self._active is not None:
+            self._cut_short(self._active, "interrupted")
+
+    def _cut_short(self, generation: Generation, reason: str) -> None:
+        generation.cancel(reason)
+        late = self._scenario.late_deltas
+        is_deferred = (
+            reason == "interrupted" and self._scenario.cancelled_done == "after_next_created"
+        )
+        if not is_deferred:
+            generation.close_cancelled()
+        generation.send_late_deltas(late - 1 if late > 1 else late)
+        self._cut = generation if is_deferred or late > 1 else None
+        if self._round is not None and self._round.generation is generation:
+            # What was called before the cut may still be answered, but nothing waits for it.
+            self._round.stop_timer()
+            self._round = None
+        self._continue()
+
+    def _called(self, call: ToolOutput) -> None:
+        assert self._generation is not None, "only a generation calls"
+        now, newest = self._link.now(), self._newest
+        batch = newest.batch if newest else 0
+        if newest is None or now - newest.issued_at_s > _SETTLING_S:
+            batch += 1
+        self._newest = self._calls[call.call_id] = _Issued(call, now, batch)
+        if self._round is None or self._round.generation is not self._generation:
+            if self._round is not None:
+                self._round.stop_timer()
+            self._round = _Round(self._generation)
+        self._round.missing.add(call.call_id)
+        self._round.stop_timer()
+        if self._scenario.tool_response_timeout_s is not None:
+            self._round.timer = self._link.after(
+                self._scenario.tool_response_timeout_s, self._give_up_round
+            )
+
+    def _ended(self, generation: Generation) -> None:
+        if not generation.record.call_ids or self._scenario.calling_response_done == (
+            "before_outputs"
+        ):
+            generation.send_done()
+        elif self._round is not None and self._round.generation is generation:
+            self._finish_calling_response(self._round)
+        self._continue()
+
+    def _continue(self) -> None:
+        if self._pending is not None and self._thinking is None:
+            self._think()
+
+    def _finish_calling_response(self, tool_round: _Round) -> None:
+        ended = not tool_round.generation.is_active and not tool_round.missing
+        if ended and self._scenario.calling_response_done == "after_outputs":
+            tool_round.generation.send_done()
+
+    def _give_up_round(self) -> None:
+        tool_round, self._round = self._round, None
+        if tool_round is None:
+            return
+        generation = tool_round.generation
+        if self._scenario.calling_response_done == "after_outputs" and not generation.is_active:
+            generation.record.status = "failed"
+            generation.record.reason = "tool_response_timeout"
+            generation.send_done()
+        self._link.send_error(
+            "tool_response_timeout", "the output and response.create did not come in time"
+        )

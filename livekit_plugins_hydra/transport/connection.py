@@ -1,0 +1,333 @@
+"""One WebSocket's life: dial, send, receive, keep alive, close.
+
+Whatever goes wrong comes out as a `ConnectionFailed` that holds no URL, no header and no foreign
+exception: the key travels in the URL, and exceptions, their causes and websockets' own debug log
+would show it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextvars
+import logging
+import ssl
+import time
+from collections import deque
+from collections.abc import Callable, Iterable
+from email.utils import parsedate_to_datetime
+from typing import Any, Final, Literal, cast
+
+import websockets
+from websockets.asyncio.client import connect
+
+from livekit_plugins_hydra.log import REDACTED, SECRET_CHARS, logger, redacted
+from livekit_plugins_hydra.protocol import events, wire
+from livekit_plugins_hydra.protocol.errors import (
+    RETRYABLE_STATUSES,
+    AuthenticationFailed,
+    ConnectionFailed,
+    ConnectionLost,
+    HandshakeRefused,
+    HandshakeTimeout,
+    RemoteProtocolError,
+    ServerFull,
+)
+
+from .websocket import WebSocket
+from .wirelog import Tap
+
+PING_EVERY_S: Final = 2.5
+"""What was sent since the last sign of life is kept, and sent again where the link dies."""
+
+DEAD_AFTER_S: Final = 10.0
+"""A peer that sent nothing, not even a pong, for so long after a ping is gone."""
+
+SUSPECT_AFTER_S: Final = 1.0
+"""A link that takes longer to answer a ping may have died. Our choice."""
+
+_CLOCK_SLACK_S: Final = 0.1
+
+CLOSE_TIMEOUT_S: Final = 1.0
+"""How long the closing handshake may take."""
+
+MAX_UNSENT: Final = 400
+"""Appends that a peer that stopped reading may leave unsent, the newest: 8 s of the shortest, ten
+of a room's frames in halves."""
+
+WRITTEN_AT_ONCE: Final = 8
+"""How many frames are joined in one write, at most: a backlog leaves while the peer reads."""
+
+_UNAUTHORIZED: Final = frozenset({401, 403})
+_TRY_AGAIN_LATER: Final = 1013
+_NO_CLOSE_FRAME: Final = 1006
+
+_silent: Final = logging.Logger("websockets")  # noqa: LOG001 - in no tree, so nobody turns it on
+_silent.disabled = True
+"""For websockets, which logs the request line, key included."""
+
+Deliver = Callable[[events.ServerEvent | events.UnknownEvent], None]
+
+
+class _Dial(connect):
+    """Refuses redirects: websockets 15 takes the Authorization header along to any address."""
+
+    def process_redirect(self, exc: Exception) -> Exception:
+        return exc
+
+
+class Connection:
+    """An open WebSocket to Hydra."""
+
+    def __init__(self, socket: WebSocket, *, secret: str = "", tap: Tap | None = None) -> None:
+        """Take an open socket; `dial` makes one."""
+        self._socket = socket
+        self._secret = secret
+        self._needle = secret.encode() if len(secret) >= SECRET_CHARS else None
+        self._socket.on_drained = self._write
+        self._tap = tap
+        self._control: deque[bytes] = deque()
+        self._audio: deque[bytes] = deque(maxlen=MAX_UNSENT)
+        self._left: asyncio.Future[Exception | None] = asyncio.get_running_loop().create_future()
+        self._pinged_at = 0.0
+        self._ping: asyncio.Future[bool] | None = None
+        self._heartbeat: asyncio.TimerHandle
+        self._is_told = False
+        """Whether it was told that the server answers no pings."""
+        self.opened_at = time.monotonic()
+        self.n_binary = 0
+        """How many binary frames came; the protocol has none, so they are dropped."""
+        self.n_malformed = 0
+        """How many text frames were no events of the protocol."""
+
+    @classmethod
+    async def dial(
+        cls,
+        url: str,
+        *,
+        headers: dict[str, str],
+        proxy: str | Literal[True] | None,
+        tls: ssl.SSLContext | None,
+        timeout_s: float,
+        secret: str = "",
+        tap: Tap | None = None,
+    ) -> Connection:
+        """Open a socket.
+
+        Args:
+            url: where to, with the query; may hold the key.
+            headers: sent with the upgrade request; may hold the key.
+            proxy: its URL, True for the environment's, None for none.
+            tls: whom to trust; None where the URL is ``ws://``.
+            timeout_s: for all of DNS, TCP, TLS and the upgrade.
+            secret: the key; it is cut out of what the server says.
+            tap: logs the frames.
+
+        Raises:
+            AuthenticationFailed: the server answered 401 or 403.
+            HandshakeRefused: it answered another status than 101.
+            HandshakeTimeout: it did not answer in time.
+            ConnectionLost: there was nothing to talk to.
+        """
+        # Not happy_eyeballs_delay: asyncio's race leaves a socket open where it is cancelled.
+        trust: dict[str, Any] = {} if tls is None else {"ssl": tls}
+        try:
+            socket = await _Dial(
+                url,
+                additional_headers=headers,
+                proxy=proxy,
+                open_timeout=timeout_s,
+                close_timeout=CLOSE_TIMEOUT_S,
+                create_connection=WebSocket,
+                compression=None,
+                max_size=None,
+                ping_interval=None,
+                logger=_silent,
+                **trust,
+            )
+        except Exception as error:  # everything that a network can do
+            failure = _refusal(error, timeout_s)
+        else:
+            if tap is not None:
+                tap.note("connection.opened", {})
+            return cls(cast(WebSocket, socket), secret=secret, tap=tap)
+        # Outside of the handler, so that no context leads back to an exception with the URL.
+        raise failure
+
+    @property
+    def heard_at(self) -> float:
+        """When the server last gave a sign of life; monotonic clock."""
+        return self._socket.heard_at
+
+    @property
+    def is_suspect(self) -> bool:
+        """Whether it may have died: a server that answers pings owes an answer for too long."""
+        owes_answer = self._socket.answers_pings and self.heard_at < self._pinged_at
+        return owes_answer and time.monotonic() - self._pinged_at > SUSPECT_AFTER_S
+
+    @property
+    def is_open(self) -> bool:
+        """Whether neither side has ended it, as far as is known."""
+        return self._socket.state is websockets.State.OPEN
+
+    def send(self, event: events.ClientEvent) -> None:
+        """Send a control event, before all audio that still waits."""
+        self._control.append(wire.encode(event))
+        self._write()
+
+    def send_audio(self, appends: Iterable[bytes]) -> None:
+        """Send pieces of the user's sound, in one write: each int16 mono 16 kHz."""
+        for pcm in appends:
+            self._audio.append(wire.encode(events.InputAudioBufferAppend(audio=pcm)))
+        self._write()
+
+    def _write(self) -> None:
+        """Write what waits, as far as the server reads."""
+        while (waiting := self._control or self._audio) and not self._socket.is_full:
+            frames = [waiting.popleft() for _ in range(min(WRITTEN_AT_ONCE, len(waiting)))]
+            if self._tap is not None:
+                for frame in frames:
+                    self._tap.sent(frame)
+            self._socket.write(frames)
+
+    def leave(self, error: Exception | None = None) -> None:
+        """Make `run` end, with `error` if there is one; nothing more is delivered."""
+        if not self._left.done():
+            self._left.set_result(error)
+
+    def _end_of_socket(self) -> ConnectionFailed:
+        code = self._socket.close_code
+        if code == _TRY_AGAIN_LATER:
+            return ServerFull()
+        if code == _NO_CLOSE_FRAME:
+            code = None
+        reason = self._socket.close_reason or ""
+        return ConnectionLost(code, redacted(reason, self._secret))
+
+    def _end(self) -> None:
+        self.leave(self._end_of_socket())
+
+    async def run(self, deliver: Deliver) -> None:
+        """Deliver the server's events until `leave` is called, in the caller's context.
+
+        Raises:
+            ConnectionFailed: the connection ended.
+            Exception: what `leave` was given, or `deliver` has raised.
+        """
+        context = contextvars.copy_context()  # else it would be that of the dial
+        self._socket.on_lost = self._end
+        self._socket.listen(lambda *message: context.run(self._receive, deliver, *message))
+        self._keep_alive()
+        try:
+            if self._socket.state is websockets.State.CLOSED:
+                self._end()
+            if error := await self._left:
+                raise error
+        finally:
+            self._heartbeat.cancel()
+            self._socket.on_lost = None
+            self._socket.listen(lambda *_: None)  # lets go of the call
+
+    async def ping(self, timeout_s: float) -> float | None:
+        """Return how long the server took to answer a ping, in seconds; None if it did not."""
+        began_at = time.monotonic()
+        try:
+            async with asyncio.timeout(timeout_s):
+                is_answered = await self._socket.send_ping()
+        except TimeoutError:
+            return None
+        return time.monotonic() - began_at if is_answered else None
+
+    async def close(self) -> None:
+        """Close the socket, within `CLOSE_TIMEOUT_S` or a little more."""
+        self.leave()
+        try:
+            async with asyncio.timeout(1.5 * CLOSE_TIMEOUT_S):
+                await self._socket.close()
+        except TimeoutError:
+            pass  # it is full of what nobody reads
+        finally:
+            self._socket.abort()  # where this was cancelled, nobody else does
+            if self._tap is not None:
+                code, reason = self._socket.close_code, self._socket.close_reason or ""
+                by_server = self._socket.protocol.close_rcvd_then_sent
+                await self._tap.closed(code, reason, by_server=by_server)
+
+    def _receive(self, deliver: Deliver, message: bytes, is_text: bool) -> None:
+        if self._left.done():
+            return
+        if self._needle is not None and self._needle in message:
+            message = message.replace(self._needle, REDACTED.encode())
+        if self._tap is not None:
+            self._tap.received(message, is_binary=not is_text)
+        if not is_text:
+            self.n_binary += 1
+            return
+        try:
+            event = self._read(message)
+            if event is not None:
+                deliver(event)
+        except Exception as error:
+            self.leave(error)
+
+    def _read(self, message: bytes) -> events.ServerEvent | events.UnknownEvent | None:
+        """Return the event of a message; None where it is none, which is counted."""
+        try:
+            return wire.decode(message)
+        except RemoteProtocolError as error:
+            self.n_malformed += 1
+            if self.n_malformed == 1:
+                logger.warning("Hydra sent a frame that can't be read, dropped: %s", error)
+            return None
+
+    def _keep_alive(self) -> None:
+        """Find out that a peer has vanished without a close."""
+        now = time.monotonic()
+        if self.heard_at >= self._pinged_at:
+            self._pinged_at = now
+            if self._ping is None or self._ping.done():
+                self._ping = self._socket.send_ping()
+        elif now - self._pinged_at >= DEAD_AFTER_S - _CLOCK_SLACK_S:
+            if self._socket.answers_pings:
+                self.leave(ConnectionLost(reason=f"no sign of life for {DEAD_AFTER_S:g} s"))
+            elif not self._is_told:
+                self._is_told = True
+                logger.info("Hydra does not answer pings, so a dead link shows late")
+        loop = asyncio.get_running_loop()
+        self._heartbeat = loop.call_later(PING_EVERY_S, self._keep_alive)
+
+
+def _refusal(error: Exception, timeout_s: float) -> ConnectionFailed:
+    """Say why a dial failed, without anything of the foreign exception but its kind."""
+    match error:
+        case websockets.InvalidStatus():
+            status = error.response.status_code
+            if status in _UNAUTHORIZED:
+                return AuthenticationFailed(status)
+            retry_after = next(iter(error.response.headers.get_all("Retry-After")), "")
+            return HandshakeRefused(status, retry_after_s=_in_seconds(retry_after))
+        case websockets.InvalidProxyStatus():
+            status = error.response.status_code
+            is_passing = status >= 500 or status in RETRYABLE_STATUSES
+            return ConnectionLost(reason=f"the proxy answered HTTP {status}", retryable=is_passing)
+        case websockets.InvalidProxy() | ImportError():
+            return ConnectionLost(
+                reason="the proxy's URL can't be used; for SOCKS, install python-socks",
+                retryable=False,
+            )
+        case TimeoutError():
+            return HandshakeTimeout("answer to the WebSocket upgrade", timeout_s)
+        case OSError():
+            return ConnectionLost(reason=error.strerror or type(error).__name__)
+        case _:
+            return ConnectionLost(reason=f"{type(error).__name__} at the handshake")
+
+
+def _in_seconds(retry_after: str) -> float | None:
+    """Return what a `Retry-After` asks for: seconds, or a date."""
+    if retry_after.isdecimal():
+        return float(retry_after)
+    try:
+        until = parsedate_to_datetime(retry_after)
+    except ValueError:
+        return None
+    return max(0.0, until.timestamp() - time.time())

@@ -1,0 +1,101 @@
+"""A connection that is dialled before anybody needs it; see `RealtimeModel.prewarm`."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Final
+
+from livekit_plugins_hydra.log import logger
+from livekit_plugins_hydra.options import Options
+from livekit_plugins_hydra.protocol.errors import HydraError
+
+from .connection import Connection
+from .dialling import dial
+from .wirelog import Trace
+
+SPARE_LIFE_S: Final = 20.0
+"""A spare that nobody takes is closed: it is billed and counted, and the server ends connections
+without a frame after about 30 s."""
+
+
+class Spare:
+    """One connection in waiting."""
+
+    def __init__(self, options: Options) -> None:
+        """Prepare a spare; nothing is dialled before `start`."""
+        self.trace = Trace(options.wire_log)
+        """The log of the call that takes it."""
+        self._options = options
+        self._dialling: asyncio.Task[Connection | None] | None = None
+        self._expiry: asyncio.TimerHandle | None = None
+        self._closing: asyncio.Task[None] | None = None
+
+    def start(self) -> None:
+        """Begin to dial."""
+        self._dialling = asyncio.get_running_loop().create_task(self._dial())
+
+    @property
+    def is_usable(self) -> bool:
+        """Whether it is being dialled, or is there and alive."""
+        dialling = self._dialling
+        if dialling is None or self._closing is not None or self._is_stranded:
+            return False
+        if not dialling.done():
+            return True
+        connection = None if dialling.cancelled() else dialling.result()
+        return connection is not None and connection.is_open
+
+    @property
+    def _is_stranded(self) -> bool:
+        """Whether it belongs to another event loop, as after ``asyncio.run(model.prewarm())``."""
+        dialling = self._dialling
+        return dialling is not None and dialling.get_loop() is not asyncio.get_running_loop()
+
+    async def ready(self) -> None:
+        """Wait until it is there, or can't be had."""
+        if self._dialling is not None and not self._is_stranded:
+            await asyncio.wait([self._dialling])
+
+    async def take(self) -> Connection | None:
+        """Return the connection, for the caller to close; None where it can't be had, or died."""
+        await self.ready()
+        if not self.is_usable or self._dialling is None:
+            await self.aclose()
+            return None
+        if self._expiry is not None:
+            self._expiry.cancel()
+        dialling, self._dialling = self._dialling, None
+        return dialling.result()
+
+    async def aclose(self) -> None:
+        """Close it, unless it was taken."""
+        if self._closing is None:
+            self._closing = asyncio.get_running_loop().create_task(self._close())
+        await asyncio.shield(self._closing)
+
+    async def _dial(self) -> Connection | None:
+        try:
+            connection = await dial(self._options, self.trace)
+        except HydraError as error:
+            logger.warning("prewarm: %s", error)
+            return None
+        self._expiry = asyncio.get_running_loop().call_later(SPARE_LIFE_S, self._expire)
+        return connection
+
+    def _expire(self) -> None:
+        logger.debug("nobody took the spare connection in %g s", SPARE_LIFE_S)
+        self._closing = asyncio.get_running_loop().create_task(self._close())
+
+    async def _close(self) -> None:
+        if self._is_stranded:
+            return  # its loop alone may touch it, and closes it by ending
+        if self._expiry is not None:
+            self._expiry.cancel()
+        dialling, self._dialling = self._dialling, None
+        if dialling is None:
+            return
+        dialling.cancel()
+        await asyncio.wait([dialling])
+        connection = None if dialling.cancelled() else dialling.result()
+        if connection is not None:
+            await connection.close()

@@ -1,0 +1,273 @@
+"""The agent's side of a call: responses as generations, what was said, and what was cut."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable
+from typing import Final
+
+from livekit.agents import llm
+
+from livekit_plugins_hydra.log import logger
+
+from .chat import ChatLog
+from .generation import Generation, Message
+from .resumption import Cut, Speech
+from .transcription import Transcriber
+
+REMEMBERED_MESSAGES: Final = 16
+"""How many messages can still be truncated after their streams were closed."""
+
+QUEUED_GENERATIONS: Final = 16
+"""How many generations may wait for their turn to be played."""
+
+_RESUMED_FRAME_S: Final = 0.05
+
+
+class Speaking:
+    """What the agent says."""
+
+    def __init__(
+        self,
+        chat: ChatLog,
+        *,
+        transcriber: Transcriber | None,
+        resumes: bool,
+        on_text: Callable[[str], None],
+        on_missed: Callable[[llm.ChatMessage], None],
+        on_speechless: Callable[[], None],
+    ) -> None:
+        """Begin in silence.
+
+        Args:
+            chat: where messages and calls are written down.
+            transcriber: writes down what is said, where the server does not.
+            resumes: whether what a false interruption cut is played after all.
+            on_text: called with the id of a response whose text is known now.
+            on_missed: called with a message that was played before its text was known.
+            on_speechless: called when something was said and nobody tells what.
+        """
+        self.rate_hz = 0
+        """Rate of the server's audio."""
+        self._chat = chat
+        self._transcriber = transcriber
+        self._resumes = resumes
+        self._on_text = on_text
+        self._on_missed = on_missed
+        self._on_speechless = on_speechless
+        self._open: dict[str, Generation] = {}
+        self._queue: deque[Generation] = deque(maxlen=QUEUED_GENERATIONS)
+        """What is being played, and what the framework plays after it."""
+        self._messages: dict[str, Message] = {}
+        self._speech: Speech | None = None
+        self._cut: Cut | None = None
+        self._resumed: Generation | None = None
+
+    # ----------------------------------------------------------------------- responses
+
+    def begin(self, generation_id: str) -> Generation:
+        """Open the streams of a response, or of a late part of one."""
+        self.forget_cut()
+        self._speech = Speech(generation_id, self.rate_hz) if self._resumes else None
+        for earlier in self._messages.values():
+            earlier.hurry()
+        generation = self._generation(generation_id)
+        self._open[generation_id] = generation
+        return generation
+
+    def audio(self, generation_id: str, item_id: str, pcm: bytes) -> None:
+        """Play sound."""
+        if generation := self._open.get(generation_id):
+            message = generation.sounding(item_id)
+            if self._speech is not None and self._speech.generation_id == generation_id:
+                self._speech.forget(message.unheard_s)
+                self._speech.push(message.id, pcm)
+            message.push_audio(pcm)
+
+    def late_audio(self, response_id: str, pcm: bytes) -> None:
+        """Keep sound that came after the cut; play it if the cut was none."""
+        speech = self._late_speech(response_id)
+        if speech is None:
+            return
+        if self._resumed is not None:
+            self._messages[speech.message_id].push_audio(pcm)
+        speech.push(speech.message_id, pcm)
+
+    def text(self, generation_id: str, item_id: str, phrase: str) -> None:
+        """Write down a phrase."""
+        if generation := self._open.get(generation_id):
+            generation.written(item_id).push_text(phrase)
+
+    def late_text(self, response_id: str, phrase: str) -> None:
+        """Keep a phrase that came after the cut; write it down if the cut was none."""
+        speech = self._late_speech(response_id)
+        if speech is None:
+            return
+        if self._resumed is not None:
+            self._messages[speech.message_id].push_text(phrase)
+        else:
+            speech.late_phrases.append(phrase)
+
+    def call(self, generation_id: str, call: llm.FunctionCall) -> None:
+        """Run a function."""
+        self._chat.add(call)
+        if generation := self._open.get(generation_id):
+            generation.push_call(call)
+
+    def queued_calls(self) -> list[llm.FunctionCall]:
+        """Return the calls of what waits for the present speech to end.
+
+        The framework plays one generation after another, those that it has asked for first, and
+        runs their functions then. It drops what still waits when it is interrupted.
+        """
+        if not any(generation.is_playing for generation in self._queue):
+            return []
+        waiting = [generation for generation in self._queue if not generation.is_playing]
+        return [call for generation in waiting for call in generation.waiting_calls]
+
+    def has_begun(self, generation_id: str) -> bool:
+        """Tell whether something of a response was said or called."""
+        generation = self._open.get(generation_id)
+        return generation is not None and not generation.is_empty
+
+    def end(self, generation_id: str, *, cut: bool) -> None:
+        """Close the streams of a response."""
+        if generation := self._open.pop(generation_id, None):
+            generation.finish(cut=cut)
+            if not cut and generation.is_speechless:
+                self._on_speechless()
+            if not cut:  # what the server still sends of the response is a part of its own
+                self.complete(generation_id)
+
+    def complete(self, response_id: str) -> None:
+        """The server sends nothing more of a response."""
+        if self._speech is not None and self._speech.belongs_to(response_id):
+            self._speech.is_complete = True
+            self._finish_resumed(cut=False)
+
+    def close(self) -> None:
+        """Let go of everything."""
+        self.forget_cut()
+        for generation_id in list(self._open):
+            self.end(generation_id, cut=True)
+        for message in self._messages.values():
+            message.close()
+
+    # -------------------------------------------------------------------- interruptions
+
+    def heard_until(self) -> float:
+        """Return when all that was said so far will have been heard; monotonic clock."""
+        return max((message.heard_until for message in self._messages.values()), default=0.0)
+
+    def hush(self) -> None:
+        """The user begins to speak: what is played after a false interruption ends, too."""
+        self._finish_resumed(cut=True)
+        for message in list(self._messages.values()):
+            message.cut_short()
+
+    def cut(self, turn_id: str | None, now: float) -> None:
+        """The user's turn has cut what is said, if something is."""
+        self._cut = Cut(self._speech, turn_id, now) if self._speech is not None else None
+        if self._cut is not None and not self._cut.speech.message_id:
+            self._cut.position_s = 0.0  # nothing has sounded, so the framework reports nothing
+
+    def forget_cut(self) -> None:
+        """What was cut stays cut: something else has come, or was wanted."""
+        self._cut = None
+        self._finish_resumed(cut=True)
+
+    def truncate(self, message_id: str, *, heard_s: float, transcript: str, now: float) -> None:
+        """Take the framework's report of how much of a message was heard."""
+        message = self._messages.get(message_id)
+        if message is None:
+            return
+        message.report(heard_s, transcript)
+        if self._cut is not None and not self._cut.reported(message_id, heard_s, now):
+            self.forget_cut()
+
+    def discard(self, turn_id: str | None, now: float) -> None:
+        """The server says that a turn of the user was none."""
+        if self._cut is not None and not self._cut.discarded(turn_id, now):
+            self.forget_cut()
+
+    def resume(self) -> Generation | None:
+        """Return the rest of what a false interruption has cut, once all is known; else None."""
+        cut = self._cut
+        begins_at_s = cut.resumes_at_s if cut is not None else None
+        if cut is None or begins_at_s is None:
+            return None
+        self._cut = None
+        speech = cut.speech
+        rest = speech.rest(begins_at_s)
+        if not rest and speech.is_complete:
+            return None
+        text = self._rest_of_text(speech)
+        generation = self._generation(f"{speech.generation_id}~{speech.n_resumed + 1}")
+        message = generation.sounding(generation.id)
+        speech.resume(message.id, begins_at_s)
+        message.push_text(text)
+        step = int(_RESUMED_FRAME_S * speech.rate_hz) * 2
+        for i in range(0, len(rest), step):
+            message.push_audio(rest[i : i + step])
+        self._resumed = generation
+        logger.debug("that was no interruption: going on at %.2f s", begins_at_s)
+        if speech.is_complete:
+            self._finish_resumed(cut=False)
+        return generation
+
+    def _late_speech(self, response_id: str) -> Speech | None:
+        """Return what was cut of a response, if its rest may still be played."""
+        speech = self._speech
+        is_wanted = self._cut is not None or self._resumed is not None
+        return speech if speech and is_wanted and speech.belongs_to(response_id) else None
+
+    def _rest_of_text(self, speech: Speech) -> str:
+        """Return the words that were not heard, where the text is known."""
+        message = self._messages.get(speech.message_id)
+        rest = message.text.removeprefix(message.heard_text) if message is not None else ""
+        return " ".join([rest, *speech.take_late_phrases()]).strip()
+
+    def _finish_resumed(self, *, cut: bool) -> None:
+        generation, self._resumed = self._resumed, None
+        if generation is not None:
+            generation.finish(cut=cut)
+
+    # ------------------------------------------------------------------------- messages
+
+    def _generation(self, generation_id: str) -> Generation:
+        generation = Generation(generation_id, lambda item: self._open_message(generation_id, item))
+        while self._queue and self._queue[0].is_over:
+            self._queue.popleft()
+        self._queue.append(generation)
+        return generation
+
+    def _open_message(self, generation_id: str, item_id: str) -> Message:
+        place = self._chat.take_place()
+        message = Message(
+            self._chat.unique_id(item_id or f"{generation_id}-message"),
+            rate_hz=self.rate_hz,
+            transcriber=self._transcriber,
+            on_written=lambda written: self._write_down(generation_id, written, place),
+        )
+        self._messages[message.id] = message
+        while len(self._messages) > REMEMBERED_MESSAGES:
+            self._messages.pop(next(iter(self._messages))).close()
+        return message
+
+    def _write_down(self, generation_id: str, message: Message, place: int) -> None:
+        if message.text:
+            self._on_text(generation_id)
+        content: list[llm.ChatContent] = [message.heard_text]
+        if not message.heard_text:
+            self._chat.remove(message.id)
+            return
+        written = llm.ChatMessage(
+            id=message.id,
+            role="assistant",
+            content=content,
+            interrupted=message.was_cut,
+            created_at=message.opened_at,
+        )
+        self._chat.add(written, place=place)
+        if message.is_missed:
+            self._on_missed(written)

@@ -1,0 +1,192 @@
+"""Writing down what was said, with any STT of LiveKit's; for either side of a call.
+
+Hydra sends no transcripts, or few. An STT that streams gets the sound as it comes, any other the
+whole of it at the end. It never holds anything up: sound, turns and functions go on without it,
+and one that fails or dawdles gives no text, with one warning.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Callable
+from typing import Any, Final
+
+from livekit import rtc
+from livekit.agents import APIConnectOptions, stt, utils
+
+from livekit_plugins_hydra.log import logger, warn_once
+
+PATIENCE_S: Final = 10.0
+"""Longest wait for the text of a stretch of speech after its end. Our choice."""
+
+_CLOSE_BUDGET_S: Final = 0.5
+"""How long an STT may take to let go when the call is closed."""
+
+_ONE_TRY: Final = APIConnectOptions(max_retry=0)
+"""LiveKit would warn of each attempt, and a stream would not hear again what it has missed."""
+
+OnText = Callable[[str], None]
+
+
+class Recognition:
+    """The writing down of one stretch of speech; `Transcriber.begin` makes one."""
+
+    def __init__(self, on_text: OnText, on_guess: OnText | None) -> None:
+        self.ended = asyncio.Event()
+        """Set when nothing more is said."""
+        self.task: asyncio.Task[None] | None = None
+        self.sure = ""
+        """The beginning of the text that will not change any more, where the STT tells."""
+        self._on_text: OnText | None = on_text
+        self._on_guess = on_guess
+        self._frames: list[rtc.AudioFrame] = []
+        self._has_grown = asyncio.Event()
+
+    def push(self, frame: rtc.AudioFrame) -> None:
+        """Listen to a piece of sound: mono, any rate, the same throughout."""
+        if not self.ended.is_set():
+            self._frames.append(frame)
+            self._has_grown.set()
+
+    def before(self, n_newest: int) -> list[rtc.AudioFrame]:
+        """Return what was pushed, without so many of the newest frames."""
+        return self._frames[: max(0, len(self._frames) - n_newest)]
+
+    def end(self) -> None:
+        """Nothing more is said; the text comes by `on_text`, if there is any."""
+        self.ended.set()
+        self._has_grown.set()
+
+    def drop(self) -> None:
+        """The text is not wanted any more, and does not come."""
+        self.end()
+        self._on_text = self._on_guess = None
+        if self.task is not None:
+            self.task.cancel()
+
+    async def frames(self) -> AsyncIterator[rtc.AudioFrame]:
+        """Give all that is said, from its beginning; for one reader at a time."""
+        n_read = 0
+        while True:
+            while n_read < len(self._frames):
+                n_read += 1
+                yield self._frames[n_read - 1]
+            if self.ended.is_set():
+                return
+            self._has_grown.clear()
+            await self._has_grown.wait()
+
+    def guess(self, text: str) -> None:
+        """Tell what the text looks like so far."""
+        if self._on_guess is not None and text:
+            self._on_guess(text)
+
+    def settle(self, text: str) -> None:
+        """Tell the text."""
+        if self._on_text is not None:
+            self._on_text(" ".join(text.split()))
+
+
+class Transcriber:
+    """One side's STT."""
+
+    def __init__(self, engine: stt.STT[Any], *, side: str, told: set[str]) -> None:
+        """Use an STT, which stays its owner's to close.
+
+        Args:
+            engine: any STT.
+            side: whose words it writes down, for warnings: "user" or "agent".
+            told: warnings that were given already.
+        """
+        self._engine = engine
+        self._side = side
+        self._told = told
+        self._tasks: set[asyncio.Task[None]] = set()
+
+    def begin(self, on_text: OnText, on_guess: OnText | None = None) -> Recognition:
+        """Begin to listen to one stretch of speech.
+
+        Args:
+            on_text: called once with the text, empty where there is none; never after `drop`.
+            on_guess: called with what the text looks like so far, where the STT tells.
+        """
+        recognition = Recognition(on_text, on_guess)
+        task = asyncio.get_running_loop().create_task(self._write(recognition))
+        recognition.task = task
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+        return recognition
+
+    async def aclose(self) -> None:
+        """Stop writing."""
+        for task in self._tasks:
+            task.cancel()
+        if self._tasks:
+            await asyncio.wait(self._tasks, timeout=_CLOSE_BUDGET_S)
+
+    async def _write(self, recognition: Recognition) -> None:
+        """See to it that the text is told, whatever the STT does."""
+        reading = asyncio.get_running_loop().create_task(self._read(recognition))
+        try:
+            await recognition.ended.wait()
+            await asyncio.wait([reading], timeout=PATIENCE_S)
+            if reading.cancelled():  # by the STT itself
+                self._warn("was cancelled")
+                recognition.settle(recognition.sure)
+            elif reading.done():
+                recognition.settle(reading.result())
+            else:
+                self._warn(f"took more than {PATIENCE_S:g} s")
+                recognition.settle(recognition.sure)
+        except Exception:
+            logger.exception("a bug: a text could not be told")
+        finally:
+            await utils.aio.cancel_and_wait(reading)
+
+    async def _read(self, recognition: Recognition) -> str:
+        """Return the text; empty where the STT has failed twice: once may be a stale socket."""
+        read = self._read_stream if self._engine.capabilities.streaming else self._read_whole
+        try:
+            return await read(recognition)
+        except Exception as error:
+            name = type(error).__name__
+            logger.debug("the STT for the %s's words: %s; trying again", self._side, name)
+        try:
+            return await read(recognition)
+        except Exception as error:
+            self._warn(f"has failed ({type(error).__name__})")
+            return ""
+
+    async def _read_whole(self, recognition: Recognition) -> str:
+        frames = [frame async for frame in recognition.frames()]
+        if not frames:
+            return ""
+        event = await self._engine.recognize(frames, conn_options=_ONE_TRY)
+        return event.alternatives[0].text if event.alternatives else ""
+
+    async def _read_stream(self, recognition: Recognition) -> str:
+        finals: list[str] = []
+        async with self._engine.stream(conn_options=_ONE_TRY) as stream:
+            feeding = asyncio.get_running_loop().create_task(_feed(recognition, stream))
+            try:
+                async for event in stream:
+                    text = event.alternatives[0].text if event.alternatives else ""
+                    if event.type is stt.SpeechEventType.FINAL_TRANSCRIPT:
+                        finals.append(text)
+                        recognition.sure = " ".join(finals)
+                        recognition.guess(recognition.sure)
+                    elif event.type is stt.SpeechEventType.INTERIM_TRANSCRIPT:
+                        recognition.guess(" ".join([*finals, text]))
+            finally:
+                await utils.aio.cancel_and_wait(feeding)
+        return " ".join(finals)
+
+    def _warn(self, what: str) -> None:
+        sentence = f"the STT for the {self._side}'s words {what}; the call goes on without them"
+        warn_once(self._told, sentence)
+
+
+async def _feed(recognition: Recognition, stream: stt.RecognizeStream) -> None:
+    async for frame in recognition.frames():
+        stream.push_frame(frame)
+    stream.end_input()

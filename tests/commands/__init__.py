@@ -1,0 +1,1 @@
+"""Tests of commands/ and report/: the command line."""

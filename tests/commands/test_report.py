@@ -1,0 +1,772 @@
+"""The report: what a wire log says, and the page that shows it."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import json
+import os
+import re
+import wave
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from livekit_plugins_hydra.report import (
+    LogUnreadable,
+    Timeline,
+    calls_in,
+    read,
+    render,
+    timeline_of,
+)
+from livekit_plugins_hydra.report.log import Line
+from livekit_plugins_hydra.report.rows import rows_of
+from livekit_plugins_hydra.testing import recordings
+from livekit_plugins_hydra.testing.emulator.scenario_file import ScenarioUnreadable, read_scenario
+from tests.browser import CHROMIUM, Page, page
+from tests.command_line import here, hydra
+from tests.wire_lines import WireLines, long_call
+
+needs_chromium = pytest.mark.skipif(
+    CHROMIUM is None, reason="no Chromium here (Debian: apt-get install chromium)"
+)
+
+
+def lines_of(log: WireLines, folder: Path) -> list[Line]:
+    """Return the lines of a log, as the report reads them."""
+    return calls_in(read(log.write(folder / "wire.jsonl")))[log.call]
+
+
+@pytest.fixture
+def log() -> WireLines:
+    """A call that has just begun."""
+    log = WireLines()
+    log.connect()
+    log.send_sound(1.0)
+    return log
+
+
+def told(log: WireLines, folder: Path) -> Timeline:
+    """Return what happened in a call."""
+    return timeline_of(lines_of(log, folder))
+
+
+# ------------------------------------------------------------------------- what happened
+
+
+def test_voice_to_voice_is_from_the_last_sound_to_the_first(log: WireLines, tmp_path: Path) -> None:
+    """Detection and thinking add up, and the end of speech is found in the sound."""
+    log.speak(2.0, hang_s=0.4)
+    log.respond(3.0, think_s=0.2)
+    log.close()
+    timeline = told(log, tmp_path)
+
+    (turn,) = timeline.turns
+    assert turn.is_measured
+    assert turn.begin_s == pytest.approx(1.0, abs=0.05)
+    assert turn.end_s == pytest.approx(3.0, abs=0.05)
+    assert turn.voice_to_voice_s == pytest.approx(0.6, abs=0.05)
+    assert dict(turn.segments) == {
+        "turn detection": pytest.approx(0.4),
+        "thinking": pytest.approx(0.2),
+    }
+    assert timeline.summary()["plain"]["count"] == 1
+    assert timeline.summary()["tools"]["count"] == 0
+
+
+def test_turns_with_tools_count_apart(log: WireLines, tmp_path: Path) -> None:
+    """A turn with a call ends with the first sound after the output; its parts add up to that."""
+    log.speak(2.0)
+    log.call_tool("get_weather", think_s=0.2, takes_s=0.8)
+    log.respond(3.0, think_s=0.2)
+    log.close()
+    timeline = told(log, tmp_path)
+
+    (turn,) = timeline.turns
+    assert [each.names for each in turn.rounds] == [["get_weather"]]
+    assert turn.voice_to_voice_s == pytest.approx(1.6, abs=0.05)
+    assert dict(turn.segments) == {
+        "turn detection": pytest.approx(0.4),
+        "thinking": pytest.approx(0.2),
+        "tools": pytest.approx(0.8),
+        "first sound": pytest.approx(0.2),
+    }
+    assert timeline.summary()["tools"]["mean_s"] == turn.voice_to_voice_s
+    assert timeline.summary()["plain"]["count"] == 0
+    (tool,) = [span for span in timeline.spans if span.kind == "tool"]
+    assert tool.end_s - tool.begin_s == pytest.approx(0.8)
+    assert "sunny" in tool.detail
+
+
+def test_a_word_before_a_call_is_not_the_answer(log: WireLines, tmp_path: Path) -> None:
+    """Sound in the response that calls is the first; the answer is what comes after the output."""
+    log.speak(2.0)
+    response = log.respond(0.8, name="resp-both")
+    log.line(
+        "response.function_call_arguments.done",
+        response_id=response,
+        call_id="c1",
+        name="look",
+        arguments="{}",
+    )
+    log.send_sound(1.0)
+    item = {"type": "function_call_output", "call_id": "c1", "output": "42"}
+    log.line("conversation.item.create", "sent", item=item)
+    log.line("response.create", "sent")
+    log.respond(1.0, think_s=0.4)
+    timeline = told(log, tmp_path)
+
+    (turn,) = timeline.turns
+    assert turn.first_sound_s is not None
+    assert turn.answer_sound_s is not None
+    assert turn.first_sound_s - turn.end_s == pytest.approx(0.6, abs=0.05)
+    assert turn.answer_sound_s - turn.end_s == pytest.approx(2.0, abs=0.05)
+
+
+def test_an_interruption_cuts_what_was_not_heard(log: WireLines, tmp_path: Path) -> None:
+    """Sound comes ten times too fast: what was not played when the user spoke was not heard."""
+    log.speak(2.0)
+    log.respond(6.0, text="one,two,three,four")
+    log.send_sound(2.0)
+    log.speak(1.0)
+    log.respond(1.0)
+    timeline = told(log, tmp_path)
+
+    assert [mark.kind for mark in timeline.marks] == ["interruption"]
+    first, second = timeline.turns
+    assert (first.is_barge_in, second.is_barge_in) == (False, True)
+    heard = next(span for span in timeline.spans if span.kind == "voice")
+    assert heard.detail == "interrupted"
+    assert heard.end_s - heard.begin_s == pytest.approx(2.0, abs=0.1)
+
+
+def test_a_turn_after_the_answer_is_no_interruption(log: WireLines, tmp_path: Path) -> None:
+    """A user who waits until the agent is silent interrupts nothing."""
+    for _ in range(2):
+        log.speak(1.0)
+        log.respond(2.0)
+        log.send_sound(3.0)
+    timeline = told(log, tmp_path)
+
+    assert timeline.marks == []
+    assert [turn.is_barge_in for turn in timeline.turns] == [False, False]
+
+
+def test_words_after_a_lost_connection_are_no_barge_in(log: WireLines, tmp_path: Path) -> None:
+    """A response whose connection is gone is over, though it never had a `response.done`."""
+    log.speak(1.0)
+    log.line("response.created", response={"id": "resp-lost", "status": "in_progress"})
+    log.send_sound(0.5)
+    log.close(1006, by="nobody")
+    log.connection = 2
+    log.connect()
+    log.speak(1.0)
+    log.respond(1.0)
+    log.close()
+    timeline = told(log, tmp_path)
+
+    assert [turn.is_barge_in for turn in timeline.turns] == [False, False]
+    assert "interruption" not in {mark.kind for mark in timeline.marks}
+    assert "lost" in {span.label for span in timeline.spans}
+
+
+def test_a_discarded_turn_has_no_latency(log: WireLines, tmp_path: Path) -> None:
+    """A cough is shown as what it is, and the answer after it is not its own."""
+    log.speak(0.2, hang_s=0.2)
+    log.lines[-1]["frame"]["item"]["status"] = "incomplete"
+    log.send_sound(1.0)
+    log.speak(1.0)
+    log.respond(1.0)
+    timeline = told(log, tmp_path)
+
+    assert [turn.is_discarded for turn in timeline.turns] == [True, False]
+    assert timeline.turns[0].voice_to_voice_s is None
+    assert timeline.turns[1].voice_to_voice_s is not None
+    assert [span.kind for span in timeline.spans if span.kind == "discarded"] == ["discarded"]
+
+
+def test_a_late_speech_stopped_changes_nothing(log: WireLines, tmp_path: Path) -> None:
+    """Where the server says late or never that the user has stopped, the sound still tells."""
+    log.speak(2.0)
+    stopped = next(line for line in log.lines if line["type"].endswith("speech_stopped"))
+    log.lines.remove(stopped)
+    log.respond(1.0, think_s=0.2)
+    timeline = told(log, tmp_path)
+
+    (turn,) = timeline.turns
+    assert turn.voice_to_voice_s == pytest.approx(0.6, abs=0.05)
+
+
+def test_a_log_without_peaks_goes_by_the_server(log: WireLines, tmp_path: Path) -> None:
+    """Without peaks the end of speech is the server's word for it, and the page says so."""
+    log.speak(2.0)
+    log.respond(1.0, think_s=0.2)
+    for line in log.lines:
+        if line["type"] == "input_audio_buffer.append":
+            line["frame"]["audio"]["peak"] = 0.0
+    timeline = told(log, tmp_path)
+
+    (turn,) = timeline.turns
+    assert not turn.is_measured
+    assert turn.voice_to_voice_s == pytest.approx(0.2, abs=0.01)
+
+
+def test_what_was_asked_for_is_no_user_turn(tmp_path: Path) -> None:
+    """A greeting and a reply on demand have latencies of their own, outside of the figures."""
+    log = WireLines()
+    log.connect(greet=True)
+    log.respond(1.0, think_s=0.2)
+    log.send_sound(2.0)
+    log.line("response.create", "sent")
+    log.respond(1.0, think_s=0.4)
+    timeline = told(log, tmp_path)
+
+    assert [turn.kind for turn in timeline.turns] == ["greeting", "request"]
+    assert [turn.voice_to_voice_s for turn in timeline.turns] == [
+        pytest.approx(0.2, abs=0.01),
+        pytest.approx(0.4, abs=0.01),
+    ]
+    assert timeline.summary()["plain"]["count"] == 0
+
+
+def test_trouble_is_marked(log: WireLines, tmp_path: Path) -> None:
+    """Errors, warnings, lost connections, failed dials and redials are marks with their words."""
+    log.line("error", error={"code": "tool_response_timeout", "message": "too late"})
+    log.line("warning", code="model_deprecated", message="use another")
+    log.close(1011, "server", "oops")
+    log.connection = 2
+    log.now_s += 1
+    log.line("connection.dialling", "note")
+    log.line("connection.failed", "note", error="nobody there")
+    log.connection = 3
+    log.connect()
+    log.line("connection.redial", "note", reason="another voice")
+    log.line("log.lines_lost", "note", lines=7)
+    log.close()
+    timeline = told(log, tmp_path)
+
+    marks = [(mark.kind, mark.label) for mark in timeline.marks]
+    assert ("error", "tool_response_timeout: too late") in marks
+    assert ("warning", "model_deprecated: use another") in marks
+    assert ("error", "connection 1 closed by the server with 1011 (oops)") in marks
+    assert ("error", "dial 2 failed: nobody there") in marks
+    assert ("reconnect", "a new connection: another voice") in marks
+    assert [kind for kind, _ in marks].count("reconnect") == 3
+    assert any("7 lines are missing" in label for _, label in marks)
+    spans = [span for span in timeline.spans if span.kind == "connection"]
+    assert [span.label for span in spans] == ["connection 1", "connection 3"]
+
+
+def test_captions_come_when_they_are_heard(log: WireLines, tmp_path: Path) -> None:
+    """Phrases of a response are one caption; the user's text is another, at its turn."""
+    log.speak(2.0)
+    log.lines[-1]["frame"]["item"]["content"] = [{"type": "input_audio", "text": "And today?"}]
+    log.respond(3.0, text="It is sunny,and warm.")
+    timeline = told(log, tmp_path)
+
+    user, agent = timeline.captions
+    assert (user.who, user.text) == ("user", "And today?")
+    assert user.begin_s == pytest.approx(1.0, abs=0.05)
+    assert (agent.who, agent.text) == ("agent", "It is sunny and warm.")
+    assert len(agent.phrases) == 2
+
+
+def test_a_run_of_sound_is_one_row(log: WireLines, tmp_path: Path) -> None:
+    """Frames of sound are counted together, second by second; every other frame has its row."""
+    log.speak(2.0)
+    log.respond(2.0)
+    rows = rows_of(lines_of(log, tmp_path))
+
+    sound = [row for row in rows if row.flag == "sound"]
+    others = [line for line in log.lines if "append" not in line["type"]]
+    others = [line for line in others if "audio.delta" not in line["type"]]
+    assert len(rows) - len(sound) == len(others)
+    assert len(sound) < 12
+    heard = sum(row.frame["frames"] for row in sound if row.direction == "sent")
+    assert heard == len([line for line in log.lines if "append" in line["type"]])
+    assert sum(row.frame["sound_s"] for row in sound if row.direction == "received") == 2.0
+
+
+# ------------------------------------------------------------------------- anything at all
+
+
+JSON = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False) | st.text(max_size=8),
+    lambda inside: (
+        st.lists(inside, max_size=3)
+        | st.dictionaries(
+            st.sampled_from(
+                ["id", "text", "item", "code", "bytes", "peak", "name", "role", "status"]
+            ),
+            inside,
+            max_size=3,
+        )
+    ),
+    max_leaves=6,
+)
+FIELDS = (
+    "response",
+    "response_id",
+    "item",
+    "item_id",
+    "call_id",
+    "delta",
+    "audio",
+    "session",
+    "error",
+    "code",
+    "by",
+)
+TYPES = (
+    "session.configure",
+    "session.configured",
+    "input_audio_buffer.append",
+    "input_audio_buffer.speech_started",
+    "input_audio_buffer.speech_stopped",
+    "conversation.item.done",
+    "conversation.item.create",
+    "response.create",
+    "response.created",
+    "response.output_audio.delta",
+    "response.output_audio_transcript.delta",
+    "response.function_call_arguments.done",
+    "response.done",
+    "error",
+    "warning",
+    "connection.opened",
+    "connection.closed",
+    "(malformed)",
+    "odd",
+)
+FRAMES = st.builds(
+    lambda direction, kind, frame: (direction, kind, frame),
+    st.sampled_from(["sent", "received", "note"]),
+    st.sampled_from(TYPES),
+    st.dictionaries(st.sampled_from(FIELDS), JSON, max_size=4) | JSON,
+)
+
+
+@settings(max_examples=150)
+@given(st.lists(FRAMES, min_size=1, max_size=25))
+def test_any_log_has_a_page(frames: list[tuple[Any, str, Any]]) -> None:
+    """Whatever a server or another tool writes, there is a page, and its data can be read."""
+    lines = [
+        Line(number * 0.1, "call", 1, direction, kind, frame)
+        for number, (direction, kind, frame) in enumerate(frames)
+    ]
+    text = render(lines)
+
+    data = json.loads(re.findall(r'id="data">(.*?)</script>', text, re.DOTALL)[0])
+    assert len(data["rows"]) <= len(lines)
+    assert data["duration_s"] >= 0
+
+
+@pytest.mark.parametrize("odd", [[1], "x", 1e300, None, {"a": 1}])
+def test_odd_values_of_a_frame_are_passed_over(odd: Any) -> None:
+    """Numbers that are none, and content that is no list, leave the rest of the page alone."""
+    frames: list[tuple[Any, str, Any]] = [
+        ("sent", "input_audio_buffer.append", {"audio": {"bytes": odd, "peak": odd}}),
+        ("received", "input_audio_buffer.speech_started", {}),
+        ("received", "conversation.item.done", {"item": {"role": "user", "content": 7}}),
+        ("received", "conversation.item.done", {"item": {"role": "user", "content": odd}}),
+    ]
+    lines = [Line(0.1, "call", 1, *frame) for frame in frames]
+
+    assert "1 frame, 0.00 s of sound, peak 0.00" in render(lines)
+
+
+def test_an_odd_time_draws_a_day_at_most() -> None:
+    """One line that is said to be years after the call makes no page of gigabytes."""
+    lines = [Line(at_s, "call", 1, "received", "odd", {}) for at_s in (0.0, 1e9)]
+
+    assert len(render(lines)) < 30_000_000
+
+
+# ------------------------------------------------------------------------- reading
+
+
+def test_rotated_files_are_read_in_order(tmp_path: Path) -> None:
+    """``wire.jsonl.2``, ``.1`` and ``wire.jsonl`` are one log; other files beside it are none."""
+    log = long_call(0.5)
+    path = log.write(tmp_path / "wire.jsonl")
+    texts = path.read_text().splitlines(keepends=True)
+    (tmp_path / "wire.jsonl.2").write_text("".join(texts[:100]))
+    (tmp_path / "wire.jsonl.1").write_text("".join(texts[100:300]))
+    path.write_text("".join(texts[300:]))
+    (tmp_path / "wire.jsonl.bak").write_text("nothing")
+
+    assert len(read(path)) == len(texts)
+    assert [line.offset_s for line in read(path)] == sorted(line.offset_s for line in read(path))
+
+
+def test_a_torn_line_is_left_out(log: WireLines, tmp_path: Path) -> None:
+    """A process that was killed leaves half a line; the rest of the log is read."""
+    path = log.write(tmp_path / "wire.jsonl")
+    whole = path.read_bytes()
+    path.write_bytes(whole[:-20] + b"\n\xff\xfe\n[]\n{}\n")
+
+    assert len(read(path)) == len(log.lines) - 1
+
+
+def test_calls_of_a_file_are_told_apart(tmp_path: Path) -> None:
+    """Calls are separated by their id, and come in the order in which they began."""
+    first, second = WireLines(call="b"), WireLines(call="a", day="2026-11-24")
+    first.connect()
+    second.connect()
+    second.speak(1.0)
+    first.lines += second.lines
+    path = first.write(tmp_path / "wire.jsonl")
+
+    calls = calls_in(read(path))
+    assert list(calls) == ["b", "a"]
+    assert len(calls["a"]) == len(second.lines)
+
+
+@pytest.mark.parametrize("text", ["", "no log at all\n", '{"a": 1}\n'])
+def test_what_is_no_log_is_refused(text: str, tmp_path: Path) -> None:
+    """A file without a line of a wire log is refused with a sentence that names it."""
+    path = tmp_path / "wire.jsonl"
+    path.write_text(text)
+
+    with pytest.raises(LogUnreadable, match=r"wire\.jsonl has no line"):
+        read(path)
+
+
+# ------------------------------------------------------------------------- recordings
+
+
+def speech(seconds: float, *, rate_hz: int = 24_000, n_channels: int = 2) -> recordings.Samples:
+    """Return something to hear, another thing on each channel."""
+    times = np.arange(round(seconds * rate_hz)) / rate_hz
+    sides = [9_000 * np.sin(2 * np.pi * (300 + 200 * side) * times) for side in range(n_channels)]
+    return np.stack(sides, axis=1).astype(np.int16)
+
+
+def write_wav(path: Path, samples: recordings.Samples, rate_hz: int = 24_000) -> Path:
+    """Write a wav file."""
+    with wave.open(str(path), "wb") as file:
+        file.setnchannels(samples.shape[1])
+        file.setsampwidth(2)
+        file.setframerate(rate_hz)
+        file.writeframes(samples.tobytes())
+    return path
+
+
+ENCODERS = {"wav": "pcm_s16le", "flac": "flac", "ogg": "libopus", "mp3": "libmp3lame"}
+
+
+@pytest.mark.parametrize("rate_hz", [16_000, 48_000])
+@pytest.mark.parametrize("n_channels", [1, 2])
+@pytest.mark.parametrize("kind", sorted(ENCODERS))
+def test_sound_files_of_any_kind_are_read(
+    kind: str, n_channels: int, rate_hz: int, tmp_path: Path
+) -> None:
+    """wav, flac, ogg and mp3, mono and stereo, at any rate: the same sound, and all of it."""
+    import av
+
+    path = tmp_path / f"sound.{kind}"
+    samples = speech(1.0, rate_hz=rate_hz, n_channels=n_channels)
+    layout = "mono" if n_channels == 1 else "stereo"
+    with av.open(str(path), "w") as container:
+        stream: Any = container.add_stream(ENCODERS[kind], rate=rate_hz)
+        stream.layout = layout
+        whole = av.AudioFrame.from_ndarray(samples.reshape(1, -1), format="s16", layout=layout)
+        whole.sample_rate = rate_hz
+        converter = av.AudioResampler(
+            format=stream.format, layout=layout, rate=rate_hz, frame_size=stream.frame_size or 1024
+        )
+        for source in (whole, None):
+            for frame in converter.resample(source):
+                container.mux(stream.encode(frame))
+        container.mux(stream.encode(None))
+
+    found = recordings.read(path, rate_hz=16_000)[:, 0]
+    assert found.size / 16_000 == pytest.approx(1.0, abs=0.06)
+    middle = found[4_000:12_000].astype(float)
+    spectrum = np.abs(np.fft.rfft(middle))
+    assert np.argmax(spectrum) * 16_000 / middle.size in (300, 500)
+    assert np.abs(middle).max() > 4_000
+
+
+def test_opus_keeps_the_time() -> None:
+    """The compact sound is as long as the recording, and each side stays on its side."""
+    samples = speech(2.5)
+    samples[:, 1] = 0
+    file = recordings.to_opus(samples, rate_hz=24_000)
+
+    assert len(file) < 20_000
+    assert file[:4] == b"OggS"
+
+
+@pytest.mark.parametrize("content", [b"", b"no sound"])
+def test_what_is_no_sound_is_refused(content: bytes, tmp_path: Path) -> None:
+    """A file that is no sound is refused with a sentence that names it and what would do."""
+    path = tmp_path / "x.wav"
+    path.write_bytes(content)
+
+    with pytest.raises(recordings.RecordingUnreadable, match=r"x\.wav .*(wav, flac|no sound)"):
+        recordings.read(path, rate_hz=16_000)
+
+
+@pytest.mark.skipif(os.name != "posix", reason="Windows has no colons in names")
+def test_a_recording_may_have_a_colon_in_its_name(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A name with a time of day is a file, and no address."""
+    monkeypatch.chdir(tmp_path)
+    write_wav(Path("12:30.wav"), speech(0.5))
+
+    assert recordings.read("12:30.wav", rate_hz=24_000).shape == (12_000, 1)
+
+
+def test_a_path_that_can_not_be_looked_at_is_no_file(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A folder that can't be entered gives a sentence and no traceback, in every reader."""
+
+    def refuse(*_: object, **__: object) -> None:
+        raise PermissionError(13, "Permission denied")
+
+    path = Path("locked") / "x"
+    monkeypatch.setattr(os, "stat", refuse)
+    with pytest.raises(LogUnreadable, match="is no file"):
+        read(path)
+    with pytest.raises(ScenarioUnreadable, match="is no file"):
+        read_scenario(path)
+    with pytest.raises(recordings.RecordingUnreadable, match="is no file"):
+        recordings.read(path, rate_hz=24_000)
+
+
+# ------------------------------------------------------------------------- the page
+
+
+def test_the_page_is_one_file_that_allows_nothing_else(log: WireLines, tmp_path: Path) -> None:
+    """Its policy names the one script and the one style in it, and no address is anywhere."""
+    log.speak(1.0)
+    log.respond(1.0)
+    text = render(lines_of(log, tmp_path), sound=speech(3.0))
+
+    policy = re.findall(r'Content-Security-Policy" content="([^"]*)"', text)[0]
+    (script,) = re.findall(r"<script>(.*?)</script>", text, re.DOTALL)
+    (style,) = re.findall(r"<style>(.*?)</style>", text, re.DOTALL)
+    for inline in (script, style):
+        digest = base64.b64encode(hashlib.sha256(inline.encode()).digest()).decode()
+        assert f"'sha256-{digest}'" in policy
+    assert policy.startswith("default-src 'none'")
+    assert set(re.findall(r"https?://[\w./]+", text)) == {"http://www.w3.org/2000/svg"}
+    assert "{{" not in text.replace(script, "")
+
+
+@pytest.mark.parametrize("at_s", [-3.0, -1e300, 1e5, 1e300])
+def test_a_recording_beside_the_call_makes_no_player(
+    at_s: float, log: WireLines, tmp_path: Path
+) -> None:
+    """Sound that ends before the call or begins hours later is left out; the page is drawn."""
+    text = render(lines_of(log, tmp_path), sound=speech(2.7), sound_at_s=at_s)
+
+    assert '"source":"log"' in text
+    assert re.findall(r'id="sound">(.*?)</script>', text) == [""]
+
+
+EVIL = "</script><script>window.hacked = 1</script><img src=x onerror='window.hacked = 2'>{{data}}"
+
+
+def evil_log() -> WireLines:
+    """A call in which everything that a server or a user can write is an attack."""
+    log = WireLines()
+    log.connect(instructions=EVIL, voice=EVIL)
+    log.speak(1.0)
+    log.lines[-1]["frame"]["item"]["content"] = [{"type": "input_audio", "text": EVIL}]
+    log.call_tool(EVIL, output=EVIL)
+    log.respond(2.0, text=EVIL.replace(",", ""))
+    log.send_sound(0.5)
+    log.speak(1.0)
+    log.line("error", error={"code": EVIL, "message": EVIL})
+    log.line(EVIL, x=EVIL)
+    log.close(1011, "server", EVIL)
+    return log
+
+
+def test_nothing_from_the_wire_is_markup(tmp_path: Path) -> None:
+    """Whatever is on the wire, the page's own elements are all that there is."""
+    text = render(lines_of(evil_log(), tmp_path), title=EVIL)
+
+    assert text.count("<script") == 3
+    assert text.count("</script") == 3
+    assert "<img" not in text
+
+
+async def test_report_as_a_process(tmp_path: Path) -> None:
+    """`report wire.jsonl call.wav` writes a page with both, and says of which call."""
+    first, second = WireLines(call="aaa"), WireLines(call="bbb", day="2026-11-24")
+    for log in (first, second):
+        log.connect()
+        log.speak(1.0)
+        log.respond(1.0)
+        log.close()
+    first.lines += second.lines
+    first.write(tmp_path / "wire.jsonl")
+    write_wav(tmp_path / "call.wav", speech(3.0))
+
+    ran = await hydra("report", "wire.jsonl", "call.wav", "--call", "1", cwd=tmp_path)
+
+    assert (ran.code, ran.err) == (0, "")
+    assert "report.html" in ran.out
+    assert "call 1 of 2" in ran.words
+    text = (tmp_path / "report.html").read_text(encoding="utf-8")
+    assert '"began":"2026-11-23' in text
+    sound = re.findall(r'id="sound">(.*?)</script>', text)[0]
+    assert base64.b64decode(sound)[:4] == b"OggS"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "sentence"),
+    [
+        (["nowhere.jsonl"], "HYDRA_WIRE_LOG"),
+        (["wire.jsonl", "nowhere.wav"], "nowhere.wav is no file"),
+        (["wire.jsonl", "wire.jsonl"], "can't be read as sound"),
+        (["wire.jsonl", "--recording-at", "nan"], "--recording-at takes seconds, not nan"),
+        (["wire.jsonl", "--recording-at=-inf"], "--recording-at takes seconds, not -inf"),
+        (["wire.jsonl", "--call", "7"], "1 call-1 2026-11-23T09:00:00.000000Z"),
+        (["wire.jsonl", "--out", "nowhere/x.html"], "Name another file with --out"),
+    ],
+)
+def test_report_says_what_is_wrong(
+    arguments: list[str], sentence: str, log: WireLines, tmp_path: Path
+) -> None:
+    """Files that can't be read or written, calls that are not there: exit code 2, and a remedy."""
+    log.write(tmp_path / "wire.jsonl")
+    code, words = here(tmp_path, "report", *arguments)
+
+    assert code == 2
+    assert sentence in words
+
+
+# ------------------------------------------------------------------------- in a browser
+
+
+async def opened(tab: Page, path: Path) -> float:
+    """Open a page, wait until it has drawn itself, and return the milliseconds that took."""
+    await tab.open(path)
+    await tab.until("document.documentElement.dataset.ready")
+    return float(
+        await tab.run("new Promise((done) => requestAnimationFrame(() => done(performance.now())))")
+    )
+
+
+@needs_chromium
+async def test_the_page_in_a_browser(tmp_path: Path) -> None:
+    """It plays, seeks by mouse and keys, searches and filters its log, without any network."""
+    log = long_call(1.0)
+    path = tmp_path / "report.html"
+    path.write_text(render(lines_of(log, tmp_path), sound=speech(60.0)), encoding="utf-8")
+    async with page() as tab:
+        await tab.resize(1280, 900)
+        await opened(tab, path)
+
+        box = await tab.run(
+            "(() => { const box = document.getElementById('scene').getBoundingClientRect();"
+            " return [box.left, box.top, box.width] })()"
+        )
+        await tab.click(box[0] + 84 + (box[2] - 84) / 2, box[1] + 50)
+        assert await tab.run("document.getElementById('clock').textContent") == "0:30.0"
+
+        await tab.press("ArrowRight")
+        assert await tab.run("document.getElementById('clock').textContent") == "0:31.0"
+        await tab.press("n")
+        at = await tab.run("document.getElementById('stage').getAttribute('aria-valuenow')")
+        assert float(at) > 31
+
+        assert await tab.until("document.getElementById('audio').duration > 59")
+        await tab.press(" ", code="Space")
+        await tab.until("!document.getElementById('audio').paused")
+        await tab.until(
+            f"Number(document.getElementById('stage').getAttribute('aria-valuenow')) > {at} + 0.3"
+        )
+        await tab.press(" ", code="Space")
+        await tab.until("document.getElementById('audio').paused")
+
+        await tab.press("/")
+        await tab.call("Input.insertText", text="function_call get_weather")
+        await tab.until("/ of /.test(document.getElementById('count').textContent)")
+        rows = "[...document.querySelectorAll('.row')].map((row) => row.textContent)"
+        assert await tab.run(f"{rows}.every((text) => text.includes('function_call'))")
+        await tab.run("document.querySelector('.row').click()")
+        assert "get_weather" in await tab.run("document.getElementById('json').textContent")
+
+        assert tab.troubles == []
+        assert tab.requests == [path.as_uri()]
+
+
+@needs_chromium
+async def test_an_attack_on_the_wire_is_text_in_the_browser(tmp_path: Path) -> None:
+    """Scripts and images in texts, names and errors are shown, and nothing of them runs."""
+    path = tmp_path / "report.html"
+    path.write_text(render(lines_of(evil_log(), tmp_path), title=EVIL), encoding="utf-8")
+    async with page() as tab:
+        await opened(tab, path)
+        await tab.run("for (const row of document.querySelectorAll('.row')) row.click()")
+
+        assert await tab.run("window.hacked") is None
+        assert await tab.run("document.querySelectorAll('img').length") == 0
+        assert EVIL in await tab.run("document.getElementById('title').textContent")
+        assert EVIL in await tab.run("document.getElementById('told').textContent")
+        assert tab.troubles == []
+
+
+@needs_chromium
+async def test_the_page_on_a_phone_and_in_the_dark(tmp_path: Path) -> None:
+    """Nothing is wider than a phone's window, and the reader's wish for darkness is met."""
+    path = tmp_path / "report.html"
+    path.write_text(render(lines_of(long_call(1.0), tmp_path)), encoding="utf-8")
+    async with page() as tab:
+        await tab.resize(390, 844)
+        colors = {}
+        for scheme in ("light", "dark"):
+            await tab.prefer(scheme)
+            await opened(tab, path)
+            colors[scheme] = await tab.run("getComputedStyle(document.body).backgroundColor")
+            assert await tab.run("document.documentElement.scrollWidth") == 390
+
+        assert colors["light"] == "rgb(244, 246, 248)"
+        assert colors["dark"] == "rgb(13, 17, 23)"
+        assert tab.troubles == []
+
+
+@needs_chromium
+async def test_a_ten_minute_call_opens_in_two_seconds(tmp_path: Path) -> None:
+    """Ten minutes with sound and 24,000 frames: drawn in under two seconds, the log too."""
+    log = long_call(10.0)
+    path = tmp_path / "report.html"
+    path.write_text(render(lines_of(log, tmp_path), sound=speech(600.0)), encoding="utf-8")
+    async with page() as tab:
+        await tab.resize(1280, 900)
+        took_ms = [await opened(tab, path) for _ in range(2)]
+        print(f"opened in {[round(each) for each in took_ms]} ms")
+        n_rows = await tab.run("document.querySelectorAll('.row').length")
+        slowest_ms = await tab.run(ZOOM)
+        print(f"slowest of 40 pictures while zooming and scrolling: {slowest_ms:.0f} ms")
+
+        assert min(took_ms) < 2_000
+        assert n_rows < 60
+        assert tab.troubles == []
+
+
+ZOOM = """
+(async () => {
+  const stage = document.getElementById("stage"), list = document.getElementById("list");
+  let slowest = 0;
+  for (let i = 0; i < 40; i++) {
+    const began = performance.now();
+    stage.dispatchEvent(new WheelEvent("wheel", { deltaY: i < 20 ? -20 : 20, ctrlKey: true,
+      clientX: 600, clientY: 300, cancelable: true }));
+    list.scrollTop += 700;
+    await new Promise(requestAnimationFrame);
+    slowest = Math.max(slowest, performance.now() - began);
+  }
+  return slowest;
+})()
+"""

@@ -1,0 +1,1 @@
+"""Tests of protocol/: decisions, without I/O."""

@@ -1,0 +1,1 @@
+"""Tests of whole calls: the session, the model and LiveKit's framework."""

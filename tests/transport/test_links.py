@@ -1,0 +1,184 @@
+"""Links that are half open: the other side has gone, or stopped reading, and does not say so."""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+import socket
+import time
+import tracemalloc
+from typing import Any
+
+import pytest
+from livekit import rtc
+
+from livekit_plugins_hydra.protocol import events as ev
+from livekit_plugins_hydra.testing import Emulator, Scenario
+from livekit_plugins_hydra.transport.connection import CLOSE_TIMEOUT_S, MAX_UNSENT, Connection
+from tests import clock
+from tests.calls import KEY, tone
+from tests.clock import in_virtual_time
+from tests.direct import Line, line
+from tests.proxy import FaultProxy
+
+NOTICED_WITHIN_S = 12.5
+FRAME = rtc.AudioFrame(tone(0.05).tobytes(), 24_000, 1, 1200)
+READY_AGAIN_S = 0.05
+APPEND_BYTES = 1_200
+"""Of half a room's frame, in base64 and JSON."""
+
+KEPT_BYTES = 1_700_000
+"""The last 13.5 s, in case another server has to hear them, and what the session is made of."""
+
+
+class _SmallSocket(socket.socket):
+    """A socket that holds what a real path does: those of loopback take megabytes."""
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        if self.family == socket.AF_INET:
+            self.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 43_000)
+            self.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 16_384)
+
+
+@pytest.fixture(autouse=True)
+def _small_sockets(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(socket, "socket", _SmallSocket)
+
+
+def _type(event: ev.ServerEvent) -> str:
+    return event.type
+
+
+async def talk(opened: Line, seconds: float) -> None:
+    """Push speech at real time."""
+    for _ in range(int(seconds / 0.05)):
+        opened.session.push_audio(FRAME)
+        await asyncio.sleep(0.05)
+
+
+@pytest.mark.parametrize("idle_s", [0.0, 0.1, 1.0, 4.9, 5.1, 33.3])
+@in_virtual_time
+async def test_a_peer_that_vanishes_is_noticed(idle_s: float) -> None:
+    """Whenever a link dies without a word, a new one is dialled within 12.5 s."""
+    async with (
+        Emulator() as server,
+        FaultProxy(server.port) as proxy,
+        line(base_url=proxy.url) as opened,
+    ):
+        await opened.session._update_session(instructions="")
+        await server.wait_for(ev.SessionConfigured)
+        await asyncio.sleep(idle_s)
+        proxy.stall()
+        began_at = time.monotonic()
+        talking = asyncio.ensure_future(talk(opened, 60.0))
+        await opened.until(lambda: opened.of("error"))
+
+        assert time.monotonic() - began_at <= NOTICED_WITHIN_S
+        talking.cancel()
+
+
+@pytest.mark.parametrize("talked_s", [0.0, 0.1, 1.0, 4.9, 5.1, 33.3])
+@in_virtual_time
+async def test_a_peer_that_stops_reading_is_noticed(talked_s: float) -> None:
+    """A server that hangs with the connection open is given up within 12.5 s."""
+    async with line() as opened:
+        await opened.session._update_session(instructions="")
+        await opened.ready()
+        await talk(opened, talked_s)
+        opened.server.freeze()
+        began_at = time.monotonic()
+        talking = asyncio.ensure_future(talk(opened, 60.0))
+        await opened.ready(2)
+
+        assert time.monotonic() - began_at <= NOTICED_WITHIN_S
+        talking.cancel()
+
+
+@in_virtual_time
+async def test_a_peer_that_stops_reading_is_left_all_the_same() -> None:
+    """A connection that is full of what nobody reads is closed as fast as any other."""
+    async with Emulator(strict=False) as server:
+        url = f"{server.url}?api_key={KEY}"
+        connection = await Connection.dial(url, headers={}, proxy=None, tls=None, timeout_s=5.0)
+        server.freeze()
+        for _ in range(100):
+            connection.send_audio([bytes(1280)] * 25)
+        began_at = time.monotonic()
+        await connection.close()
+
+        assert time.monotonic() - began_at <= 2 * CLOSE_TIMEOUT_S
+        server.thaw()
+
+
+@in_virtual_time
+async def test_what_nobody_reads_does_not_pile_up() -> None:
+    """Minutes of speech for a server that hangs and never answered a ping: memory stays."""
+    async with line(Scenario(answers_pings=False, records_audio=False)) as opened:
+        await opened.session._update_session(instructions="")
+        await opened.until(
+            lambda: "session.configured" in map(_type, opened.of("hydra_server_event"))
+        )
+        opened.server.freeze()
+        await talk(opened, 60.0)
+        gc.collect()
+        tracemalloc.start()
+        try:
+            before, _ = tracemalloc.get_traced_memory()
+            await talk(opened, 180.0)
+            gc.collect()
+            after, _ = tracemalloc.get_traced_memory()
+        finally:
+            tracemalloc.stop()
+
+        assert len(opened.server.dials) == 1
+        assert after - before < MAX_UNSENT * APPEND_BYTES + KEPT_BYTES
+        opened.server.thaw()
+
+
+@in_virtual_time
+async def test_a_server_that_never_answers_pings_keeps_its_call() -> None:
+    """Ten silent minutes: not answering pings is no fault."""
+    async with line(Scenario(answers_pings=False)) as opened:
+        await opened.session._update_session(instructions="")
+        await opened.ready()
+        await asyncio.sleep(600.0)
+
+        assert len(opened.server.dials) == 1
+        assert opened.of("error") == []
+
+
+@in_virtual_time
+async def test_a_slow_network_is_no_dead_one() -> None:
+    """Half a second each way, and stalls of 5 s now and then: the connection is kept."""
+    async with (
+        Emulator(Scenario(max_lead_s=None)) as server,
+        FaultProxy(server.port) as proxy,
+        line(base_url=proxy.url) as opened,
+    ):
+        proxy.delay_s = 0.5
+        await opened.session._update_session(instructions="")
+        for _ in range(5):
+            await talk(opened, 10.0)
+            proxy.stall()
+            await talk(opened, 5.0)
+            proxy.resume()
+
+        assert proxy.n_connections == 1
+        assert opened.of("error") == []
+
+
+def test_a_call_is_back_within_a_dial() -> None:
+    """From a drop to READY it takes as long as the handshake, here 100 ms, and 50 ms at most."""
+
+    async def drop() -> float:
+        async with line(Scenario(connect_delay_s=0.04, configure_delay_s=0.06)) as opened:
+            opened.session.push_audio(FRAME)
+            await opened.ready()
+            await asyncio.sleep(6.0)
+            lost_at = time.monotonic()
+            opened.server.drop()
+            record = await opened.ready(2)
+            return (record.configured_at_s or 0.0) - lost_at
+
+    assert clock.run(drop) <= 0.1 + READY_AGAIN_S

@@ -1,0 +1,1 @@
+"""Tests of voice/: audio and text of both sides."""

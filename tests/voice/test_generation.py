@@ -1,0 +1,115 @@
+"""The sound of a response waits until somebody in the job's room can hear it."""
+
+from __future__ import annotations
+
+import asyncio
+import math
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+from livekit.agents import JobContext
+
+from livekit_plugins_hydra.framework import job as job_module
+from livekit_plugins_hydra.voice.generation import Message
+
+PCM = bytes(960)
+
+
+class Job:
+    """What a message looks for in LiveKit's job: the session's room, and who hears it."""
+
+    def __init__(self, *, output: object = None, has_room: bool = True) -> None:
+        """Make a job whose session plays to its room, or to another output."""
+        self.subscribed: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._room = SimpleNamespace(
+            audio_output=SimpleNamespace(next_in_chain=None), subscribed_fut=self.subscribed
+        )
+        recorder = SimpleNamespace(next_in_chain=self._room.audio_output)
+        self.output = SimpleNamespace(audio=output or recorder)
+        self._has_room = has_room
+
+    @property
+    def primary_session(self) -> Job:
+        """The session, which this is as well."""
+        return self
+
+    @property
+    def room_io(self) -> Any:
+        """The room, if there is one."""
+        if not self._has_room:
+            raise RuntimeError("the AgentSession was not started with a room")
+        return self._room
+
+
+def being_in(job: Job | None, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let what follows happen in a job."""
+
+    def get_job_context(*, required: bool) -> JobContext | None:
+        assert not required
+        return job  # type: ignore[return-value]  # as much of one as is looked at
+
+    monkeypatch.setattr(job_module, "get_job_context", get_job_context)
+
+
+def sounding() -> Any:
+    """Return the stream of a message that has some sound."""
+    message = Message("m1", rate_hz=24_000, transcriber=None, on_written=lambda _: None)
+    message.push_audio(PCM)
+    message.push_audio(PCM)
+    return message.present().audio_stream
+
+
+async def test_interruption_before_anyone_hears_leaves_the_room_its_ear(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """No frame comes out before the track is subscribed to; who stops waiting cancels nothing."""
+    job = Job()
+    being_in(job, monkeypatch)
+    reader = asyncio.ensure_future(anext(sounding()))
+    await asyncio.wait([reader], timeout=0.01)
+    assert not reader.done()
+
+    reader.cancel()
+    await asyncio.wait([reader])
+    assert not job.subscribed.done()
+
+    later = asyncio.ensure_future(anext(sounding()))
+    job.subscribed.set_result(None)
+    assert (await later).sample_rate == 24_000
+
+
+@pytest.mark.parametrize(
+    "situation", ["no job", "no room", "another output", "cancelled by somebody else"]
+)
+async def test_sound_comes_at_once_where_no_room_is_to_hear_it(
+    monkeypatch: pytest.MonkeyPatch, situation: str
+) -> None:
+    """In a console, in tests, with an avatar's output and so on, nothing is waited for."""
+    avatar = SimpleNamespace(next_in_chain=None)
+    job = Job(
+        output=avatar if situation == "another output" else None,
+        has_room=situation != "no room",
+    )
+    if situation == "cancelled by somebody else":
+        job.subscribed.cancel()
+    being_in(None if situation == "no job" else job, monkeypatch)
+
+    stream = sounding()
+    async with asyncio.timeout(1.0):
+        frames = [await anext(stream), await anext(stream)]
+
+    assert [frame.samples_per_channel for frame in frames] == [480, 480]
+
+
+async def test_what_was_not_taken_to_be_played_was_not_heard() -> None:
+    """A room may take sound later than the clock has it, so nothing of it is forgotten."""
+    message = Message("m1", rate_hz=24_000, transcriber=None, on_written=lambda _: None)
+    sound = message.present().audio_stream
+    message.push_audio(PCM)
+    assert message.unheard_s == math.inf
+
+    await anext(aiter(sound))
+    assert message.unheard_s < math.inf
+    message.push_audio(PCM)
+    assert message.unheard_s == math.inf

@@ -26,7 +26,8 @@ from .options import Options
 from .protocol import effects as fx
 from .protocol import errors, events, voices, wire
 from .protocol.backoff import Recovery
-from .protocol.call import Call, Learned
+from .protocol.call import Call
+from .protocol.demand import Learned
 from .protocol.states import Handshake, Turn
 from .protocol.voices import SERVER_DEFAULT_VOICE
 from .timers import Timers

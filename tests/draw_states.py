@@ -21,8 +21,10 @@ END: Final = "<!-- drawn by tests/draw_states.py: end -->"
 MACHINES: Final[dict[str, Mapping[tuple[Any, states.Input], Any]]] = {
     "The handshake": states.HANDSHAKE,
     "The user's turn": states.TURN,
-    "The newest response": states.RESPONSE,
-    "The function calls that the server waits for": states.ROUND,
+    "A response": states.RESPONSE,
+    "What is awaited": states.AWAITED,
+    "The first configuration": states.SETUP,
+    "A running function's result": states.FATE,
 }
 
 

@@ -43,7 +43,13 @@ PROTOCOL = [
     "states",
     "effects",
     "history",
+    "turns",
+    "responses",
     "conversation",
+    "reply",
+    "results",
+    "line",
+    "demand",
     "call",
 ]
 IMPURE = {"livekit", "asyncio", "websockets", "time", "logging"}

@@ -223,7 +223,6 @@ class Transcript(Generic[_Subject]):
             conversation.handshake,
             conversation.turn,
             conversation.response,
-            conversation.round,
         }
         return present.issuperset(states)
 

@@ -17,10 +17,8 @@ response: they are dropped and counted in `dropped`.
 
 from __future__ import annotations
 
-import json
-from collections import Counter, deque
+from collections import Counter
 from collections.abc import Callable
-from dataclasses import dataclass, field
 from typing import Final, assert_never
 
 from . import effects as fx
@@ -33,19 +31,9 @@ from .errors import (
     ServerError,
     ServerFull,
 )
-from .states import (
-    HANDSHAKE,
-    RESPONSE,
-    ROUND,
-    TURN,
-    Handshake,
-    Input,
-    ResponseState,
-    Round,
-    Signal,
-    Turn,
-    next_state,
-)
+from .responses import PartialCall, Response
+from .states import HANDSHAKE, Handshake, Input, ResponseState, Signal, Turn, next_state
+from .turns import UserTurn
 
 HANDSHAKE_TIMEOUT_S: Final = 10.0
 """Longest wait for `session.created`, and again for `session.configured`. Our choice."""
@@ -63,9 +51,6 @@ STALL_S: Final = 15.0
 Our choice: sound comes ten times faster than real time.
 """
 
-ANSWER_OVERDUE_S: Final = 5.0
-"""A turn that is neither answered nor discarded for so long is over. Our choice."""
-
 CUT_OVERDUE_S: Final = 1.0
 """A response that was cut and sends nothing for so long is over without its `response.done`."""
 
@@ -78,60 +63,8 @@ MAX_ARGUMENTS_CHARS: Final = 1_000_000
 MAX_PARTIAL_CALLS: Final = 64
 """How many calls of one response may be half-streamed at a time. Our choice."""
 
-REMEMBERED_TURNS: Final = 16
-"""How many past turns may still deliver a late event."""
-
 REMEMBERED_RESPONSES: Final = 8
 """How many past responses may still deliver a late call."""
-
-
-@dataclass(slots=True)
-class _PartialCall:
-    """A call whose arguments are still streaming."""
-
-    name: str | None = None
-    arguments: list[str] = field(default_factory=list)
-    n_chars: int = 0
-
-    @property
-    def is_whole(self) -> bool:
-        """Whether the arguments are complete JSON."""
-        try:
-            json.loads("".join(self.arguments))
-        except ValueError:
-            return False
-        return True
-
-
-@dataclass(slots=True)
-class _Response:
-    """What is known of one response."""
-
-    id: str
-    requested_at: float
-    last_event_at: float
-    first_audio_at: float | None = None
-    is_open: bool = True
-    """Whether the streams of its current part are open."""
-    cut_by: Input | None = None
-    """What interrupted it, if anything did."""
-    is_accounted: bool = False
-    has_called: bool = False
-    part: int = 0
-    """How often its streams were opened again for something late."""
-    partial_calls: dict[str, _PartialCall] = field(default_factory=dict)
-    heard_items: set[str | None] = field(default_factory=set)
-    """Message items whose sound came."""
-    written_items: set[str] = field(default_factory=set)
-    """Message items whose text came in deltas already."""
-
-    @property
-    def is_cut(self) -> bool:
-        return self.cut_by is not None
-
-    @property
-    def generation_id(self) -> str:
-        return f"{self.id}+{self.part}" if self.part else self.id
 
 
 class Conversation:
@@ -145,16 +78,11 @@ class Conversation:
         """
         self._new_event_id = new_event_id
         self._handshake = Handshake.DIALLED
-        self._turn = Turn.QUIET
-        self._response_state = ResponseState.IDLE
-        self._round = Round.NONE
-
-        self._turn_item_id: str | None = None
-        self._past_turns: deque[str | None] = deque(maxlen=REMEMBERED_TURNS)
-        self._stopped_at: float | None = None
+        self._turn = UserTurn()
+        self._responses: dict[str, Response] = {}
+        self._current: Response | None = None
+        """The newest one."""
         self._asked_at: float | None = None
-        self._responses: dict[str, _Response] = {}
-        self._current: _Response | None = None
         self._open_calls: set[str] = set()
         self._closed_calls: set[str] = set()
         self._tools: list[ev.Tool] = []
@@ -166,10 +94,9 @@ class Conversation:
         """How many frames were dropped, by reason."""
 
     def __repr__(self) -> str:
-        return (
-            f"<Conversation {self._handshake.name} {self._turn.name} "
-            f"{self._response_state.name} {self._round.name}>"
-        )
+        states = [self.handshake.name, self.turn.name, self.response.name]
+        calling = ["CALLING"] if self._open_calls else []
+        return f"<Conversation {' '.join([*states, *calling])}>"
 
     # ------------------------------------------------------------------------------ facts
 
@@ -181,17 +108,12 @@ class Conversation:
     @property
     def turn(self) -> Turn:
         """What the user does."""
-        return self._turn
+        return self._turn.state
 
     @property
     def response(self) -> ResponseState:
         """What the newest response does."""
-        return self._response_state
-
-    @property
-    def round(self) -> Round:
-        """What the open function calls do."""
-        return self._round
+        return self._current.state if self._current else ResponseState.IDLE
 
     @property
     def is_ready(self) -> bool:
@@ -206,8 +128,8 @@ class Conversation:
     @property
     def is_free(self) -> bool:
         """Whether a response may be asked for: nobody speaks, nothing is in flight."""
-        in_flight = self._response_state in (ResponseState.GENERATING, ResponseState.CUT)
-        return self.is_ready and self._turn is Turn.QUIET and not in_flight
+        in_flight = self._current is not None and self._current.is_in_flight
+        return self.is_ready and self.turn is Turn.QUIET and not in_flight
 
     @property
     def has_begun_to_answer(self) -> bool:
@@ -271,8 +193,6 @@ class Conversation:
         self._open_calls.remove(call_id)
         self._closed_calls.add(call_id)
         item = ev.Item(type="function_call_output", call_id=call_id, output=output)
-        if not self._open_calls:
-            self._move_round(Signal.ANSWERED)
         return [self._send_item(item)]
 
     def add_message(self, role: str, text: str) -> list[fx.Effect]:
@@ -303,7 +223,7 @@ class Conversation:
         One that only waits for outputs is left alone: the server would give up the calls.
         """
         response = self._current
-        if response is None or self._response_state is not ResponseState.GENERATING:
+        if response is None or response.state is not ResponseState.GENERATING:
             return []
         cancel = ev.ResponseCancel(event_id=self._new_event_id(), response_id=response.id)
         return [fx.Send(cancel), *self._cut(response, Signal.CANCELLED)]
@@ -317,9 +237,7 @@ class Conversation:
         for response in self._responses.values():
             out += self._retire(response, "lost")
             out += [fx.CancelTimer(f"{kind}:{response.id}") for kind in _SILENCES_S]
-        out += self._end_turn(Signal.LOST)
-        self._move_response(Signal.LOST)
-        self._move_round(Signal.LOST)
+        out += self._turn.lost()
         self._open_calls.clear()
         return out
 
@@ -332,7 +250,7 @@ class Conversation:
             case "handshake" if self._handshake is Handshake.CONFIGURING:
                 return [_timeout("session.configured")]
             case "answer":
-                self._move_turn(Signal.OVERDUE)
+                self._turn.overdue()
                 return []
             case "grace" | "stall" | "cut" if response_id in self._responses:
                 return self._response_timer(kind, self._responses[response_id], now)
@@ -361,7 +279,7 @@ class Conversation:
             case ev.InputAudioBufferSpeechStarted(item_id=item_id):
                 return self._receive_speech_started(item_id)
             case ev.InputAudioBufferSpeechStopped(item_id=item_id):
-                return self._receive_speech_stopped(item_id, now)
+                return self._turn.stopped(item_id, now) or self._drop("late speech_stopped")
             case ev.ConversationItemDone(item=item):
                 return self._receive_item_done(item, now)
             case ev.SessionCreated():
@@ -394,29 +312,15 @@ class Conversation:
         if not self.is_ready:
             return self._drop("speech before session.configured", is_strange=True)
         out: list[fx.Effect] = []
-        if self._current and self._response_state is ResponseState.GENERATING:
+        if self._current and self._current.state is ResponseState.GENERATING:
             out += self._cut(self._current, ev.InputAudioBufferSpeechStarted)
-        if self._turn is Turn.SPEAKING:  # the server never said that the last one stopped
-            out.append(fx.UserStopped(self._turn_item_id))
-        self._move_turn(ev.InputAudioBufferSpeechStarted)
         self._is_untouched = False
-        self._past_turns.append(self._turn_item_id)
-        self._turn_item_id = item_id
-        self._stopped_at = None
-        return [*out, fx.CancelTimer("answer"), fx.UserStarted(item_id)]
-
-    def _receive_speech_stopped(self, item_id: str | None, now: float) -> list[fx.Effect]:
-        is_turn = self._is_turn(item_id)
-        stopped = self._end_turn(ev.InputAudioBufferSpeechStopped) if is_turn else []
-        if not stopped:  # late: the response, or the discard, has said it already
-            return self._drop("late speech_stopped")
-        self._stopped_at = now
-        return [*stopped, fx.StartTimer("answer", ANSWER_OVERDUE_S)]
+        return [*out, *self._turn.started(item_id)]
 
     def _receive_item_done(self, item: ev.Item, now: float) -> list[fx.Effect]:
-        is_announced = item.id is not None and item.id == self._turn_item_id
+        is_announced = item.id is not None and item.id == self._turn.item_id
         if item.role == "user" or (item.role is None and is_announced):
-            return self._receive_user_item(item, now)
+            return self._turn.item_done(item, now)
         response = self._response_of(item)
         if response is None or item.role not in (None, "assistant"):
             return []
@@ -428,45 +332,18 @@ class Conversation:
             return self._receive_text(response.id, item.id, item.text, now)
         return []
 
-    def _receive_user_item(self, item: ev.Item, now: float) -> list[fx.Effect]:
-        if item.status != "incomplete":
-            out = self._end_turn_by_item(item, now)
-            is_speech = any(part.type == "input_audio" for part in item.content or ())
-            is_somebodys = item.id is not None or self._turn is not Turn.QUIET
-            item_id = item.id or self._turn_item_id or ""
-            is_written = is_speech and is_somebodys and item.text
-            return [*out, fx.UserText(item_id, item.text)] if is_written else out
-        if not self._is_turn(item.id):
-            return [fx.UserDiscarded(item.id)]
-        self._stopped_at = None
-        stopped = self._end_turn(Signal.DISCARDED)
-        return [*stopped, fx.CancelTimer("answer"), fx.UserDiscarded(item.id)]
-
-    def _end_turn_by_item(self, item: ev.Item, now: float) -> list[fx.Effect]:
-        """The user's item is complete: if nobody said that the user has stopped, this does."""
-        kinds = {part.type for part in item.content or ()}
-        is_anothers = bool(item.id and self._turn_item_id) and item.id != self._turn_item_id
-        is_typed = "input_text" in kinds or (is_anothers and "input_audio" not in kinds)
-        if self._turn is not Turn.SPEAKING or is_typed or not self._is_turn(item.id):
-            return []
-        self._stopped_at = now
-        return [*self._end_turn(ev.ConversationItemDone), fx.StartTimer("answer", ANSWER_OVERDUE_S)]
-
     def _receive_created(self, body: ev.Response, now: float) -> list[fx.Effect]:
         if not self.is_ready or body.id in self._responses:
             return self._drop("doubled or early response.created", is_strange=True)
-        out: list[fx.Effect] = []
-        if self._current:
-            out += self._close_streams(self._current)
-        requested_at = self._stopped_at
-        if self._turn is not Turn.QUIET:
-            out += [*self._end_turn(ev.ResponseCreated), fx.CancelTimer("answer")]
-        elif self._asked_at is not None:
+        out = self._current.move(Signal.STREAMS_CLOSED) if self._current else []
+        requested_at = self._turn.stopped_at
+        if self.turn is Turn.QUIET and self._asked_at is not None:
             requested_at = self._asked_at
-        self._move_response(ev.ResponseCreated)
-        self._asked_at = self._stopped_at = None
+        out += self._turn.answered()
+        self._asked_at = self._turn.stopped_at = None
         self._is_untouched = False
-        self._current = _Response(body.id, now if requested_at is None else requested_at, now)
+        self._current = Response(body.id, now if requested_at is None else requested_at, now)
+        self._current.move(ev.ResponseCreated)
         self._responses[body.id] = self._current
         if len(self._responses) > REMEMBERED_RESPONSES:
             oldest = self._responses.pop(next(iter(self._responses)))
@@ -483,13 +360,13 @@ class Conversation:
             return []
         if response is self._current and response.cut_by is ev.InputAudioBufferSpeechStarted:
             return [fx.LateAudio(response.id, event.delta)]
-        can_reopen = response is self._current and self._response_state is ResponseState.WAITING
+        can_reopen = response is self._current and response.state is ResponseState.WAITING
         if self._is_silenced(response) or not (response.is_open or can_reopen):
             return self._drop("late audio")
         out = self._reopen(response)
         if response.first_audio_at is None:
             response.first_audio_at = now
-        out.append(fx.OutputAudio(response.generation_id, event.item_id or "", event.delta))
+        out.append(fx.OutputAudio(response.part_id, event.item_id or "", event.delta))
         return out
 
     def _receive_text(
@@ -507,7 +384,7 @@ class Conversation:
         if self._is_silenced(response) or not response.is_open:
             return self._drop("late text")
         response.written_items.add(item_id or "")
-        return [fx.OutputText(response.generation_id, item_id or "", text)]
+        return [fx.OutputText(response.part_id, item_id or "", text)]
 
     def _receive_arguments(
         self, event: ev.ResponseFunctionCallArgumentsDelta, now: float
@@ -521,7 +398,7 @@ class Conversation:
         is_flood = len(response.partial_calls) >= MAX_PARTIAL_CALLS
         if is_flood and event.call_id not in response.partial_calls:
             return self._drop("too many calls at a time", is_strange=True)
-        call = response.partial_calls.setdefault(event.call_id, _PartialCall())
+        call = response.partial_calls.setdefault(event.call_id, PartialCall())
         call.name = call.name or event.name
         call.n_chars += len(event.delta)
         if call.n_chars > MAX_ARGUMENTS_CHARS:
@@ -555,13 +432,11 @@ class Conversation:
         if body.status in (None, "completed"):
             out += self._receive_streamed_calls(response, now)
         response.partial_calls.clear()
-        out += self._close_streams(response)
-        if response is self._current:
-            self._move_response(ev.ResponseDone)
+        out += response.move(ev.ResponseDone)
         if response.is_accounted:
             return [*out, *self._drop("late response.done")]
         status = body.status or "completed"
-        out += self._account(response, status, body.usage, now)
+        out += response.account(status, body.usage, now)
         if status == "failed":
             out.append(fx.Fault(_failure(body), fatal=False))
         return out
@@ -578,87 +453,49 @@ class Conversation:
 
     # ------------------------------------------------------------------------ responses
 
-    def _find(self, response_id: str | None) -> _Response | None:
+    def _find(self, response_id: str | None) -> Response | None:
         """Return the response of that id; events without one belong to the newest."""
         return self._current if response_id is None else self._responses.get(response_id)
 
-    def _response_of(self, item: ev.Item) -> _Response | None:
+    def _response_of(self, item: ev.Item) -> Response | None:
         """Return the response that has spoken `item`; one that nobody has heard is the newest's."""
         newest_first = reversed(self._responses.values())
         heard = (it for it in newest_first if item.id and item.id in it.heard_items)
         return next(heard, self._current)
 
-    def _is_silenced(self, response: _Response) -> bool:
+    def _is_silenced(self, response: Response) -> bool:
         """Whether what `response` says is not to be played: it was cut, or a turn came after it."""
-        return response.is_cut or self._turn is not Turn.QUIET
+        return response.is_cut or self.turn is not Turn.QUIET
 
-    def _reopen(self, response: _Response) -> list[fx.Effect]:
+    def _reopen(self, response: Response) -> list[fx.Effect]:
         """Open a further part of `response` for what comes after its streams were closed."""
         if response.is_open:
             return []
-        response.is_open = True
         response.part += 1
-        if response is self._current:
-            self._move_response(Signal.REOPENED)
+        response.move(Signal.REOPENED)
         return [
-            fx.BeginResponse(response.generation_id, is_late=True),
+            fx.BeginResponse(response.part_id, is_late=True),
             fx.StartTimer(f"grace:{response.id}", GRACE_S),
         ]
 
-    def _cut(self, response: _Response, why: Input) -> list[fx.Effect]:
-        closed = self._close_streams(response, cut=True)
+    def _cut(self, response: Response, why: Input) -> list[fx.Effect]:
         response.cut_by = why
-        self._move_response(why)
-        return [*closed, fx.StartTimer(f"cut:{response.id}", CUT_OVERDUE_S)]
+        return [*response.move(why), fx.StartTimer(f"cut:{response.id}", CUT_OVERDUE_S)]
 
-    def _close_streams(self, response: _Response, *, cut: bool = False) -> list[fx.Effect]:
-        if not response.is_open:
-            return []
-        response.is_open = False
-        self._move_round(Signal.STREAMS_CLOSED)
-        if not self._open_calls:
-            self._move_round(Signal.ANSWERED)
-        return [fx.EndStreams(response.generation_id, cut=cut)]
-
-    def _suspend(self, response: _Response) -> list[fx.Effect]:
-        """Close the streams of a response that can only go on from the outputs of its calls."""
-        out = self._close_streams(response)
-        if response is self._current:
-            self._move_response(Signal.STREAMS_CLOSED)
-        return out
-
-    def _account(
-        self, response: _Response, status: str, usage: ev.Usage | None, now: float
-    ) -> list[fx.Effect]:
-        if response.is_accounted:
-            return []
-        response.is_accounted = True
-        return [
-            fx.EndResponse(
-                response_id=response.id,
-                status=status,
-                usage=usage,
-                requested_at=response.requested_at,
-                first_audio_at=response.first_audio_at,
-                ended_at=now,
-                has_called=response.has_called,
-            )
-        ]
-
-    def _retire(self, response: _Response, status_if_open: str) -> list[fx.Effect]:
+    def _retire(self, response: Response, status_if_open: str) -> list[fx.Effect]:
         """Account for a response whose `response.done` will not be awaited any longer."""
         status = status_if_open if response.is_open else "completed"
         status = "cancelled" if response.is_cut else status
-        closed = self._close_streams(response)
-        return [*closed, *self._account(response, status, None, response.last_event_at)]
+        closed = response.move(Signal.LOST)
+        return [*closed, *response.account(status, None, response.last_event_at)]
 
-    def _response_timer(self, kind: str, response: _Response, now: float) -> list[fx.Effect]:
+    def _response_timer(self, kind: str, response: Response, now: float) -> list[fx.Effect]:
         """Act on a silence of `response`, or wait for the rest of it."""
         silence_s = _SILENCES_S[kind]
         silence_ends_in_s = response.last_event_at + silence_s - now
         has_stalled = now - response.last_event_at >= STALL_S
         is_half_streamed = kind == "grace" and bool(response.partial_calls) and not has_stalled
-        is_interrupted_still = kind == "cut" and self._turn is Turn.SPEAKING
+        is_interrupted_still = kind == "cut" and self.turn is Turn.SPEAKING
         if kind != "cut" and not response.is_open:
             return []
         if silence_ends_in_s > 0:
@@ -666,11 +503,9 @@ class Conversation:
         if is_half_streamed or is_interrupted_still:
             return [fx.StartTimer(f"{kind}:{response.id}", silence_s)]
         if kind == "grace":
-            return self._suspend(response)
-        out = self._close_streams(response)
-        if response is self._current:
-            self._move_response(Signal.OVERDUE)
-        out += self._account(response, "cancelled" if response.is_cut else "incomplete", None, now)
+            return response.move(Signal.STREAMS_CLOSED)
+        out = response.move(Signal.OVERDUE)
+        out += response.account("cancelled" if response.is_cut else "incomplete", None, now)
         if kind == "stall":
             fault = RemoteProtocolError(f"a response stopped without its end for {STALL_S:g} s")
             out.append(fx.Fault(fault, fatal=False))
@@ -679,7 +514,7 @@ class Conversation:
     # ---------------------------------------------------------------------------- calls
 
     def _receive_whole_calls(
-        self, response: _Response, items: list[ev.Item], now: float
+        self, response: Response, items: list[ev.Item], now: float
     ) -> list[fx.Effect]:
         """Take calls that come as items; most were streamed before, and are known."""
         out: list[fx.Effect] = []
@@ -697,7 +532,7 @@ class Conversation:
                 )
         return out
 
-    def _receive_streamed_calls(self, response: _Response, now: float) -> list[fx.Effect]:
+    def _receive_streamed_calls(self, response: Response, now: float) -> list[fx.Effect]:
         """Take calls that were streamed whole, though nobody said that they are."""
         out: list[fx.Effect] = []
         for call_id, call in list(response.partial_calls.items()):
@@ -718,7 +553,7 @@ class Conversation:
 
     def _hand_over(
         self,
-        response: _Response,
+        response: Response,
         *,
         item_id: str | None,
         call_id: str,
@@ -729,13 +564,12 @@ class Conversation:
         response.last_event_at = now
         if call_id in self._known_calls:
             return self._drop("doubled call")
-        partial = response.partial_calls.pop(call_id, _PartialCall())
+        partial = response.partial_calls.pop(call_id, PartialCall())
         out = self._reopen(response)
         response.has_called = True
         self._open_calls.add(call_id)
-        self._move_round(Signal.CALLED)
         call = fx.CallFunction(
-            response.generation_id,
+            response.part_id,
             item_id=item_id or f"item_{call_id}",
             call_id=call_id,
             name=name or partial.name or "",
@@ -747,38 +581,15 @@ class Conversation:
         """The server no longer waits for outputs."""
         self._closed_calls |= self._open_calls
         self._open_calls.clear()
-        self._move_round(Signal.GIVEN_UP)
         response = self._current
-        return self._suspend(response) if response and response.has_called else []
+        return response.move(Signal.STREAMS_CLOSED) if response and response.has_called else []
 
     # ------------------------------------------------------------------------- machinery
-
-    def _is_turn(self, item_id: str | None) -> bool:
-        """Whether a user item is the present turn's: any is that is not an earlier one's."""
-        is_past = item_id is not None and item_id in self._past_turns
-        return item_id == self._turn_item_id or not is_past
-
-    def _end_turn(self, why: Input) -> list[fx.Effect]:
-        """Move the turn on; tell that the user stopped, if that was not told before."""
-        was_speaking = self._turn is Turn.SPEAKING
-        self._move_turn(why)
-        return [fx.UserStopped(self._turn_item_id)] if was_speaking else []
 
     def _move_handshake(self, why: Input) -> bool:
         state = next_state(HANDSHAKE, self._handshake, why)
         self._handshake = state or self._handshake
         return state is not None
-
-    def _move_turn(self, why: Input) -> None:
-        self._turn = next_state(TURN, self._turn, why) or self._turn
-
-    def _move_response(self, why: Input) -> None:
-        self._response_state = (
-            next_state(RESPONSE, self._response_state, why) or self._response_state
-        )
-
-    def _move_round(self, why: Input) -> None:
-        self._round = next_state(ROUND, self._round, why) or self._round
 
     def _send_item(self, item: ev.Item) -> fx.Send:
         return fx.Send(ev.ConversationItemCreate(event_id=self._new_event_id(), item=item))

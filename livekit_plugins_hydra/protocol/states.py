@@ -1,8 +1,9 @@
-"""The four state machines of a conversation, as data.
+"""All state machines of the core, as data.
 
-All transitions live here, and nothing else does: what follows from a transition is written in
-`conversation`. A pair that a table does not have means nothing in that state; the machine stays.
-The README's picture is drawn from these tables.
+The transitions live here and nowhere else; what follows from one is written in `conversation`
+(one connection) and `call` (what outlives it). A row that a table lacks means nothing in that
+state, and the machine stays: the comment above each table says why. Those in `IMPOSSIBLE` cannot
+happen at all; the tests look whether that is true. `README.md` is drawn from these tables.
 """
 
 from __future__ import annotations
@@ -32,20 +33,61 @@ class Turn(Enum):
 
 
 class ResponseState(Enum):
-    """What the newest response does."""
+    """What one response does. Each response has a state of its own."""
 
-    IDLE = "there is none"
-    GENERATING = "in progress"
-    WAITING = "its streams are closed; outputs of functions are awaited, or its end"
-    CUT = "interrupted; the server has not confirmed its end"
+    IDLE = "there is none, or its end has come"
+    GENERATING = "its streams are open, and it goes on"
+    WAITING = "its streams are closed; its end is awaited, or more of it"
+    CUT = "it was interrupted; the server has not confirmed its end"
+    CUT_LATE = "it was interrupted, and a late function call of it runs in streams of its own"
+    IDLE_LATE = "its end has come, and a late function call of it runs in streams of its own"
 
 
-class Round(Enum):
-    """Function calls that the server waits for."""
+class Awaited(Enum):
+    """What the server is about to say, of what this side has asked for. One per connection."""
 
-    NONE = "no call is open"
-    COLLECTING = "calls arrive"
-    SETTLING = "all calls are here; outputs are awaited"
+    NOTHING = "nothing was asked for"
+    TURN = "it hears speech again after a reconnect, and answers that"
+    GREETING = "the configuration has asked for a first response"
+    ANSWER = "response.create was sent"
+    DEBT = "a response that was given up: it will be cancelled, and nothing is asked before"
+    SPENT = "a response that was given up, or the user's own answer: nothing is asked before"
+    LATE = "a response that was given up long ago: it will be cancelled"
+
+
+class Setup(Enum):
+    """What the first configuration waits for. One per call."""
+
+    INCOMPLETE = "instructions, history or tools are not known yet"
+    WINDOW = "all is known; a greeting may still join the configuration"
+    DUE = "it goes out as soon as the server takes it"
+
+
+class Fate(Enum):
+    """Who asks for the reply to a running function's result. One per function call."""
+
+    FRAMEWORK = "LiveKit does, when the function has returned"
+    LEFT = "perhaps nobody: the application has interrupted, and may want no more"
+    OURS = "this call does: LiveKit posts the result and asks for nothing"
+
+
+class About(Enum):
+    """What a reply is about, and how a new connection is told so."""
+
+    START = ""
+    TEXT = "Answer the user's last message, which was typed and not spoken."
+    OUTPUTS = "Tell the user what the last tool call above returned."
+    NEXT = "Go on with the conversation: say what comes next."
+
+
+class Asked(Enum):
+    """How the server was asked for a reply."""
+
+    NOT_YET = "it waits for its moment"
+    GREETING = "by the configuration"
+    OUTPUTS = "by a bare response.create, right after outputs"
+    BOTH = "by response.create after outputs and texts"
+    WORDS = "by response.create without outputs"
 
 
 class Signal(Enum):
@@ -55,16 +97,28 @@ class Signal(Enum):
     DISCARDED = "the server discarded the turn"
     OVERDUE = "nothing came in time"
     CANCELLED = "we cancelled the response"
-    CALLED = "a call is complete"
     STREAMS_CLOSED = "the response's streams were closed"
     REOPENED = "more of the response came"
-    ANSWERED = "the last open output was sent"
-    GIVEN_UP = "the server no longer waits"
     LOST = "the connection ended"
+
+    GREETS = "the configuration asks for a greeting"
+    ASKED = "response.create was sent"
+    REFUSED = "the server refused"
+    DROPPED = "the reply is given up"
+    WELCOME = "the reply may come all the same"
+    SPEAKS = "the user speaks"
+    STOPPED = "the user has stopped"
+    BEGINS = "a response begins"
+
+    CONFIGURABLE = "instructions, history and tools are known"
+
+    INTERRUPTED = "the application interrupts"
+    WANTED = "a reply is asked for"
 
 
 Input = type[ev.Event] | Signal
 
+# Out of order, an event of the server is dropped, and a second configuration is refused.
 HANDSHAKE: Final[dict[tuple[Handshake, Input], Handshake]] = {
     (Handshake.DIALLED, ev.SessionCreated): Handshake.CREATED,
     (Handshake.CREATED, Signal.CONFIGURE): Handshake.CONFIGURING,
@@ -75,6 +129,7 @@ HANDSHAKE: Final[dict[tuple[Handshake, Input], Handshake]] = {
     (Handshake.READY, Signal.LOST): Handshake.CLOSED,
 }
 
+# The end of a turn that is none, as one that comes late or twice, means nothing.
 TURN: Final[dict[tuple[Turn, Input], Turn]] = {
     (Turn.QUIET, ev.InputAudioBufferSpeechStarted): Turn.SPEAKING,
     (Turn.SPEAKING, ev.InputAudioBufferSpeechStarted): Turn.SPEAKING,
@@ -90,35 +145,115 @@ TURN: Final[dict[tuple[Turn, Input], Turn]] = {
     (Turn.ENDED, Signal.LOST): Turn.QUIET,
 }
 
+# What closes streams that are closed means nothing, nor does a second end.
 RESPONSE: Final[dict[tuple[ResponseState, Input], ResponseState]] = {
     (ResponseState.IDLE, ev.ResponseCreated): ResponseState.GENERATING,
-    (ResponseState.GENERATING, ev.ResponseCreated): ResponseState.GENERATING,
-    (ResponseState.GENERATING, ev.ResponseDone): ResponseState.IDLE,
-    (ResponseState.GENERATING, ev.InputAudioBufferSpeechStarted): ResponseState.CUT,
-    (ResponseState.GENERATING, Signal.CANCELLED): ResponseState.CUT,
+    (ResponseState.IDLE, Signal.REOPENED): ResponseState.IDLE_LATE,
     (ResponseState.GENERATING, Signal.STREAMS_CLOSED): ResponseState.WAITING,
     (ResponseState.GENERATING, Signal.OVERDUE): ResponseState.WAITING,
+    (ResponseState.GENERATING, ev.InputAudioBufferSpeechStarted): ResponseState.CUT,
+    (ResponseState.GENERATING, Signal.CANCELLED): ResponseState.CUT,
+    (ResponseState.GENERATING, ev.ResponseDone): ResponseState.IDLE,
     (ResponseState.GENERATING, Signal.LOST): ResponseState.IDLE,
-    (ResponseState.WAITING, ev.ResponseCreated): ResponseState.GENERATING,
-    (ResponseState.WAITING, ev.ResponseDone): ResponseState.IDLE,
     (ResponseState.WAITING, Signal.REOPENED): ResponseState.GENERATING,
+    (ResponseState.WAITING, ev.ResponseDone): ResponseState.IDLE,
     (ResponseState.WAITING, Signal.LOST): ResponseState.IDLE,
-    (ResponseState.CUT, ev.ResponseCreated): ResponseState.GENERATING,
-    (ResponseState.CUT, ev.ResponseDone): ResponseState.IDLE,
+    (ResponseState.CUT, Signal.REOPENED): ResponseState.CUT_LATE,
     (ResponseState.CUT, Signal.OVERDUE): ResponseState.IDLE,
+    (ResponseState.CUT, ev.ResponseDone): ResponseState.IDLE,
     (ResponseState.CUT, Signal.LOST): ResponseState.IDLE,
+    (ResponseState.CUT_LATE, Signal.STREAMS_CLOSED): ResponseState.CUT,
+    (ResponseState.CUT_LATE, Signal.OVERDUE): ResponseState.IDLE,
+    (ResponseState.CUT_LATE, ev.ResponseDone): ResponseState.IDLE,
+    (ResponseState.CUT_LATE, Signal.LOST): ResponseState.IDLE,
+    (ResponseState.IDLE_LATE, Signal.STREAMS_CLOSED): ResponseState.IDLE,
+    (ResponseState.IDLE_LATE, Signal.OVERDUE): ResponseState.IDLE,
+    (ResponseState.IDLE_LATE, ev.ResponseDone): ResponseState.IDLE,
+    (ResponseState.IDLE_LATE, Signal.LOST): ResponseState.IDLE,
 }
 
-ROUND: Final[dict[tuple[Round, Input], Round]] = {
-    (Round.NONE, Signal.CALLED): Round.COLLECTING,
-    (Round.COLLECTING, Signal.STREAMS_CLOSED): Round.SETTLING,
-    (Round.SETTLING, Signal.CALLED): Round.COLLECTING,
-    (Round.SETTLING, Signal.ANSWERED): Round.NONE,
-    (Round.COLLECTING, Signal.GIVEN_UP): Round.NONE,
-    (Round.SETTLING, Signal.GIVEN_UP): Round.NONE,
-    (Round.COLLECTING, Signal.LOST): Round.NONE,
-    (Round.SETTLING, Signal.LOST): Round.NONE,
+# SPEAKS means something to TURN alone; STOPPED and WELCOME do where a response would be cancelled.
+AWAITED: Final[dict[tuple[Awaited, Input], Awaited]] = {
+    (Awaited.NOTHING, Signal.GREETS): Awaited.GREETING,
+    (Awaited.NOTHING, Signal.ASKED): Awaited.ANSWER,
+    (Awaited.NOTHING, Signal.DROPPED): Awaited.DEBT,
+    (Awaited.TURN, Signal.SPEAKS): Awaited.NOTHING,
+    (Awaited.TURN, Signal.OVERDUE): Awaited.NOTHING,
+    (Awaited.TURN, Signal.BEGINS): Awaited.NOTHING,
+    (Awaited.GREETING, Signal.OVERDUE): Awaited.NOTHING,
+    (Awaited.GREETING, Signal.DROPPED): Awaited.DEBT,
+    (Awaited.GREETING, Signal.BEGINS): Awaited.NOTHING,
+    (Awaited.ANSWER, Signal.REFUSED): Awaited.NOTHING,
+    (Awaited.ANSWER, Signal.DROPPED): Awaited.DEBT,
+    (Awaited.ANSWER, Signal.BEGINS): Awaited.NOTHING,
+    (Awaited.DEBT, Signal.STOPPED): Awaited.SPENT,
+    (Awaited.DEBT, Signal.WELCOME): Awaited.SPENT,
+    (Awaited.DEBT, Signal.OVERDUE): Awaited.LATE,
+    (Awaited.DEBT, Signal.BEGINS): Awaited.NOTHING,
+    (Awaited.SPENT, Signal.OVERDUE): Awaited.NOTHING,
+    (Awaited.SPENT, Signal.BEGINS): Awaited.NOTHING,
+    (Awaited.LATE, Signal.ASKED): Awaited.ANSWER,
+    (Awaited.LATE, Signal.STOPPED): Awaited.NOTHING,
+    (Awaited.LATE, Signal.WELCOME): Awaited.NOTHING,
+    (Awaited.LATE, Signal.BEGINS): Awaited.NOTHING,
 }
+
+# Each further connection is configured when the setup is DUE already; to say twice that a call is
+# configurable means nothing.
+SETUP: Final[dict[tuple[Setup, Input], Setup]] = {
+    (Setup.INCOMPLETE, Signal.CONFIGURABLE): Setup.WINDOW,
+    (Setup.WINDOW, Signal.OVERDUE): Setup.DUE,
+    (Setup.WINDOW, Signal.CONFIGURE): Setup.DUE,
+}
+
+# What is OURS stays so, and LiveKit asks for what is FRAMEWORK's by itself.
+FATE: Final[dict[tuple[Fate, Input], Fate]] = {
+    (Fate.FRAMEWORK, Signal.SPEAKS): Fate.OURS,
+    (Fate.FRAMEWORK, Signal.INTERRUPTED): Fate.LEFT,
+    (Fate.LEFT, Signal.SPEAKS): Fate.OURS,
+    (Fate.LEFT, Signal.WANTED): Fate.OURS,
+}
+
+_CUTS: Final = (ev.InputAudioBufferSpeechStarted, Signal.CANCELLED)
+_OPEN: Final = (ResponseState.GENERATING, ResponseState.CUT_LATE, ResponseState.IDLE_LATE)
+
+# In order: a turn is awaited an answer of only when it has ended. Only what goes on is cut, a
+# response begins once, and only what is closed is opened. Nothing is asked while something holds
+# it back, so that what is refused or dropped was asked; nothing is overdue without a timer, nor
+# configured before it is configurable.
+IMPOSSIBLE: Final[frozenset[tuple[Enum, Input]]] = frozenset(
+    {
+        (Turn.QUIET, Signal.OVERDUE),
+        (Turn.SPEAKING, Signal.OVERDUE),
+        *((state, why) for state in ResponseState for why in _CUTS if (state, why) not in RESPONSE),
+        *(
+            (state, ev.ResponseCreated)
+            for state in ResponseState
+            if state is not ResponseState.IDLE
+        ),
+        *((state, Signal.REOPENED) for state in _OPEN),
+        (ResponseState.WAITING, Signal.OVERDUE),
+        *((state, Signal.GREETS) for state in set(Awaited) - {Awaited.NOTHING}),
+        *((state, Signal.REFUSED) for state in set(Awaited) - {Awaited.ANSWER}),
+        (Awaited.TURN, Signal.ASKED),
+        (Awaited.TURN, Signal.DROPPED),
+        (Awaited.TURN, Signal.STOPPED),
+        (Awaited.GREETING, Signal.ASKED),
+        (Awaited.ANSWER, Signal.ASKED),
+        (Awaited.ANSWER, Signal.WELCOME),
+        (Awaited.DEBT, Signal.ASKED),
+        (Awaited.DEBT, Signal.DROPPED),
+        (Awaited.SPENT, Signal.ASKED),
+        (Awaited.SPENT, Signal.DROPPED),
+        (Awaited.LATE, Signal.DROPPED),
+        (Awaited.NOTHING, Signal.OVERDUE),
+        (Awaited.ANSWER, Signal.OVERDUE),
+        (Awaited.LATE, Signal.OVERDUE),
+        (Setup.INCOMPLETE, Signal.OVERDUE),
+        (Setup.INCOMPLETE, Signal.CONFIGURE),
+        (Setup.DUE, Signal.OVERDUE),
+    }
+)
 
 _State = TypeVar("_State", bound=Enum)
 

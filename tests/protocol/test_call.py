@@ -9,30 +9,23 @@ from livekit_plugins_hydra.protocol import effects as fx
 from livekit_plugins_hydra.protocol import events as ev
 from livekit_plugins_hydra.protocol.backoff import DIALS_PER_MINUTE
 from livekit_plugins_hydra.protocol.call import (
-    ANSWER_TEXT,
-    ANSWER_TOOLS,
-    DEBT_BLOCKS_S,
-    GO_ON,
     GREETING_WINDOW_S,
     INSTRUCTIONS_DEBOUNCE_S,
     INSTRUCTIONS_REDIAL_EVERY_S,
-    KEPT_TURN_S,
-    MAX_UNWRITTEN,
-    NARRATE_AFTER_S,
+    Call,
+)
+from livekit_plugins_hydra.protocol.conversation import CUT_OVERDUE_S, GRACE_S, STALL_S
+from livekit_plugins_hydra.protocol.demand import (
     REPLY_DEADLINE_S,
     REPLY_SILENCE_S,
     SILENCE_REDIAL_EVERY_S,
-    Call,
     Learned,
 )
-from livekit_plugins_hydra.protocol.conversation import (
-    ANSWER_OVERDUE_S,
-    CUT_OVERDUE_S,
-    GRACE_S,
-    STALL_S,
-)
 from livekit_plugins_hydra.protocol.errors import RemoteProtocolError, ServerError
-from livekit_plugins_hydra.protocol.states import Handshake
+from livekit_plugins_hydra.protocol.line import DEBT_S, KEPT_TURN_S, MAX_UNWRITTEN
+from livekit_plugins_hydra.protocol.results import NARRATE_AFTER_S
+from livekit_plugins_hydra.protocol.states import About, Handshake
+from livekit_plugins_hydra.protocol.turns import ANSWER_OVERDUE_S
 from tests import server_says as server
 from tests import session_wants as session
 from tests.transcript import Step, Transcript, after, ended, play
@@ -315,6 +308,38 @@ def test_the_model_may_speak_first_without_being_asked() -> None:
     connect(call)
 
 
+def test_a_greeting_that_is_cancelled_before_the_handshake_is_over_is_cut() -> None:
+    """What nobody wants any more is cancelled when it begins, and the call goes on."""
+    call = new_call()
+    assert call >> session.configurable() >> session.reply("g1")
+    assert (
+        call
+        >> session.open_socket()
+        >> ev.SessionCreated()
+        << fx.Compose(greet=True, opening="")
+        >> session.configure(greet=True)
+        << configured(greet=True)
+        >> session.cancel("g1")
+        >> ev.SessionConfigured()
+        << fx.SessionReady(ev.ServerSession())
+    )
+
+    assert call >> server.created("r1") << cancelled("r1")
+    assert call >> server.done("r1", "cancelled") << ended("r1", "cancelled")
+    plain_turn(call, 2)
+
+
+def test_a_reply_after_a_reconnect_goes_on_from_what_was_said_before() -> None:
+    """A new connection on which nothing was said yet is not the beginning of the call."""
+    call = talked()
+    assert call >> session.lose()
+    connect(call)
+
+    assert call >> session.reply("g1") << REDIAL
+    connect(call, greet=True, opening=About.NEXT.value)
+    answered(call, "r1", "g1")
+
+
 def test_a_greeting_that_was_lost_is_made_up_for() -> None:
     """If the connection ends before the greeting begins, the next one greets."""
     call = untouched(greet=True)
@@ -361,7 +386,7 @@ def test_a_greeting_that_never_comes_does_not_block_the_call() -> None:
 
     assert call >> after(REPLY_SILENCE_S - SOON)
     assert call >> after(SOON) << REDIAL
-    connect(call, greet=True, opening=ANSWER_TEXT)
+    connect(call, greet=True, opening=About.TEXT.value)
     answered(call, "r1", "g1")
 
 
@@ -748,7 +773,7 @@ def test_a_debt_holds_back_the_next_request_for_a_moment() -> None:
     call = asked()
     assert call >> session.cancel("g1") >> session.reply("g2")
 
-    assert call >> after(DEBT_BLOCKS_S - SOON)
+    assert call >> after(DEBT_S - SOON)
     assert call >> after(SOON) << ASK
     answered(call, "r1", "g2")
 
@@ -788,7 +813,7 @@ def test_a_refused_request_is_made_by_a_new_connection() -> None:
     call = asked(learned=learned)
 
     assert call >> refused(call, ev.ResponseCreate) << REDIAL
-    connect(call, greet=True, opening=GO_ON)
+    connect(call, greet=True, opening=About.NEXT.value)
     answered(call, "r1", "g1")
     assert learned == Learned(create_refused=True)
 
@@ -804,7 +829,7 @@ def test_a_refused_item_is_told_by_a_new_connection(typed: str) -> None:
         assert call >> session.reply("g1", "Say bye.") << item("Say bye.", "system") << ASK
 
     assert call >> refused(call, ev.ConversationItemCreate) << REDIAL
-    connect(call, greet=True, opening=ANSWER_TEXT if typed else "Say bye.")
+    connect(call, greet=True, opening=About.TEXT.value if typed else "Say bye.")
     answered(call, "r1", "g1")
     assert learned == Learned(items_refused=True)
     assert call >> after(600.0)
@@ -823,7 +848,7 @@ def test_what_the_server_refused_is_not_tried_again_by_any_call_of_the_model() -
 
     call = talked(learned=Learned(items_refused=True))
     assert call >> session.note("Who?") >> session.reply("g1") << REDIAL
-    connect(call, greet=True, opening=ANSWER_TEXT)
+    connect(call, greet=True, opening=About.TEXT.value)
 
 
 def test_texts_are_not_sent_to_a_server_that_takes_none() -> None:
@@ -863,7 +888,7 @@ def test_text_that_is_refused_while_the_user_speaks_is_not_lost() -> None:
     assert call >> refusal
     stop_speech(call)
     answered(call, "r1", then=[REDIAL])
-    connect(call, greet=True, opening=ANSWER_TEXT)
+    connect(call, greet=True, opening=About.TEXT.value)
     answered(call, "r2", "g1")
     assert learned == Learned(items_refused=True)
 
@@ -882,7 +907,7 @@ def test_text_that_goes_out_with_the_users_speech_may_be_refused() -> None:
     stop_speech(call)
     answered(call, "r1")
     assert call >> session.reply("g1") << REDIAL
-    connect(call, greet=True, opening=ANSWER_TEXT)
+    connect(call, greet=True, opening=About.TEXT.value)
 
 
 def test_a_failure_inside_the_server_is_no_refusal() -> None:
@@ -943,7 +968,7 @@ def test_words_that_follow_an_output_are_not_lost_on_a_server_that_refuses_them(
         assert call >> session.reply("g1", wanted) << item(wanted, "system") << ASK
 
     assert call >> refused(call, ev.ConversationItemCreate) << REDIAL
-    connect(call, greet=True, opening=ANSWER_TEXT if wanted == "Who?" else wanted)
+    connect(call, greet=True, opening=About.TEXT.value if wanted == "Who?" else wanted)
     answered(call, "r1", "g1")
     assert call >> after(600.0)
 
@@ -1089,7 +1114,7 @@ def test_a_redial_does_not_prolong_the_deadline() -> None:
     """However many ways are tried, it is one deadline."""
     call = talked(is_written=True)
     assert call >> session.reply("g1") << ASK >> after(REPLY_SILENCE_S) << REDIAL
-    connect(call, greet=True, opening=GO_ON)
+    connect(call, greet=True, opening=About.NEXT.value)
 
     assert call >> after(REPLY_DEADLINE_S - REPLY_SILENCE_S - SOON)
     assert call >> after(SOON) << failed("g1")
@@ -1111,7 +1136,7 @@ def test_new_connections_for_replies_have_a_budget() -> None:
     first_at = call.now
     for n in range(DIALS_PER_MINUTE):
         assert call >> session.reply("g1") << REDIAL
-        connect(call, greet=True, opening=GO_ON)
+        connect(call, greet=True, opening=About.NEXT.value)
         answered(call, f"s{n}", "g1")
         assert call >> after(1.0)
 
@@ -1211,7 +1236,7 @@ def test_an_output_after_a_reconnect_is_told_by_a_first_response() -> None:
     connect(call)
 
     assert call >> session.post("c1") >> session.reply("g1") << REDIAL
-    connect(call, greet=True, opening=ANSWER_TOOLS)
+    connect(call, greet=True, opening=About.OUTPUTS.value)
     answered(call, "r1", "g1")
 
 
@@ -1220,7 +1245,7 @@ def test_an_output_during_an_outage_is_told_by_the_next_connection() -> None:
     call = calling()
     assert call >> session.lose() >> session.post("c1") >> session.reply("g1")
 
-    connect(call, greet=True, opening=ANSWER_TOOLS)
+    connect(call, greet=True, opening=About.OUTPUTS.value)
     answered(call, "r1", "g1")
 
 
@@ -1384,7 +1409,7 @@ def test_a_second_cough_does_not_swallow_the_narration() -> None:
     assert call >> session.post("c1") << output("c1") >> after(NARRATE_AFTER_S) << ASK
     cough(call, "u2")
 
-    assert call >> after(DEBT_BLOCKS_S - SOON)
+    assert call >> after(DEBT_S - SOON)
     assert call >> after(SOON) << ASK
     answered(call, "r2")
     assert call >> after(600.0)
@@ -1412,7 +1437,7 @@ def test_a_cough_over_the_frameworks_own_request_does_not_leave_dead_air() -> No
     stop_speech(call)
     discard(call)
 
-    assert call >> after(DEBT_BLOCKS_S - SOON)
+    assert call >> after(DEBT_S - SOON)
     assert call >> after(SOON) << ASK
     answered(call, "r2")
     assert call >> after(600.0)
@@ -1512,7 +1537,7 @@ def test_results_whose_narration_was_cut_before_its_first_sound_survive_a_lost_c
     cut_unheard(call, "r2", "u2")
     assert call >> session.lose() << ended("r2", "cancelled")
 
-    connect(call, greet=True, opening=ANSWER_TOOLS)
+    connect(call, greet=True, opening=About.OUTPUTS.value)
     answered(call, "r3")
     assert call >> after(600.0)
 
@@ -1566,9 +1591,9 @@ def test_results_that_nobody_told_survive_a_lost_connection() -> None:
     assert call >> session.post("c1") << output("c1")
     assert call >> session.lose() << fx.UserStopped("u1")
 
-    connect(call, greet=True, opening=ANSWER_TOOLS)
+    connect(call, greet=True, opening=About.OUTPUTS.value)
     assert call >> session.lose()
-    connect(call, greet=True, opening=ANSWER_TOOLS)
+    connect(call, greet=True, opening=About.OUTPUTS.value)
     answered(call, "r1")
     assert call >> session.lose()
     connect(call)
@@ -1581,7 +1606,7 @@ def test_a_result_of_an_interrupted_round_is_told_after_a_reconnect() -> None:
     connect(call)
 
     assert call >> session.post("c1") >> after(NARRATE_AFTER_S) << REDIAL
-    connect(call, greet=True, opening=ANSWER_TOOLS)
+    connect(call, greet=True, opening=About.OUTPUTS.value)
     answered(call, "r1")
     assert call >> after(600.0)
 
@@ -1653,7 +1678,7 @@ def test_a_narration_that_does_not_come_fails_quietly() -> None:
     assert call >> after(NARRATE_AFTER_S) << ASK
 
     assert call >> after(REPLY_DEADLINE_S) >> session.reply("g1")
-    assert call >> after(DEBT_BLOCKS_S) << ASK
+    assert call >> after(DEBT_S) << ASK
 
 
 def background(*, is_written: bool = False) -> CallTranscript:
@@ -1677,7 +1702,7 @@ def test_a_result_is_told_when_the_reply_that_asked_for_it_has_failed() -> None:
     assert call >> after(REPLY_SILENCE_S) << REDIAL
     assert call >> after(REPLY_DEADLINE_S - REPLY_SILENCE_S) << failed("g1")
 
-    connect(call, greet=True, opening=ANSWER_TOOLS)
+    connect(call, greet=True, opening=About.OUTPUTS.value)
     answered(call, "r1")
     assert call >> after(600.0)
 
@@ -1690,7 +1715,7 @@ def test_a_result_outlives_a_cough_over_the_reply_that_asked_for_it() -> None:
     stop_speech(call)
     discard(call)
 
-    assert call >> after(DEBT_BLOCKS_S) << ASK
+    assert call >> after(DEBT_S) << ASK
     answered(call, "r1")
     assert call >> after(600.0)
 
@@ -1806,7 +1831,7 @@ def test_new_instructions_wait_for_the_budget_of_connections() -> None:
     first_at = call.now
     for n in range(DIALS_PER_MINUTE):
         assert call >> session.reply("g1") << REDIAL
-        connect(call, greet=True, opening=GO_ON)
+        connect(call, greet=True, opening=About.NEXT.value)
         answered(call, f"s{n}", "g1")
 
     assert call >> session.change_instructions()
@@ -1876,7 +1901,7 @@ def test_an_owed_reply_survives_a_lost_connection(instructions: str, is_asked: b
     stopped = [] if is_asked else [fx.UserStopped("u1")]
     assert follows(call >> session.lose(), stopped)
 
-    connect(call, greet=True, opening=instructions or GO_ON)
+    connect(call, greet=True, opening=instructions or About.NEXT.value)
     answered(call, "r1", "g1")
     assert call >> after(600.0)
 
@@ -1887,7 +1912,7 @@ def test_an_owed_reply_to_outputs_survives_a_lost_connection() -> None:
     assert call >> session.post("c1") << output("c1") >> session.reply("g1") << ASK
 
     assert call >> session.lose()
-    connect(call, greet=True, opening=ANSWER_TOOLS)
+    connect(call, greet=True, opening=About.OUTPUTS.value)
     answered(call, "r1", "g1")
 
 
@@ -1900,7 +1925,7 @@ def test_a_reply_is_owed_until_its_first_sound(instructions: str) -> None:
     assert call >> server.created("r1") << fx.BeginResponse("r1", reply_id="g1")
 
     assert call >> session.lose() << fx.EndStreams("r1", cut=False) << ended("r1", "lost")
-    connect(call, greet=True, opening=instructions or GO_ON)
+    connect(call, greet=True, opening=instructions or About.NEXT.value)
     answered(call, "r1")
     assert call >> session.lose()
     connect(call)
@@ -1957,7 +1982,7 @@ def test_results_that_the_server_never_told_are_told_by_the_next_connection() ->
     assert call >> after(REPLY_DEADLINE_S) << failed("g1")
 
     assert call >> session.lose()
-    connect(call, greet=True, opening=ANSWER_TOOLS)
+    connect(call, greet=True, opening=About.OUTPUTS.value)
     answered(call, "r1")
     assert call >> session.lose()
     connect(call)
@@ -1969,7 +1994,7 @@ def test_results_whose_reply_fails_in_an_outage_are_told_by_the_next_connection(
     assert call >> session.post("c1") << output("c1") >> session.reply("g1") << ASK
     assert call >> session.lose() >> after(REPLY_DEADLINE_S) << failed("g1")
 
-    connect(call, greet=True, opening=ANSWER_TOOLS)
+    connect(call, greet=True, opening=About.OUTPUTS.value)
     answered(call, "r1")
 
 
@@ -1978,10 +2003,10 @@ def test_results_that_no_server_tells_do_not_make_connections_for_ever() -> None
     call = calling()
     assert call >> session.post("c1") << output("c1") >> session.reply("g1") << ASK
     assert call >> after(REPLY_DEADLINE_S) << failed("g1") >> session.lose()
-    connect(call, greet=True, opening=ANSWER_TOOLS)
+    connect(call, greet=True, opening=About.OUTPUTS.value)
 
     assert call >> after(REPLY_SILENCE_S) << REDIAL
-    connect(call, greet=True, opening=ANSWER_TOOLS)
+    connect(call, greet=True, opening=About.OUTPUTS.value)
     assert call >> after(600.0)
 
 
@@ -2003,7 +2028,7 @@ def test_what_was_typed_survives_a_lost_connection() -> None:
     assert call >> session.note("Who?") >> session.reply("g1")
 
     assert call >> session.lose() << fx.UserStopped("u1")
-    connect(call, greet=True, opening=ANSWER_TEXT)
+    connect(call, greet=True, opening=About.TEXT.value)
     answered(call, "r1", "g1")
     assert call >> session.reply("g2") << ASK
 
@@ -2029,14 +2054,14 @@ def test_speech_that_the_next_connection_does_not_notice_is_not_awaited_for_ever
     connect(call)
     assert call >> after(KEPT_TURN_S - SOON)
     assert call >> after(SOON) << REDIAL
-    connect(call, greet=True, opening=GO_ON)
+    connect(call, greet=True, opening=About.NEXT.value)
 
     call = interrupted()
     assert call >> session.post("c1") << output("c1")
     assert call >> session.lose(keeps_turn=True) << fx.UserStopped("u1")
     connect(call)
     assert call >> after(KEPT_TURN_S) << REDIAL
-    connect(call, greet=True, opening=ANSWER_TOOLS)
+    connect(call, greet=True, opening=About.OUTPUTS.value)
 
 
 def test_the_answer_to_kept_speech_may_come_without_its_turn() -> None:
@@ -2116,7 +2141,7 @@ def test_an_error_about_a_lost_connection_is_about_nothing() -> None:
     assert call >> session.note("Who?") >> session.reply("g1") << item("Who?") << ASK
     refusal = refused(call, ev.ConversationItemCreate)
     assert call >> session.lose()
-    connect(call, greet=True, opening=ANSWER_TEXT)
+    connect(call, greet=True, opening=About.TEXT.value)
 
     assert call >> refusal << fx.Fault(ServerError("invalid_frame", "no"), fatal=False)
     answered(call, "r1", "g1")
@@ -2177,7 +2202,7 @@ def test_a_call_knows_no_server_unless_it_is_told() -> None:
 def test_the_representation_shows_the_conversation_and_the_reply() -> None:
     """A log line or a debugger tells the state at a glance."""
     call = talked()
-    assert repr(call.subject) == "<Call <Conversation READY QUIET IDLE NONE> reply=none>"
+    assert repr(call.subject) == "<Call <Conversation READY QUIET IDLE> NOTHING reply=none>"
     assert call >> session.reply("g1") << ASK
 
-    assert repr(call.subject) == "<Call <Conversation READY QUIET IDLE NONE> reply=ASKED>"
+    assert repr(call.subject) == "<Call <Conversation READY QUIET IDLE> ANSWER reply=WORDS>"

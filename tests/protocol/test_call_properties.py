@@ -11,13 +11,9 @@ from hypothesis import strategies as st
 from livekit_plugins_hydra.protocol import effects as fx
 from livekit_plugins_hydra.protocol import events as ev
 from livekit_plugins_hydra.protocol.backoff import DIALS_PER_MINUTE
-from livekit_plugins_hydra.protocol.call import (
-    DEBT_BLOCKS_S,
-    INSTRUCTIONS_REDIAL_EVERY_S,
-    REPLY_DEADLINE_S,
-    Call,
-    Learned,
-)
+from livekit_plugins_hydra.protocol.call import INSTRUCTIONS_REDIAL_EVERY_S, Call
+from livekit_plugins_hydra.protocol.demand import REPLY_DEADLINE_S, Learned
+from livekit_plugins_hydra.protocol.line import DEBT_S
 from livekit_plugins_hydra.protocol.states import Handshake, Turn
 from tests import server_says as server
 from tests import session_wants as session
@@ -211,7 +207,7 @@ class Shell:
                 assert not self.open
                 assert self.call.conversation.turn is Turn.QUIET
                 if self.asked_at is not None:
-                    assert self.now - self.asked_at >= DEBT_BLOCKS_S - TOLERANCE_S
+                    assert self.now - self.asked_at >= DEBT_S - TOLERANCE_S
                 self.asked_at = self.now
             case ev.ConversationItemCreate(item=ev.Item(call_id=str(call_id))):
                 self.called.remove(call_id)

@@ -9,7 +9,6 @@ import pytest
 from livekit_plugins_hydra.protocol import effects as fx
 from livekit_plugins_hydra.protocol import events as ev
 from livekit_plugins_hydra.protocol.conversation import (
-    ANSWER_OVERDUE_S,
     CUT_OVERDUE_S,
     GRACE_S,
     HANDSHAKE_TIMEOUT_S,
@@ -26,7 +25,8 @@ from livekit_plugins_hydra.protocol.errors import (
     ServerError,
     ServerFull,
 )
-from livekit_plugins_hydra.protocol.states import Handshake, ResponseState, Round, Turn
+from livekit_plugins_hydra.protocol.states import Handshake, ResponseState, Turn
+from livekit_plugins_hydra.protocol.turns import ANSWER_OVERDUE_S
 from tests import server_says as server
 from tests.transcript import (
     Step,
@@ -975,7 +975,8 @@ def test_times_of_a_reply_on_demand_count_from_the_request(is_greeting: bool) ->
 def test_a_tool_round_whose_response_ends_before_the_outputs() -> None:
     """Where `response.done` follows the call, the streams are closed without delay."""
     call = calling()
-    assert call.is_in(Round.COLLECTING)
+    assert call.is_in(ResponseState.GENERATING)
+    assert call.conversation.open_calls
 
     assert (
         call
@@ -983,9 +984,10 @@ def test_a_tool_round_whose_response_ends_before_the_outputs() -> None:
         << fx.EndStreams("r1", cut=False)
         << ended("r1")
     )
-    assert call.is_in(Round.SETTLING)
+    assert not call.is_in(ResponseState.GENERATING)
+    assert call.conversation.open_calls
     assert call >> after(3.0) >> post_output("c1", "42") << output("c1", "42")
-    assert call.is_in(Round.NONE)
+    assert not call.conversation.open_calls
     assert call >> create_response() << fx.Send(ev.ResponseCreate(event_id="cl"))
     assert call >> server.created("r2") << fx.BeginResponse("r2")
 
@@ -1053,9 +1055,10 @@ def test_parallel_calls_share_one_response() -> None:
     assert call >> after(SOON) << fx.EndStreams("r1", cut=False)
     assert call.conversation.open_calls == {"c1", "c2", "c3"}
     for call_id in ("c2", "c3", "c1"):
-        assert call.is_in(Round.SETTLING)
+        assert not call.is_in(ResponseState.GENERATING)
+        assert call.conversation.open_calls
         assert call >> post_output(call_id, "ok") << output(call_id, "ok")
-    assert call.is_in(Round.NONE)
+    assert not call.conversation.open_calls
 
 
 def test_a_half_streamed_call_keeps_the_streams_open() -> None:
@@ -1266,10 +1269,12 @@ def test_a_late_call_gets_a_part_of_its_own() -> None:
             << fx.BeginResponse(generation_id, is_late=True)
             << call_function(generation_id, call_id)
         )
-        assert call.is_in(Round.COLLECTING)
+        assert call.is_in(ResponseState.GENERATING)
+        assert call.conversation.open_calls
         assert not call.conversation.is_free
         assert call >> after(GRACE_S) << fx.EndStreams(generation_id, cut=False)
-        assert call.is_in(Round.SETTLING)
+        assert not call.is_in(ResponseState.GENERATING)
+        assert call.conversation.open_calls
         assert call.conversation.is_free
     assert call >> server.done("r1") << ended("r1")
 
@@ -1415,7 +1420,7 @@ def test_an_output_may_come_before_the_streams_are_closed() -> None:
     assert call >> post_output("c1", "42") << output("c1", "42")
 
     assert call >> after(GRACE_S) << fx.EndStreams("r1", cut=False)
-    assert call.is_in(Round.NONE)
+    assert not call.conversation.open_calls
 
 
 def test_the_server_gives_up_waiting_for_outputs() -> None:
@@ -1427,7 +1432,7 @@ def test_the_server_gives_up_waiting_for_outputs() -> None:
         >> server.error("tool_response_timeout", "too slow")
         << fx.Fault(ServerError("tool_response_timeout", "too slow"), fatal=False)
     )
-    assert call.is_in(Round.NONE)
+    assert not call.conversation.open_calls
     assert call.conversation.open_calls == frozenset()
     with pytest.raises(LocalProtocolError):
         call.conversation.post_output("c1", "42")
@@ -1683,7 +1688,7 @@ def test_a_lost_connection_ends_everything() -> None:
         >> after(600.0)
     )
     conversation = call.conversation
-    assert repr(conversation) == "<Conversation CLOSED QUIET IDLE NONE>"
+    assert repr(conversation) == "<Conversation CLOSED QUIET IDLE>"
     assert conversation.open_calls == frozenset()
     assert not conversation.is_free
     with pytest.raises(LocalProtocolError):
@@ -1734,12 +1739,12 @@ def test_a_timer_that_nobody_knows_does_nothing() -> None:
     assert conversation.timer("supper", 0.0) == []
 
 
-def test_the_representation_shows_all_four_machines() -> None:
+def test_the_representation_shows_all_three_machines_and_the_open_calls() -> None:
     """A log line or a debugger tells the state at a glance."""
     call = waiting()
     assert call >> server.speech_started() << fx.UserStarted(None)
 
-    assert repr(call.conversation) == "<Conversation READY SPEAKING WAITING SETTLING>"
+    assert repr(call.conversation) == "<Conversation READY SPEAKING WAITING CALLING>"
 
 
 @pytest.mark.parametrize("item_id", ["u1", None])

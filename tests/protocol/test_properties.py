@@ -17,7 +17,7 @@ from livekit_plugins_hydra.protocol import events as ev
 from livekit_plugins_hydra.protocol import states, wire
 from livekit_plugins_hydra.protocol.conversation import STALL_S, Conversation
 from livekit_plugins_hydra.protocol.errors import LocalProtocolError, RemoteProtocolError
-from livekit_plugins_hydra.protocol.states import Handshake, ResponseState, Round, Turn
+from livekit_plugins_hydra.protocol.states import Handshake, ResponseState, Turn
 from tests import server_says as server
 from tests.anything import CLIENT_EVENTS, JSON, SERVER_EVENTS, any_of
 from tests.transcript import (
@@ -244,8 +244,6 @@ def test_any_conversation_comes_to_rest(steps: list[Step]) -> None:
 
     assert not witness.open
     assert conversation.turn is not Turn.ENDED
-    assert conversation.round is not Round.COLLECTING
-    assert (conversation.round is Round.NONE) is (conversation.open_calls == frozenset())
     assert bool(witness.user_item) is (conversation.turn is Turn.SPEAKING)
     if conversation.turn is Turn.QUIET:
         assert conversation.response in (ResponseState.IDLE, ResponseState.WAITING)
@@ -292,11 +290,11 @@ def test_every_state_takes_every_event_and_every_row_of_the_tables_happens() -> 
     for before, _, stage in reachable():
         moves |= set(zip(_machines(before), _machines(stage), strict=True))
 
-    for table in (states.HANDSHAKE, states.TURN, states.RESPONSE, states.ROUND):
+    for table in (states.HANDSHAKE, states.TURN, states.RESPONSE):
         rows = {(state, result) for (state, _), result in table.items()}
         assert rows <= moves
     assert {state for move in moves for state in move} == {
-        state for machine in (Handshake, Turn, ResponseState, Round) for state in machine
+        state for machine in (Handshake, Turn, ResponseState) for state in machine
     }
 
 
@@ -306,7 +304,6 @@ def _machines(stage: Stage) -> tuple[Enum, ...]:
         conversation.handshake,
         conversation.turn,
         conversation.response,
-        conversation.round,
     )
 
 

@@ -1,0 +1,67 @@
+"""What is true of one connection of a call, and ends with it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Final
+
+from . import effects as fx
+from .conversation import Conversation
+from .reply import Reply, Text
+from .states import AWAITED, Awaited, Input, next_state
+
+DEBT_S: Final = 3.0
+"""How long a reply that was given up may hold back the next request. Our choice."""
+
+KEPT_TURN_S: Final = 3.0
+"""How long a new server may take to notice the speech that it is sent again. Our choice."""
+
+GREETING_S: Final = 5.0
+"""How long a first response may take to begin. Our choice."""
+
+MAX_UNWRITTEN: Final = 256
+"""How many turns and responses without a text are told apart."""
+
+_HOLDS_BACK: Final = {Awaited.TURN, Awaited.GREETING, Awaited.DEBT, Awaited.SPENT}
+_SINCE_READY_S: Final = {Awaited.TURN: KEPT_TURN_S, Awaited.GREETING: GREETING_S}
+
+
+@dataclass(slots=True)
+class Line:
+    """What is true of one connection, and ends with it."""
+
+    conversation: Conversation
+    awaited: Awaited = Awaited.NOTHING
+    begun: tuple[str, Reply] | None = None
+    """The last reply that has begun, and its response: without a sound, it is still owed."""
+    sent_texts: dict[str, Text | None] = field(default_factory=dict)
+    """By the id of the event; None for the instructions of a reply."""
+    unwritten: set[str] = field(default_factory=set)
+    """What was said and whose text is not at hand."""
+    is_forgotten: bool = False
+    """Whether there is too much of that to keep count."""
+
+    @property
+    def is_held_back(self) -> bool:
+        """Whether what is awaited has to come first."""
+        return self.awaited in _HOLDS_BACK
+
+    def move(self, why: Input) -> list[fx.Effect]:
+        """Await something else."""
+        before, self.awaited = self.awaited, next_state(AWAITED, self.awaited, why) or self.awaited
+        if self.awaited is before or (before, self.awaited) == (Awaited.DEBT, Awaited.SPENT):
+            return []
+        if self.awaited is Awaited.DEBT:
+            return [fx.StartTimer("awaited", DEBT_S)]
+        return [fx.CancelTimer("awaited")]
+
+    def ready(self) -> list[fx.Effect]:
+        """The server listens: what it was asked for with the connection may be overdue now."""
+        delay_s = _SINCE_READY_S.get(self.awaited)
+        return [] if delay_s is None else [fx.StartTimer("awaited", delay_s)]
+
+    def await_text(self, key: str) -> None:
+        """Something is said, and its text is not known yet."""
+        self.is_forgotten |= len(self.unwritten) >= MAX_UNWRITTEN
+        if not self.is_forgotten:
+            self.unwritten.add(key)

@@ -1,0 +1,47 @@
+"""What is asked of the server: replies that are owed, and texts that go with a request."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from .states import About, Asked
+
+
+@dataclass(slots=True)
+class Reply:
+    """A reply that is owed."""
+
+    id: str | None
+    """None for one that the call asks for by itself."""
+    instructions: str = ""
+    about: About = About.START
+    tells_outputs: bool = False
+    """Whether it was asked for because functions have returned."""
+    asked: Asked = Asked.NOT_YET
+    was_refused: bool = False
+    event_ids: set[str] = field(default_factory=set)
+
+    @property
+    def is_asked(self) -> bool:
+        """Whether the server was asked for it."""
+        return self.asked is not Asked.NOT_YET
+
+    @property
+    def opening(self) -> str:
+        """What a new connection is told of it."""
+        return self.instructions or self.about.value
+
+    def hold(self) -> None:
+        """Begin anew: nothing was asked yet."""
+        self.asked = Asked.NOT_YET
+        self.was_refused = False
+        self.event_ids.clear()
+
+
+@dataclass(frozen=True, slots=True)
+class Text:
+    """A text item that waits for the next request."""
+
+    role: str
+    text: str
+    about: About

@@ -1,0 +1,104 @@
+"""The user's turn on one connection: when it begins, ends, counts, or was none.
+
+A turn is stopped for the framework exactly once, by the first of: `speech_stopped`, the end of the
+user's item, `response.created`, the end of the connection.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from typing import Final
+
+from . import effects as fx
+from . import events as ev
+from .states import TURN, Input, Signal, Turn, next_state
+
+ANSWER_OVERDUE_S: Final = 5.0
+"""A turn that is neither answered nor discarded for so long is over. Our choice."""
+
+REMEMBERED_TURNS: Final = 16
+"""How many past turns may still deliver a late event."""
+
+
+class UserTurn:
+    """The present turn of the user, and which ones came before it."""
+
+    def __init__(self) -> None:
+        self.state = Turn.QUIET
+        self.item_id: str | None = None
+        """The server's id of the user's item; None where it gives none."""
+        self.stopped_at: float | None = None
+        """When the server last said that the user has stopped, until it is used."""
+        self._past: deque[str | None] = deque(maxlen=REMEMBERED_TURNS)
+
+    def started(self, item_id: str | None) -> list[fx.Effect]:
+        """The user begins to speak."""
+        out: list[fx.Effect] = []
+        if self.state is Turn.SPEAKING:  # the server never said that the last one stopped
+            out.append(fx.UserStopped(self.item_id))
+        self._move(ev.InputAudioBufferSpeechStarted)
+        self._past.append(self.item_id)
+        self.item_id = item_id
+        self.stopped_at = None
+        return [*out, fx.CancelTimer("answer"), fx.UserStarted(item_id)]
+
+    def stopped(self, item_id: str | None, now: float) -> list[fx.Effect]:
+        """The user has stopped; nothing follows where something else has said so before."""
+        stopped = self._end(ev.InputAudioBufferSpeechStopped) if self._is_present(item_id) else []
+        return self._await_answer(stopped, now) if stopped else []
+
+    def item_done(self, item: ev.Item, now: float) -> list[fx.Effect]:
+        """The user's item has ended: the turn counts, or it was none."""
+        if item.status != "incomplete":
+            out = self._end_by_item(item, now)
+            is_speech = any(part.type == "input_audio" for part in item.content or ())
+            is_somebodys = item.id is not None or self.state is not Turn.QUIET
+            item_id = item.id or self.item_id or ""
+            is_written = is_speech and is_somebodys and item.text
+            return [*out, fx.UserText(item_id, item.text)] if is_written else out
+        if not self._is_present(item.id):
+            return [fx.UserDiscarded(item.id)]
+        self.stopped_at = None
+        stopped = self._end(Signal.DISCARDED)
+        return [*stopped, fx.CancelTimer("answer"), fx.UserDiscarded(item.id)]
+
+    def answered(self) -> list[fx.Effect]:
+        """A response begins, whether or not the server has said that the user has stopped."""
+        if self.state is Turn.QUIET:
+            return []
+        return [*self._end(ev.ResponseCreated), fx.CancelTimer("answer")]
+
+    def overdue(self) -> None:
+        """No answer came in time."""
+        self._move(Signal.OVERDUE)
+
+    def lost(self) -> list[fx.Effect]:
+        """The connection has ended."""
+        return self._end(Signal.LOST)
+
+    def _end_by_item(self, item: ev.Item, now: float) -> list[fx.Effect]:
+        """The user's item is complete: if nobody said that the user has stopped, this does."""
+        kinds = {part.type for part in item.content or ()}
+        is_anothers = bool(item.id and self.item_id) and item.id != self.item_id
+        is_typed = "input_text" in kinds or (is_anothers and "input_audio" not in kinds)
+        if self.state is not Turn.SPEAKING or is_typed or not self._is_present(item.id):
+            return []
+        return self._await_answer(self._end(ev.ConversationItemDone), now)
+
+    def _await_answer(self, stopped: list[fx.Effect], now: float) -> list[fx.Effect]:
+        self.stopped_at = now
+        return [*stopped, fx.StartTimer("answer", ANSWER_OVERDUE_S)]
+
+    def _is_present(self, item_id: str | None) -> bool:
+        """Whether a user item is the present turn's: any is that is not an earlier one's."""
+        is_past = item_id is not None and item_id in self._past
+        return item_id == self.item_id or not is_past
+
+    def _end(self, why: Input) -> list[fx.Effect]:
+        """Move the turn on; tell that the user stopped, if that was not told before."""
+        was_speaking = self.state is Turn.SPEAKING
+        self._move(why)
+        return [fx.UserStopped(self.item_id)] if was_speaking else []
+
+    def _move(self, why: Input) -> None:
+        self.state = next_state(TURN, self.state, why) or self.state

@@ -12,7 +12,6 @@ from livekit_plugins_hydra.protocol import effects as fx
 from livekit_plugins_hydra.protocol import events as ev
 from livekit_plugins_hydra.protocol import wire
 from livekit_plugins_hydra.protocol.call import Call
-from livekit_plugins_hydra.protocol.conversation import MAX_ARGUMENTS_CHARS, Conversation
 from livekit_plugins_hydra.protocol.errors import RemoteProtocolError
 
 from . import server_says as server
@@ -103,16 +102,3 @@ def test_a_flood_is_dropped_and_counted() -> None:
 
     assert kept < MAX_KEPT_BYTES
     assert n_faults < 20
-
-
-def test_arguments_without_end_are_dropped() -> None:
-    """A call that streams its arguments for ever is given up, and the response goes on."""
-    call = ready()
-    call.receive(server.created("r1"), 1.0)
-    for _ in range(20):
-        call.receive(server.arguments("r1", "c1", "x" * (MAX_ARGUMENTS_CHARS // 10), "look"), 1.0)
-    effects = call.receive(server.called("r1", "c1"), 1.0)
-
-    assert not any(isinstance(effect, fx.CallFunction) for effect in effects)
-    assert isinstance(call.conversation, Conversation)
-    assert call.conversation.dropped.total() > 0

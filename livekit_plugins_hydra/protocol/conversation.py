@@ -31,7 +31,7 @@ from .errors import (
     ServerError,
     ServerFull,
 )
-from .responses import PartialCall, Response
+from .responses import Response
 from .states import HANDSHAKE, Handshake, Input, ResponseState, Signal, Turn, next_state
 from .turns import UserTurn
 
@@ -56,12 +56,6 @@ CUT_OVERDUE_S: Final = 1.0
 
 _SILENCES_S: Final = {"grace": GRACE_S, "stall": STALL_S, "cut": CUT_OVERDUE_S}
 """By the names of a response's timers: how long it has to be silent until something follows."""
-
-MAX_ARGUMENTS_CHARS: Final = 1_000_000
-"""A call whose arguments grow beyond this is dropped. Our choice."""
-
-MAX_PARTIAL_CALLS: Final = 64
-"""How many calls of one response may be half-streamed at a time. Our choice."""
 
 REMEMBERED_RESPONSES: Final = 8
 """How many past responses may still deliver a late call."""
@@ -268,8 +262,8 @@ class Conversation:
                 return self._receive_audio(event, now)
             case ev.ResponseOutputAudioTranscriptDelta(delta=text):
                 return self._receive_text(event.response_id, event.item_id, text, now)
-            case ev.ResponseFunctionCallArgumentsDelta():
-                return self._receive_arguments(event, now)
+            case ev.ResponseFunctionCallArgumentsDelta(response_id=response_id):
+                return self._receive_arguments(response_id, now)
             case ev.ResponseFunctionCallArgumentsDone():
                 return self._receive_call(event, now)
             case ev.ResponseCreated(response=response):
@@ -386,26 +380,12 @@ class Conversation:
         response.written_items.add(item_id or "")
         return [fx.OutputText(response.part_id, item_id or "", text)]
 
-    def _receive_arguments(
-        self, event: ev.ResponseFunctionCallArgumentsDelta, now: float
-    ) -> list[fx.Effect]:
-        response = self._find(event.response_id)
+    def _receive_arguments(self, response_id: str | None, now: float) -> list[fx.Effect]:
+        """A call streams in; what it says counts when it is complete."""
+        response = self._find(response_id)
         if response is None:
             return self._drop("a call of an unknown response", is_strange=True)
         response.last_event_at = now
-        if event.call_id in self._open_calls or event.call_id in self._closed_calls:
-            return self._drop("doubled call")
-        is_flood = len(response.partial_calls) >= MAX_PARTIAL_CALLS
-        if is_flood and event.call_id not in response.partial_calls:
-            return self._drop("too many calls at a time", is_strange=True)
-        call = response.partial_calls.setdefault(event.call_id, PartialCall())
-        call.name = call.name or event.name
-        call.n_chars += len(event.delta)
-        if call.n_chars > MAX_ARGUMENTS_CHARS:
-            del response.partial_calls[event.call_id]
-            self._closed_calls.add(event.call_id)
-            return self._drop("a call with endless arguments", is_strange=True)
-        call.arguments.append(event.delta)
         return []
 
     def _receive_call(
@@ -429,9 +409,6 @@ class Conversation:
             return self._drop("response.done of an unknown response", is_strange=True)
         calls = [item for item in body.output or () if item.type == "function_call"]
         out = self._receive_whole_calls(response, calls, now)
-        if body.status in (None, "completed"):
-            out += self._receive_streamed_calls(response, now)
-        response.partial_calls.clear()
         out += response.move(ev.ResponseDone)
         if response.is_accounted:
             return [*out, *self._drop("late response.done")]
@@ -493,14 +470,12 @@ class Conversation:
         """Act on a silence of `response`, or wait for the rest of it."""
         silence_s = _SILENCES_S[kind]
         silence_ends_in_s = response.last_event_at + silence_s - now
-        has_stalled = now - response.last_event_at >= STALL_S
-        is_half_streamed = kind == "grace" and bool(response.partial_calls) and not has_stalled
         is_interrupted_still = kind == "cut" and self.turn is Turn.SPEAKING
         if kind != "cut" and not response.is_open:
             return []
         if silence_ends_in_s > 0:
             return [fx.StartTimer(f"{kind}:{response.id}", silence_ends_in_s)]
-        if is_half_streamed or is_interrupted_still:
+        if is_interrupted_still:
             return [fx.StartTimer(f"{kind}:{response.id}", silence_s)]
         if kind == "grace":
             return response.move(Signal.STREAMS_CLOSED)
@@ -532,21 +507,6 @@ class Conversation:
                 )
         return out
 
-    def _receive_streamed_calls(self, response: Response, now: float) -> list[fx.Effect]:
-        """Take calls that were streamed whole, though nobody said that they are."""
-        out: list[fx.Effect] = []
-        for call_id, call in list(response.partial_calls.items()):
-            if call.name and call.is_whole:
-                out += self._hand_over(
-                    response,
-                    item_id=None,
-                    call_id=call_id,
-                    name=call.name,
-                    arguments=None,
-                    now=now,
-                )
-        return out
-
     @property
     def _known_calls(self) -> set[str]:
         return self._open_calls | self._closed_calls
@@ -564,7 +524,6 @@ class Conversation:
         response.last_event_at = now
         if call_id in self._known_calls:
             return self._drop("doubled call")
-        partial = response.partial_calls.pop(call_id, PartialCall())
         out = self._reopen(response)
         response.has_called = True
         self._open_calls.add(call_id)
@@ -572,8 +531,8 @@ class Conversation:
             response.part_id,
             item_id=item_id or f"item_{call_id}",
             call_id=call_id,
-            name=name or partial.name or "",
-            arguments=arguments or "".join(partial.arguments) or "{}",
+            name=name or "",
+            arguments=arguments or "{}",
         )
         return [*out, call, fx.StartTimer(f"grace:{response.id}", GRACE_S)]
 

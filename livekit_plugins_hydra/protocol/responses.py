@@ -6,7 +6,6 @@ function call must be answered, and what is heard twice in one stream would not 
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass, field
 from typing import Final
 
@@ -16,24 +15,6 @@ from .states import RESPONSE, Input, ResponseState, next_state
 
 _OPEN: Final = {ResponseState.GENERATING, ResponseState.CUT_LATE, ResponseState.IDLE_LATE}
 _IN_FLIGHT: Final = {ResponseState.GENERATING, ResponseState.CUT, ResponseState.CUT_LATE}
-
-
-@dataclass(slots=True)
-class PartialCall:
-    """A call whose arguments are still streaming."""
-
-    name: str | None = None
-    arguments: list[str] = field(default_factory=list)
-    n_chars: int = 0
-
-    @property
-    def is_whole(self) -> bool:
-        """Whether the arguments are complete JSON."""
-        try:
-            json.loads("".join(self.arguments))
-        except ValueError:
-            return False
-        return True
 
 
 @dataclass(slots=True)
@@ -52,7 +33,6 @@ class Response:
     has_called: bool = False
     part: int = 0
     """How often its streams were opened again for something late."""
-    partial_calls: dict[str, PartialCall] = field(default_factory=dict)
     heard_items: set[str | None] = field(default_factory=set)
     """Message items whose sound came."""
     written_items: set[str] = field(default_factory=set)

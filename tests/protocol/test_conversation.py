@@ -12,8 +12,6 @@ from livekit_plugins_hydra.protocol.conversation import (
     CUT_OVERDUE_S,
     GRACE_S,
     HANDSHAKE_TIMEOUT_S,
-    MAX_ARGUMENTS_CHARS,
-    MAX_PARTIAL_CALLS,
     REMEMBERED_RESPONSES,
     STALL_S,
     Conversation,
@@ -1061,104 +1059,28 @@ def test_parallel_calls_share_one_response() -> None:
     assert not call.conversation.open_calls
 
 
-def test_a_half_streamed_call_keeps_the_streams_open() -> None:
-    """The grace waits for a call that has begun, as long as a stalled response is awaited."""
-    call = calling("c1")
-    assert call >> server.arguments("r1", "c2", '{"a":', "look") >> after(5.0)
-
-    assert (
-        call
-        >> server.called("r1", "c2", None, '{"a":1}')
-        << call_function("r1", "c2", arguments='{"a":1}')
-    )
-    assert call >> after(GRACE_S) << fx.EndStreams("r1", cut=False)
-
-
-@pytest.mark.parametrize("status", ["completed", None])
-def test_a_call_is_run_whose_arguments_came_whole_in_deltas_alone(status: str | None) -> None:
-    """Where a server ends a response without a word about its call, what was streamed counts."""
-    call = answering("r1")
-    assert call >> server.arguments("r1", "c1", '{"a":', "look")
-    assert call >> server.arguments("r1", "c1", "1}")
-
-    assert (
-        call
-        >> server.done("r1", status)
-        << call_function("r1", "c1", arguments='{"a":1}')
-        << fx.EndStreams("r1", cut=False)
-        << ended("r1")
-    )
-
-
-@pytest.mark.parametrize(
-    ("arguments", "status"), [('{"a":', "completed"), ('{"a":1}', "cancelled")]
-)
-def test_a_call_that_was_not_meant_is_not_run(arguments: str, status: str) -> None:
-    """Half a call, and one of a response that was cancelled, are dropped."""
-    call = answering("r1")
-    assert call >> server.arguments("r1", "c1", arguments, "look")
-
-    assert (
-        call >> server.done("r1", status) << fx.EndStreams("r1", cut=False) << ended("r1", status)
-    )
-
-
-def test_a_call_that_is_never_completed_does_not_hold_the_others_for_ever() -> None:
-    """When the rest of a half-streamed call never comes, the round goes on without it."""
-    call = calling("c1")
-    assert call >> server.arguments("r1", "c2", '{"a":', "look")
-
-    assert call >> after(STALL_S - SOON)
-    assert (
-        call
-        >> after(GRACE_S + SOON)
-        << fx.EndStreams("r1", cut=False)
-        << ended("r1", "incomplete")
-        << STRANGE
-    )
-    assert call.conversation.is_free
-    assert call >> post_output("c1", "42") << output("c1", "42")
-
-
-@pytest.mark.parametrize(
-    ("pieces", "whole", "expected"),
-    [
-        (['{"a"', ": 1}"], None, '{"a": 1}'),
-        (['{"a"', ": 1}"], '{"a":1}', '{"a":1}'),
-        ([], None, "{}"),
-        ([""], "", "{}"),
-    ],
-)
-def test_arguments_come_in_pieces_or_whole(
-    pieces: list[str], whole: str | None, expected: str
-) -> None:
-    """The whole counts where there is one, else the pieces; a call without any has none."""
+@pytest.mark.parametrize(("whole", "expected"), [('{"a":1}', '{"a":1}'), (None, "{}"), ("", "{}")])
+def test_the_end_of_a_call_has_its_name_and_arguments(whole: str | None, expected: str) -> None:
+    """Pieces only show that it goes on; a call without arguments has none."""
     call = answering()
-    for n, piece in enumerate(pieces):
-        assert call >> server.arguments("r1", "c1", piece, None if n else "look")
 
     assert (
         call
-        >> server.called("r1", "c1", None if pieces else "look", whole)
+        >> server.arguments("r1", "c1", '{"a"', "look")
+        >> server.arguments("r1", "c1", ":1}")
+        >> server.called("r1", "c1", "look", whole)
         << call_function("r1", "c1", arguments=expected)
     )
 
 
-def test_the_name_of_a_call_may_come_anywhere() -> None:
-    """Only the first piece has the name, by the docs; the end may have it too."""
-    call = answering()
+def test_a_call_that_streams_in_keeps_the_streams_open() -> None:
+    """The grace begins anew with each piece of a further call."""
+    call = calling("c1")
+    for piece in ('{"a"', ":", "1}"):
+        assert call >> after(GRACE_S - SOON) >> server.arguments("r1", "c2", piece, "look")
 
-    assert (
-        call
-        >> server.arguments("r1", "c1", "{", "look")
-        >> server.arguments("r1", "c1", "}")
-        >> server.called("r1", "c1", None)
-        << call_function("r1", "c1", name="look")
-        >> server.called("r1", "c2", "hear")
-        << call_function("r1", "c2", name="hear")
-        >> server.called("r1", "c3", None)
-        << call_function("r1", "c3", name="")
-    )
+    assert call >> server.called("r1", "c2") << call_function("r1", "c2")
+    assert call >> after(GRACE_S) << fx.EndStreams("r1", cut=False)
 
 
 def test_speech_and_calls_may_share_a_response() -> None:
@@ -1439,12 +1361,9 @@ def test_the_server_gives_up_waiting_for_outputs() -> None:
     assert call >> server.called("r1", "c1")
 
 
-@pytest.mark.parametrize("is_half_streamed", [False, True])
-def test_the_server_gives_up_a_response_whose_streams_are_open(is_half_streamed: bool) -> None:
+def test_the_server_gives_up_a_response_whose_streams_are_open() -> None:
     """`tool_response_timeout` closes the generation that called, and nothing waits for it."""
     call = calling("c1")
-    if is_half_streamed:
-        assert call >> server.arguments("r1", "c2", "{") >> after(3.0)
 
     assert (
         call
@@ -1468,33 +1387,6 @@ def test_giving_up_old_calls_does_not_cut_the_response_that_speaks() -> None:
         >> server.audio("r2")
         << fx.OutputAudio("r2", "a1", b"\1\0")
     )
-
-
-def test_endless_arguments_are_dropped() -> None:
-    """A call that never stops growing is not collected, and not run with what is left of it."""
-    piece = "x" * (MAX_ARGUMENTS_CHARS // 2)
-    call = answering()
-
-    assert (
-        call
-        >> server.arguments("r1", "c1", piece, "look")
-        >> server.arguments("r1", "c1", piece)
-        >> server.arguments("r1", "c1", "x")
-        << STRANGE
-        >> server.arguments("r1", "c1", "}")
-        >> server.called("r1", "c1", "look", None)
-    )
-
-
-def test_too_many_half_streamed_calls_are_dropped() -> None:
-    """A flood of calls that never end is not collected; those that began go on."""
-    call = answering()
-    for n in range(MAX_PARTIAL_CALLS):
-        assert call >> server.arguments("r1", f"c{n}", "{")
-
-    assert call >> server.arguments("r1", "one too many", "{") << STRANGE
-    assert call >> server.arguments("r1", "c0", "}")
-    assert call >> server.called("r1", "c0", "look", None) << call_function("r1", "c0")
 
 
 # --------------------------------------------------------------------------------- our intents

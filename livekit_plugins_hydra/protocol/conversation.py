@@ -314,7 +314,7 @@ class Conversation:
     def _receive_item_done(self, item: ev.Item, now: float) -> list[fx.Effect]:
         is_announced = item.id is not None and item.id == self._turn.item_id
         if item.role == "user" or (item.role is None and is_announced):
-            return self._turn.item_done(item, now)
+            return self._turn.item_done(item)
         response = self._response_of(item)
         if response is None or item.role not in (None, "assistant"):
             return []

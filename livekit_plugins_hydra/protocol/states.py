@@ -134,7 +134,6 @@ TURN: Final[dict[tuple[Turn, Input], Turn]] = {
     (Turn.QUIET, ev.InputAudioBufferSpeechStarted): Turn.SPEAKING,
     (Turn.SPEAKING, ev.InputAudioBufferSpeechStarted): Turn.SPEAKING,
     (Turn.SPEAKING, ev.InputAudioBufferSpeechStopped): Turn.ENDED,
-    (Turn.SPEAKING, ev.ConversationItemDone): Turn.ENDED,
     (Turn.SPEAKING, ev.ResponseCreated): Turn.QUIET,
     (Turn.SPEAKING, Signal.DISCARDED): Turn.QUIET,
     (Turn.SPEAKING, Signal.LOST): Turn.QUIET,

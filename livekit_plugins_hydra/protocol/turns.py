@@ -1,7 +1,7 @@
 """The user's turn on one connection: when it begins, ends, counts, or was none.
 
-A turn is stopped for the framework exactly once, by the first of: `speech_stopped`, the end of the
-user's item, `response.created`, the end of the connection.
+A turn is stopped for the framework exactly once, by the first of: `speech_stopped`, the server's
+verdict that it was none, `response.created`, the next `speech_started`, the end of the connection.
 """
 
 from __future__ import annotations
@@ -45,17 +45,19 @@ class UserTurn:
     def stopped(self, item_id: str | None, now: float) -> list[fx.Effect]:
         """The user has stopped; nothing follows where something else has said so before."""
         stopped = self._end(ev.InputAudioBufferSpeechStopped) if self._is_present(item_id) else []
-        return self._await_answer(stopped, now) if stopped else []
+        if stopped:
+            self.stopped_at = now
+            stopped.append(fx.StartTimer("answer", ANSWER_OVERDUE_S))
+        return stopped
 
-    def item_done(self, item: ev.Item, now: float) -> list[fx.Effect]:
-        """The user's item has ended: the turn counts, or it was none."""
+    def item_done(self, item: ev.Item) -> list[fx.Effect]:
+        """The user's item has ended: its text is there, or the turn was none."""
         if item.status != "incomplete":
-            out = self._end_by_item(item, now)
             is_speech = any(part.type == "input_audio" for part in item.content or ())
             is_somebodys = item.id is not None or self.state is not Turn.QUIET
             item_id = item.id or self.item_id or ""
             is_written = is_speech and is_somebodys and item.text
-            return [*out, fx.UserText(item_id, item.text)] if is_written else out
+            return [fx.UserText(item_id, item.text)] if is_written else []
         if not self._is_present(item.id):
             return [fx.UserDiscarded(item.id)]
         self.stopped_at = None
@@ -75,19 +77,6 @@ class UserTurn:
     def lost(self) -> list[fx.Effect]:
         """The connection has ended."""
         return self._end(Signal.LOST)
-
-    def _end_by_item(self, item: ev.Item, now: float) -> list[fx.Effect]:
-        """The user's item is complete: if nobody said that the user has stopped, this does."""
-        kinds = {part.type for part in item.content or ()}
-        is_anothers = bool(item.id and self.item_id) and item.id != self.item_id
-        is_typed = "input_text" in kinds or (is_anothers and "input_audio" not in kinds)
-        if self.state is not Turn.SPEAKING or is_typed or not self._is_present(item.id):
-            return []
-        return self._await_answer(self._end(ev.ConversationItemDone), now)
-
-    def _await_answer(self, stopped: list[fx.Effect], now: float) -> list[fx.Effect]:
-        self.stopped_at = now
-        return [*stopped, fx.StartTimer("answer", ANSWER_OVERDUE_S)]
 
     def _is_present(self, item_id: str | None) -> bool:
         """Whether a user item is the present turn's: any is that is not an earlier one's."""

@@ -1639,22 +1639,6 @@ def test_the_representation_shows_all_three_machines_and_the_open_calls() -> Non
     assert repr(call.conversation) == "<Conversation READY SPEAKING WAITING CALLING>"
 
 
-@pytest.mark.parametrize("item_id", ["u1", None])
-def test_a_complete_item_ends_a_turn_that_nothing_else_has_ended(item_id: str | None) -> None:
-    """A server that never says speech_stopped does not leave the user speaking for ever."""
-    call = ready()
-    assert (
-        call
-        >> server.speech_started(item_id)
-        << fx.UserStarted(item_id)
-        >> server.heard(item_id)
-        << fx.UserStopped(item_id)
-        >> server.speech_stopped(item_id)
-        >> server.created("r1")
-        << fx.BeginResponse("r1")
-    )
-
-
 @pytest.mark.parametrize(
     "echo",
     [

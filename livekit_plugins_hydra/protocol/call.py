@@ -93,8 +93,8 @@ class Call:
         """Take one event of the server."""
         user_was_quiet = self.conversation.turn is Turn.QUIET
         effects = self.conversation.receive(event, now)
-        if type(event) is ev.ResponseOutputAudioDelta:  # fifty a second: little follows from it
-            return self._relay_audio(effects)
+        if type(event) is ev.ResponseOutputAudioDelta:  # fifty a second: nothing follows from it
+            return effects
         out: list[fx.Effect] = []
         for effect in effects:
             out += self._relay(effect, now, user_was_quiet=user_was_quiet)
@@ -295,19 +295,6 @@ class Call:
         if is_telling and not self.conversation.has_begun_to_answer:
             self._results.is_sent = True
             self._results.due_at = now
-
-    def _relay_audio(self, effects: list[fx.Effect]) -> list[fx.Effect]:
-        """Pass on what follows from audio; the narration may be a late part of what called."""
-        demand = self._demand
-        if demand.reply is None or demand.reply.asked is not Asked.OUTPUTS:
-            return effects
-        out: list[fx.Effect] = []
-        for effect in effects:
-            if isinstance(effect, fx.BeginResponse):
-                out += demand.fulfil(effect, self._line)
-            else:
-                out.append(effect)
-        return out
 
     def _begin(self, effect: fx.BeginResponse, *, user_was_quiet: bool) -> list[fx.Effect]:
         """Say whose response this is: nobody's, the server's own, or the owed reply."""

@@ -1182,22 +1182,6 @@ def test_the_reply_to_outputs_fails_at_its_deadline() -> None:
     assert call >> after(SOON) << failed("g1")
 
 
-def test_a_narration_inside_the_calling_response_is_the_reply() -> None:
-    """Where the server goes on in the same response, the reply has begun with that."""
-    call = calling(is_done=False)
-    assert call >> session.post("c1") << output("c1") >> session.reply("g1") << ASK
-
-    assert (
-        call
-        >> server.audio("r1")
-        << fx.BeginResponse("r1+1", reply_id="g1", is_late=True)
-        << sound("r1+1")
-        >> after(GRACE_S)
-        << fx.EndStreams("r1+1", cut=False)
-        >> after(600.0)
-    )
-
-
 def test_a_late_part_is_nobodys_reply_before_the_outputs_are_answered() -> None:
     """What the calling response says late by itself is the server's own."""
     call = calling(is_done=False)

@@ -94,6 +94,8 @@ class RealtimeSession(llm.RealtimeSession[SessionEvents]):
             new_event_id=lambda: shortuuid("cl_"),
             learned=learned,
             greet=options.generate_initial_response,
+            knows_user_text=options.input_stt is not None,
+            knows_agent_text=options.output_stt is not None,
             heard_until=lambda: self._speaking.heard_until(),
         )
         self._recovery = Recovery(options.conn_options.max_retry)
@@ -117,7 +119,7 @@ class RealtimeSession(llm.RealtimeSession[SessionEvents]):
             self._chat,
             transcriber=self._transcribers[1],
             resumes=options.resume_false_interruption,
-            on_text=self._call.note_text,
+            on_text=lambda _: None,
             on_missed=self._tell_missed_message,
             on_speechless=self._warn_of_missing_text,
         )
@@ -622,7 +624,6 @@ class RealtimeSession(llm.RealtimeSession[SessionEvents]):
     def _tell_user_text(self, turn: UserTurn, text: str, is_final: bool) -> None:
         """Tell what the user said; the message stands where it was said."""
         if is_final:
-            self._call.note_text(turn.wire_id)
             message = llm.ChatMessage(
                 id=turn.item_id, role="user", content=[text], created_at=turn.began_at
             )

@@ -60,16 +60,6 @@ def note(text: str, role: str = "user") -> Wish[Call]:
     return Wish(f"add_text {text!r}", run)
 
 
-def written(key: str) -> Wish[Call]:
-    """The text of a turn or response is at hand."""
-
-    def run(call: Call, _: float) -> list[fx.Effect]:
-        call.note_text(key)
-        return []
-
-    return Wish(f"note_text {key}", run)
-
-
 def post(call_id: str, output: str = "42") -> Wish[Call]:
     """Post the output of a function."""
     return Wish(

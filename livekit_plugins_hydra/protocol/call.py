@@ -44,6 +44,8 @@ class Call:
         new_event_id: Callable[[], str],
         learned: Learned | None = None,
         greet: bool = False,
+        knows_user_text: bool = False,
+        knows_agent_text: bool = False,
         heard_until: Callable[[], float] = lambda: 0.0,
     ) -> None:
         """Begin a call.
@@ -52,6 +54,8 @@ class Call:
             new_event_id: mints the `event_id` of each event that we send.
             learned: what is known of the server; amended here.
             greet: the model speaks first, without being asked.
+            knows_user_text: an STT transcribes the user, so that a new connection can be told.
+            knows_agent_text: an STT transcribes the agent.
             heard_until: tells when what was said so far will have been heard; monotonic clock.
         """
         self._new_event_id = new_event_id
@@ -62,6 +66,8 @@ class Call:
         self._demand = Demand(learned if learned is not None else Learned(), self._results)
         self._owes_greeting = greet
         """Whether the model was to speak first, and has not spoken yet."""
+        self._knows_user_text = knows_user_text
+        self._knows_agent_text = knows_agent_text
         self._was_touched = False
         """Whether something was said on an earlier connection."""
         self._stale_since: float | None = None
@@ -172,7 +178,9 @@ class Call:
             case "reply_deadline":
                 out += self._demand.overdue(self._line, now)
             case "reply_silence":
-                out += self._leave_if(self._demand.ignored(self._line, now), now)
+                is_remembered = self._is_beginning or self._knows_all_text
+                ignored = self._demand.ignored(self._line, now, is_remembered=is_remembered)
+                out += self._leave_if(ignored, now)
             case "narrate" | "instructions":
                 pass  # _advance() sees whether the moment has come
             case _:
@@ -248,10 +256,6 @@ class Call:
         self._results.move(Signal.INTERRUPTED)
         return self.conversation.cancel_response()
 
-    def note_text(self, key: str) -> None:
-        """The text of a turn (its item id) or response (its id) is at hand."""
-        self._line.unwritten.discard(key)
-
     # -------------------------------------------------------------------------- relaying
 
     def _relay(self, effect: fx.Effect, now: float, *, user_was_quiet: bool) -> list[fx.Effect]:
@@ -261,29 +265,26 @@ class Call:
                 return self._begin(effect, user_was_quiet=user_was_quiet)
             case fx.SessionReady():
                 return [effect, *self._line.ready()]
-            case fx.UserStarted(item_id=item_id):
-                return [effect, *self._user_started(item_id, now)]
+            case fx.UserStarted():
+                return [effect, *self._user_started(now)]
             case fx.EndStreams(generation_id=generation_id, cut=True):
                 self._take_back(generation_id, now)
             case fx.CallFunction(call_id=call_id):
                 self._results.called(call_id)
             case fx.UserStopped():
                 return [effect, *self._line.move(Signal.STOPPED)]
-            case fx.UserText(item_id=key) | fx.OutputText(generation_id=key):
-                self.note_text(key)
-            case fx.UserDiscarded(item_id=item_id):
-                self.note_text(item_id or "")
-            case fx.EndResponse(response_id=response_id, first_audio_at=None):
-                self.note_text(response_id)
+            case fx.UserText():
+                self._knows_user_text = True
+            case fx.OutputText():
+                self._knows_agent_text = True
             case fx.Fault(error=ServerError() as error, fatal=False):
                 return self._demand.refused(error, self._line) or [effect]
         return [effect]
 
-    def _user_started(self, item_id: str | None, now: float) -> list[fx.Effect]:
+    def _user_started(self, now: float) -> list[fx.Effect]:
         demand = self._demand
         out = self._line.move(Signal.SPEAKS)
         self._results.move(Signal.SPEAKS)
-        self._line.await_text(item_id or "")
         if demand.reply is not None and demand.reply.id is None:
             out += demand.drop(self._line, now)
         return [*out, *demand.send_texts(self._line)]
@@ -305,7 +306,6 @@ class Call:
         if is_unwanted:
             cancelled = self.conversation.cancel_response()
             return settled + [e for e in cancelled if not isinstance(e, fx.EndStreams)]
-        line.await_text(effect.generation_id)
         if demand.accepts():
             demand.learn_from_response(user_was_quiet=user_was_quiet)
             return [*settled, *demand.fulfil(effect, line)]
@@ -354,8 +354,17 @@ class Call:
             return self._demand.texts[-1].about
         if self._results.is_sent or self._results.due_at is not None:
             return About.OUTPUTS
-        is_beginning = self.conversation.is_untouched and not self._was_touched
-        return About.START if is_beginning else About.NEXT
+        return About.START if self._is_beginning else About.NEXT
+
+    @property
+    def _is_beginning(self) -> bool:
+        """Whether nothing was said in this call yet."""
+        return self.conversation.is_untouched and not self._was_touched
+
+    @property
+    def _knows_all_text(self) -> bool:
+        """Whether both sides are transcribed, be it by the server itself."""
+        return self._knows_user_text and self._knows_agent_text
 
     def _advance_reply(self, now: float) -> list[fx.Effect]:
         is_stale = self._stale_since is not None and not self._wait_for_instructions_s(now)

@@ -256,13 +256,18 @@ class Demand:
         reply.was_refused = is_free
         return [fx.CancelTimer("reply_silence"), *line.move(Signal.REFUSED)]
 
-    def ignored(self, line: Line, now: float) -> list[fx.Effect]:
-        """The server does not answer `response.create`."""
+    def ignored(self, line: Line, now: float, *, is_remembered: bool) -> list[fx.Effect]:
+        """The server does not answer `response.create`.
+
+        Args:
+            line: the connection.
+            now: monotonic clock.
+            is_remembered: whether a new connection can be told all that was said.
+        """
         reply = self.reply
         if reply is None or not reply.is_asked or not line.conversation.is_free:
             return []
-        is_written = not line.unwritten and not line.is_forgotten
-        if is_written and self._silence_redials.take(now):
+        if is_remembered and self._silence_redials.take(now):
             return self._redial("the server ignored response.create", line, now)
         return self.give_up(
             f"Hydra ignored response.create for {REPLY_SILENCE_S:g} s: it is only documented to"

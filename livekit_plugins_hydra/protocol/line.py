@@ -19,9 +19,6 @@ KEPT_TURN_S: Final = 3.0
 GREETING_S: Final = 5.0
 """How long a first response may take to begin. Our choice."""
 
-MAX_UNWRITTEN: Final = 256
-"""How many turns and responses without a text are told apart."""
-
 _HOLDS_BACK: Final = {Awaited.TURN, Awaited.GREETING, Awaited.DEBT, Awaited.SPENT}
 _SINCE_READY_S: Final = {Awaited.TURN: KEPT_TURN_S, Awaited.GREETING: GREETING_S}
 
@@ -36,10 +33,6 @@ class Line:
     """The last reply that has begun, and its response: without a sound, it is still owed."""
     sent_texts: dict[str, Text | None] = field(default_factory=dict)
     """By the id of the event; None for the instructions of a reply."""
-    unwritten: set[str] = field(default_factory=set)
-    """What was said and whose text is not at hand."""
-    is_forgotten: bool = False
-    """Whether there is too much of that to keep count."""
 
     @property
     def is_held_back(self) -> bool:
@@ -59,9 +52,3 @@ class Line:
         """The server listens: what it was asked for with the connection may be overdue now."""
         delay_s = _SINCE_READY_S.get(self.awaited)
         return [] if delay_s is None else [fx.StartTimer("awaited", delay_s)]
-
-    def await_text(self, key: str) -> None:
-        """Something is said, and its text is not known yet."""
-        self.is_forgotten |= len(self.unwritten) >= MAX_UNWRITTEN
-        if not self.is_forgotten:
-            self.unwritten.add(key)

@@ -292,8 +292,6 @@ REST: list[Step] = [
     wants(session.interrupt().run),
     wants(session.change_instructions().run),
     wants(session.configurable().run),
-    wants(session.written("r1").run),
-    wants(session.written("u1").run),
     lambda shell: shell.perform(shell.call.update_tools([ev.Tool(name="look")])),
 ]
 TIMES = [waits(s) for s in (0.001, 0.05, 0.1, 0.2, 0.5, 1.0, 2.0, 3.0, 5.0, 10.0, 15.0, 30.0)]

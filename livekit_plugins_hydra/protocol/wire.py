@@ -1,16 +1,15 @@
 """Bytes <-> events, and how an event is shown to people.
 
 `decode` never looks at the state of a conversation; it answers what one frame says, or raises
-`RemoteProtocolError`. What does not fit its place takes the frame along only where the event is
-none without it. Base64 is checked strictly: what is not standard base64 is refused, not guessed at.
+`RemoteProtocolError`. A number that came as text, or as a float, is still that number. Base64 is
+checked strictly: what is not standard base64 is refused, not guessed at.
 """
 
 from __future__ import annotations
 
 import json
 import re
-from collections.abc import Callable
-from typing import Any, Final, TypeVar
+from typing import Final, TypeVar
 
 import msgspec
 
@@ -23,12 +22,8 @@ MAX_FRAME_BYTES: Final = 16 * 1024 * 1024
 DESCRIPTION_CHARS: Final = 200
 """How long `describe` may get: types and ids are the server's, and may be anything."""
 
-MAX_MENDS: Final = 100
-"""How many parts of a frame may be left out as they do not fit. Our choice: more than an event has
-fields, and so few that a mad server's frame takes no time."""
-
 _encoder: Final = msgspec.json.Encoder()
-_server_decoder: Final = msgspec.json.Decoder(events.ServerEvent)
+_server_decoder: Final = msgspec.json.Decoder(events.ServerEvent, strict=False)
 _client_decoder: Final = msgspec.json.Decoder(events.ClientEvent)
 
 
@@ -85,7 +80,7 @@ def decode(frame: str | bytes) -> events.ServerEvent | events.UnknownEvent:
         RemoteProtocolError: the frame is no JSON object with a `type`, or is of a known type
             and lacks what that needs. The text names the place and never quotes the frame.
     """
-    return _decode(frame, _server_decoder, SERVER_EVENT_TYPES, mend=_mended)
+    return _decode(frame, _server_decoder, SERVER_EVENT_TYPES)
 
 
 def decode_client(frame: str | bytes) -> events.ClientEvent | events.UnknownEvent:
@@ -100,8 +95,6 @@ def _decode(
     frame: str | bytes,
     decoder: msgspec.json.Decoder[_T],
     known: frozenset[str],
-    *,
-    mend: Callable[[str | bytes], _T | None] = lambda _: None,
 ) -> _T | events.UnknownEvent:
     if len(frame) > MAX_FRAME_BYTES:
         raise RemoteProtocolError(f"a frame of {len(frame)} bytes, over {MAX_FRAME_BYTES}")
@@ -115,51 +108,11 @@ def _decode(
         raise RemoteProtocolError(f"a frame that is not an event: {problem}") from None
     if kind not in known:
         return events.UnknownEvent(kind)
-    event = mend(frame)
-    if event is None:
-        raise RemoteProtocolError(f"a malformed {kind}: {problem}")
-    return event
+    raise RemoteProtocolError(f"a malformed {kind}: {problem}")
 
 
 _PROBLEM: Final = re.compile(r"[\w ]+(?:`[^`]*`)?")
 _PLACE: Final = re.compile(r" at `(\$[^`]*)`$")
-_STEP: Final = re.compile(r"\.(\w+)|\[(\d+)\]")
-
-
-def _mended(frame: str | bytes) -> events.ServerEvent | None:
-    """Return the event of a frame without the parts that do not fit; None if it needs one."""
-    try:
-        fields = msgspec.json.decode(frame)
-        for _ in range(MAX_MENDS):
-            try:
-                event: events.ServerEvent = msgspec.convert(
-                    fields, events.ServerEvent, strict=False
-                )
-                return event
-            except msgspec.ValidationError as fault:
-                if not _mend(fields, str(fault)):
-                    return None
-    except _UNREADABLE:
-        pass
-    return None
-
-
-def _mend(fields: Any, problem: str) -> bool:
-    """Change what msgspec complains of, or take it out; tell whether there was such a thing."""
-    place = _PLACE.search(problem)
-    if place is None:
-        return False
-    *way, last = (name or int(index) for name, index in _STEP.findall(place[1]))
-    for step in way:
-        fields = fields[step]
-    value = fields[last]
-    if isinstance(value, int | float) and problem.startswith("Expected `str"):
-        fields[last] = str(value)
-    elif isinstance(value, str) and last in ("error", "warning"):
-        fields[last] = {"message": value}
-    else:
-        del fields[last]
-    return True
 
 
 def _without_content(fault: Exception) -> str:

@@ -7,7 +7,6 @@ from contextlib import suppress
 from enum import Enum
 from typing import Any
 
-import msgspec
 import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
@@ -365,35 +364,6 @@ def test_a_frame_with_a_strange_value_is_never_quoted(
         assert SECRET not in str(error)  # noqa: PT017
     else:
         assert isinstance(decoded, ev.Event | ev.UnknownEvent)
-
-
-@given(any_of(*SERVER_EVENTS), st.data())
-def test_an_event_survives_whatever_stands_where_nobody_needs_it(
-    event: ev.Event, data: st.DataObject
-) -> None:
-    """With its type and its essential parts, a frame is that event, whatever else is in it."""
-    tree = json.loads(wire.encode(event))
-    for _ in range(data.draw(st.integers(1, 4))):
-        container, key = data.draw(st.sampled_from(list(_places(tree))))
-        if not _is_needed(type(event), tree, container, key):
-            container[key] = data.draw(JSON)
-
-    decoded = wire.decode(json.dumps(tree))
-    assert type(decoded) is type(event)
-    again = json.loads(wire.encode(decoded))
-    for container, key in _places(tree):
-        if _is_needed(type(event), tree, container, key) and key != "response":
-            assert container[key] == (again if container is tree else again["response"])[key]
-
-
-def _is_needed(kind: type[ev.Event], tree: Any, container: Any, key: Any) -> bool:
-    """Tell whether an event is none without what stands in this place."""
-    if container is tree:
-        return key in {
-            "type",
-            *(field.name for field in msgspec.structs.fields(kind) if field.required),
-        }
-    return container is tree.get("response") and key == "id"
 
 
 def _places(tree: Any) -> Iterator[tuple[Any, Any]]:

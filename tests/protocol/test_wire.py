@@ -410,76 +410,23 @@ def test_everything_that_may_be_missing_may_be_missing(frame: str, event: ev.Ser
     assert wire.decode(frame) == event
 
 
-# Frames whose optional parts are not what they should be, and what is left of each.
-ODD_FRAMES: list[tuple[str, ev.ServerEvent]] = [
-    (
-        '{"type":"response.done","response":{"id":"r1","status":"cancelled",'
-        '"status_details":"interrupted","output":{},"usage":[]}}',
-        ev.ResponseDone(response=ev.Response(id="r1", status="cancelled")),
-    ),
-    (
-        '{"type":"response.done","response":{"id":"r1",'
-        '"usage":{"input_tokens":1.5,"output_tokens":2}}}',
-        ev.ResponseDone(response=ev.Response(id="r1", usage=ev.Usage(output_tokens=2))),
-    ),
-    (
-        '{"type":"response.done","response":{"id":"r1","output":[5,{"id":"a1"},null]}}',
-        ev.ResponseDone(response=ev.Response(id="r1", output=[ev.Item(id="a1")])),
-    ),
-    (
-        '{"type":"error","error":{"code":429,"message":"slow down"}}',
-        ev.Error(error=ev.ErrorBody(code="429", message="slow down")),
-    ),
-    (
-        '{"type":"error","error":"server_full"}',
-        ev.Error(error=ev.ErrorBody(message="server_full")),
-    ),
-    (
-        '{"type":"warning","warning":"soon"}',
-        ev.Warning(warning=ev.ErrorBody(message="soon")),
-    ),
-    (
-        '{"type":"conversation.item.done","item":{"id":"u1","status":"incomplete",'
-        '"content":[{},{"text":"Hi."},{"text":[]}]}}',
-        ev.ConversationItemDone(
-            item=ev.Item(
-                id="u1",
-                status="incomplete",
-                content=[ev.Content(), ev.Content(text="Hi."), ev.Content()],
-            )
-        ),
-    ),
-    (
-        '{"type":"session.configured","session":{"voice":null,"output_audio_sample_rate":"24000"}}',
-        ev.SessionConfigured(session=ev.ServerSession(output_audio_sample_rate=24_000)),
-    ),
-    (
-        '{"type":"session.configured","session":{"output_audio_sample_rate":"24 kHz"}}',
-        ev.SessionConfigured(),
-    ),
-    (
-        '{"type":"response.output_audio.delta","delta":"AQI=","output_index":"first"}',
-        ev.ResponseOutputAudioDelta(delta=b"\1\2"),
-    ),
-    (
-        '{"type":"response.created","response":{"id":7}}',
-        ev.ResponseCreated(response=ev.Response(id="7")),
-    ),
-]
+@pytest.mark.parametrize("rate", ["24000", "24000.0", '"24000"'])
+def test_a_number_may_be_written_in_any_way(rate: str) -> None:
+    """A rate that comes as a float or as text does not cost the handshake."""
+    frame = f'{{"type":"session.configured","session":{{"output_audio_sample_rate":{rate}}}}}'
+
+    assert wire.decode(frame) == ev.SessionConfigured(
+        session=ev.ServerSession(output_audio_sample_rate=24_000)
+    )
 
 
-@pytest.mark.parametrize(("frame", "event"), ODD_FRAMES)
-def test_what_does_not_fit_and_may_be_missing_is_missing(frame: str, event: ev.ServerEvent) -> None:
-    """A part that nobody needs does not take its frame along; what it tells is kept if it can."""
-    assert wire.decode(frame) == event
+def test_a_part_that_is_none_of_its_kind_takes_its_frame_along() -> None:
+    """Nothing is guessed at; the place is named, and what stands there is not quoted."""
+    frame = f'{{"type":"response.done","response":{{"id":"r1","output":[5,"{SECRET}"]}}}}'
 
-
-def test_a_frame_that_is_all_odd_is_refused_in_good_time() -> None:
-    """A hundred thousand parts that do not fit are not mended one by one."""
-    frame = json.dumps({"type": "response.done", "response": {"id": "r1", "output": [5] * 100_000}})
-
-    with pytest.raises(RemoteProtocolError, match=r"response\.done"):
+    with pytest.raises(RemoteProtocolError, match=r"response\.done.*output") as refused:
         wire.decode(frame)
+    assert SECRET not in str(refused.value)
 
 
 def test_fields_that_nobody_listed_are_ignored() -> None:

@@ -11,7 +11,8 @@ from livekit.agents import llm
 from livekit_plugins_hydra.log import logger
 
 from .chat import ChatLog
-from .generation import Generation, Message
+from .generation import Generation
+from .message import Message
 from .resumption import Cut, Speech
 from .transcription import Transcriber
 

@@ -11,7 +11,7 @@ import pytest
 from livekit.agents import JobContext
 
 from livekit_plugins_hydra.framework import job as job_module
-from livekit_plugins_hydra.voice.generation import Message
+from livekit_plugins_hydra.voice.message import Message
 
 PCM = bytes(960)
 

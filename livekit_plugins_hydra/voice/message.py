@@ -1,0 +1,286 @@
+"""One message of a response: what is heard, and the text of it."""
+
+from __future__ import annotations
+
+import asyncio
+import math
+import time
+from collections.abc import Callable
+from typing import Final, Literal
+
+from livekit import rtc
+from livekit.agents import llm
+
+from livekit_plugins_hydra.framework.job import agent_session
+
+from .audio import FrameMaker
+from .chat import cut_to_heard
+from .streams import Stream
+from .transcription import Recognition, Transcriber
+
+TEXT_AFTER_PLAYOUT_S: Final = 0.5
+"""How long the text may come after the sound could have been heard: the turn ends with it."""
+
+_CUT_S: Final = 0.05
+"""What lacks less of its end than this was heard: positions are not more exact."""
+
+
+class Message:
+    """A message of a response: what is heard, and the text of it.
+
+    The framework plays a message when those before it were heard, and the first read of a stream
+    shows when that is. Then it waits for the end of both streams, so a text that is still awaited
+    is given up once the sound could have been heard, or a little later.
+    """
+
+    def __init__(
+        self,
+        message_id: str,
+        *,
+        rate_hz: int,
+        transcriber: Transcriber | None,
+        on_written: Callable[[Message], None],
+    ) -> None:
+        """Open the streams.
+
+        Args:
+            message_id: unique in the session.
+            rate_hz: rate of the audio.
+            transcriber: writes down what is said, if the server does not.
+            on_written: called when the text is known, or has changed.
+        """
+        self.id = message_id
+        self.opened_at = time.time()
+        """Wall clock."""
+        self.text = ""
+        """What is said, as far as it is known: all of it, heard or not."""
+        self._on_written = on_written
+        self._frames = FrameMaker(rate_hz)
+        self._audio: Stream[rtc.AudioFrame] = Stream(self._play, before_first=_until_heard)
+        self._text: Stream[str] = Stream(self._read_text)
+        self._duration_s = 0.0
+        self._is_read = False
+        self._is_played = False
+        self._heard_until = 0.0
+        """When all sound so far could have been heard, once it is played; monotonic clock."""
+        self._heard_s: float | None = None
+        """How much was heard, where that is not all."""
+        self._heard_words = ""
+        """What the framework says was heard, where it knows better than by length."""
+        self._is_missed = False
+        self._text_may_lag_s = 0.0
+        self._deadline: asyncio.TimerHandle | None = None
+        self._recognition: Recognition | None = None
+        if transcriber is not None:
+            self._recognition = transcriber.begin(self._recognized)
+
+    # --------------------------------------------------------------------------- facts
+
+    @property
+    def heard_text(self) -> str:
+        """The text of what was heard, or still can be."""
+        if not self.was_cut:
+            return self.text
+        if self._heard_words:
+            return self._heard_words
+        return cut_to_heard(self.text, heard_s=self._heard_s or 0.0, duration_s=self._duration_s)
+
+    @property
+    def was_cut(self) -> bool:
+        """Whether a part of it was not heard, and never will be."""
+        return self._heard_s is not None and self._heard_s < self._duration_s - _CUT_S
+
+    @property
+    def is_missed(self) -> bool:
+        """Whether the framework has played it without its text, which came too late for that."""
+        return bool(self.heard_text) and self._is_missed
+
+    @property
+    def is_speechless(self) -> bool:
+        """Whether it has sound, but nobody tells what is said."""
+        return self._duration_s > 0 and not self.text and self._recognition is None
+
+    @property
+    def heard_until(self) -> float:
+        """When all of it so far will have been heard, as far as time tells; monotonic clock."""
+        return self._heard_until if self._heard_s is None else 0.0
+
+    @property
+    def unheard_s(self) -> float:
+        """How much of its sound is still to be heard, by the clock; infinite where that goes wrong,
+        as not all of it was taken to be played.
+        """
+        is_taken = self._is_played and not self._audio.waits
+        return max(0.0, self.heard_until - time.monotonic()) if is_taken else math.inf
+
+    @property
+    def was_played(self) -> bool:
+        """Whether the framework has begun to play it."""
+        return self._is_played
+
+    @property
+    def is_playing(self) -> bool:
+        """Whether it is being heard, as far as time tells."""
+        return self._is_played and self.heard_until > time.monotonic()
+
+    @property
+    def is_over(self) -> bool:
+        """Whether its sound has ended."""
+        return self._audio.closed
+
+    def present(self) -> llm.MessageGeneration:
+        """Return what the framework plays."""
+        modalities: asyncio.Future[list[Literal["text", "audio"]]] = asyncio.Future()
+        modalities.set_result(["audio", "text"])
+        return llm.MessageGeneration(
+            message_id=self.id,
+            text_stream=self._text,
+            audio_stream=self._audio,
+            modalities=modalities,
+        )
+
+    # ------------------------------------------------------------------- sound and text
+
+    def push_audio(self, pcm: bytes) -> None:
+        """Play sound: int16 mono; an odd byte waits for the next piece."""
+        frame = self._frames.push(pcm)
+        if frame is None or self._audio.closed:
+            return
+        duration_s = frame.duration
+        self._duration_s += duration_s
+        self._heard_until = max(self._heard_until, time.monotonic()) + duration_s
+        self._audio.send(frame)
+        if self._recognition is not None:
+            self._recognition.push(frame)
+
+    def push_text(self, phrase: str) -> None:
+        """Write down a phrase; the wire leaves out the spaces between them."""
+        phrase = phrase.strip()
+        if phrase and not self._text.closed:
+            if self._recognition is not None:  # the server's own text is better
+                self._recognition.drop()
+                self._recognition = None
+            self._text.send(f" {phrase}" if self.text else phrase)
+            self.text = f"{self.text} {phrase}".strip()
+
+    def finish(self, *, cut: bool = False, text_may_lag: bool = True) -> None:
+        """End the sound at once, and the text when it is known or no longer awaited.
+
+        Args:
+            cut: the message is not played to its end, so nobody awaits its text.
+            text_may_lag: nothing waits for the end of the message.
+        """
+        if self._audio.closed:
+            return
+        self._audio.close()
+        self._text_may_lag_s = TEXT_AFTER_PLAYOUT_S if text_may_lag else 0.0
+        if self._recognition is not None:
+            self._recognition.end()
+        if self.text:
+            self._on_written(self)
+        if cut or self._recognition is None:
+            self._text.close()
+        self._set_deadline()
+
+    def hurry(self) -> None:
+        """Something waits for the end of the message: its text must not be late."""
+        if not self._text.closed:
+            self._text_may_lag_s = 0.0
+            self._set_deadline()
+
+    def close(self) -> None:
+        """Let go of everything; the text is not awaited any more."""
+        self.finish(cut=True)
+        self._text.close()
+        if self._deadline is not None:
+            self._deadline.cancel()
+        if self._recognition is not None:
+            self._recognition.drop()
+
+    # ------------------------------------------------------------------------- hearing
+
+    def cut_short(self) -> None:
+        """The user has begun to speak: what was not heard by now never will be.
+
+        The framework reports how much was heard of what it has played, and says nothing of the
+        rest; until then, time tells.
+        """
+        if self._heard_s is not None or (self._is_read and not self._is_played):
+            return
+        unheard_s = self._heard_until - time.monotonic()
+        if not self._is_played:
+            self._heard_s = 0.0
+        elif unheard_s > 0:
+            self._heard_s = self._duration_s - unheard_s
+        else:
+            return
+        self._text.close()
+        self._on_written(self)
+
+    def report(self, heard_s: float, words: str) -> None:
+        """Take the framework's report of how much was heard."""
+        self._heard_s = heard_s
+        self._is_missed = not words
+        self._text.close()
+        if words != self.text:  # else the text ran ahead of the sound, and says nothing
+            self._heard_words = words
+        self._on_written(self)
+
+    def _play(self) -> None:
+        self._is_played = True
+        self._heard_until = time.monotonic() + self._duration_s
+        self._read_text()
+
+    def _read_text(self) -> None:
+        self._is_read = True
+        self._set_deadline()
+
+    # ------------------------------------------------------------------------- writing
+
+    def _set_deadline(self) -> None:
+        """Give the text up in time, once the sound is complete and somebody waits."""
+        if self._deadline is not None:
+            self._deadline.cancel()
+        if self._is_read and self._audio.closed and not self._text.closed:
+            heard_in_s = max(0.0, self._heard_until - time.monotonic())
+            self._deadline = asyncio.get_running_loop().call_later(
+                heard_in_s + self._text_may_lag_s, self._text.close
+            )
+
+    def _recognized(self, text: str) -> None:
+        self._recognition = None
+        self.text = text
+        if self._text.closed:
+            self._is_missed = True
+        elif text:
+            self._text.send(text)
+        self._text.close()
+        if text:
+            self._on_written(self)
+
+
+async def _until_heard() -> None:
+    """Wait until somebody in the room can hear what is played.
+
+    LiveKit's room output waits for that as well, but an interruption meanwhile cancels the very
+    future it waits for, and nothing is heard of the agent for the rest of the call. Source:
+    livekit-agents 1.8.9, `voice/room_io/_output.py`, `capture_frame`.
+    """
+    audience = _awaited_audience()
+    if audience is not None and not audience.done():
+        await asyncio.wait([audience])  # which never cancels it
+
+
+def _awaited_audience() -> asyncio.Future[None] | None:
+    """Return what is done when the job's room hears the agent; None where no room is to hear it."""
+    session = agent_session()
+    if session is None:
+        return None
+    try:
+        room = session.room_io
+    except RuntimeError:  # there is none
+        return None
+    output = session.output.audio
+    while output is not None and output is not room.audio_output:
+        output = output.next_in_chain
+    return None if output is None else room.subscribed_fut

@@ -20,7 +20,7 @@ from livekit.agents.utils import is_given, shortuuid
 
 from .framework import reports
 from .framework.configuration import Configuration
-from .framework.job import DROPPED_AFTER_S, Results
+from .framework.quirks import DROPPED_AFTER_S, Results
 from .log import logger, warn_once
 from .options import Options
 from .protocol import effects as fx

@@ -704,7 +704,7 @@ async def hold(plan: Plan, model_type: type[WatchedModel] = WatchedModel) -> Evi
 async def _hold(plan: Plan, evidence: Evidence, storm: Storm, model: WatchedModel) -> None:
     session: AgentSession[Any] = AgentSession(llm=model, aec_warmup_duration=None)
     job = SimpleNamespace(primary_session=session)
-    with patch("livekit_plugins_hydra.framework.job.get_job_context", lambda *, required: job):
+    with patch("livekit_plugins_hydra.framework.quirks.get_job_context", lambda *, required: job):
         await _hold_in_job(plan, evidence, storm, model, session)
 
 

@@ -6,6 +6,8 @@ from collections.abc import Callable
 
 from livekit.agents import llm
 
+from livekit_plugins_hydra.framework.quirks import HandedCall
+
 from .message import Message
 from .streams import Stream
 
@@ -29,8 +31,7 @@ class Generation:
         self._open_message = open_message
         self._messages: Stream[llm.MessageGeneration] = Stream()
         self._functions: Stream[llm.FunctionCall] = Stream()
-        self._calls: list[tuple[llm.FunctionCall, float]] = []
-        """The functions that it calls, each with the time that was written into it."""
+        self._calls: list[HandedCall] = []
         self._opened: list[Message] = []
         self._by_item: dict[str, Message] = {}
         """Those whose item is known; ids of deltas may lack."""
@@ -53,11 +54,8 @@ class Generation:
 
     @property
     def waiting_calls(self) -> list[llm.FunctionCall]:
-        """The functions that do not run yet: the framework writes into a call when it begins.
-
-        Source: livekit-agents 1.8.9, `voice/agent_activity.py`, `_tool_execution_started_cb`.
-        """
-        return [call for call, at in self._calls if call.created_at == at]
+        """The function calls that do not run yet."""
+        return [handed.call for handed in self._calls if not handed.has_begun]
 
     @property
     def is_over(self) -> bool:
@@ -117,7 +115,7 @@ class Generation:
 
     def push_call(self, call: llm.FunctionCall) -> None:
         """Run a function."""
-        self._calls.append((call, call.created_at))
+        self._calls.append(HandedCall(call))
         self._functions.send(call)
 
     def finish(self, *, cut: bool) -> None:

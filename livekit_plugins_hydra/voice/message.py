@@ -11,7 +11,7 @@ from typing import Final, Literal
 from livekit import rtc
 from livekit.agents import llm
 
-from livekit_plugins_hydra.framework.job import agent_session
+from livekit_plugins_hydra.framework.quirks import until_subscribed
 
 from .audio import FrameMaker
 from .chat import cut_to_heard
@@ -56,7 +56,7 @@ class Message:
         """What is said, as far as it is known: all of it, heard or not."""
         self._on_written = on_written
         self._frames = FrameMaker(rate_hz)
-        self._audio: Stream[rtc.AudioFrame] = Stream(self._play, before_first=_until_heard)
+        self._audio: Stream[rtc.AudioFrame] = Stream(self._play, before_first=until_subscribed)
         self._text: Stream[str] = Stream(self._read_text)
         self._duration_s = 0.0
         self._is_read = False
@@ -257,30 +257,3 @@ class Message:
         self._text.close()
         if text:
             self._on_written(self)
-
-
-async def _until_heard() -> None:
-    """Wait until somebody in the room can hear what is played.
-
-    LiveKit's room output waits for that as well, but an interruption meanwhile cancels the very
-    future it waits for, and nothing is heard of the agent for the rest of the call. Source:
-    livekit-agents 1.8.9, `voice/room_io/_output.py`, `capture_frame`.
-    """
-    audience = _awaited_audience()
-    if audience is not None and not audience.done():
-        await asyncio.wait([audience])  # which never cancels it
-
-
-def _awaited_audience() -> asyncio.Future[None] | None:
-    """Return what is done when the job's room hears the agent; None where no room is to hear it."""
-    session = agent_session()
-    if session is None:
-        return None
-    try:
-        room = session.room_io
-    except RuntimeError:  # there is none
-        return None
-    output = session.output.audio
-    while output is not None and output is not room.audio_output:
-        output = output.next_in_chain
-    return None if output is None else room.subscribed_fut

@@ -675,7 +675,7 @@ def in_a_job(monkeypatch: pytest.MonkeyPatch, desk: Desk) -> None:
     """Let the call be a LiveKit job's, which tells of results that it may drop."""
     job = SimpleNamespace(primary_session=desk.session)
     monkeypatch.setattr(
-        "livekit_plugins_hydra.framework.job.get_job_context", lambda *, required: job
+        "livekit_plugins_hydra.framework.quirks.get_job_context", lambda *, required: job
     )
 
 

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from livekit.agents import JobContext
 
-from livekit_plugins_hydra.framework import job as job_module
+from livekit_plugins_hydra.framework import quirks
 from livekit_plugins_hydra.voice.message import Message
 
 PCM = bytes(960)
@@ -49,7 +49,7 @@ def being_in(job: Job | None, monkeypatch: pytest.MonkeyPatch) -> None:
         assert not required
         return job  # type: ignore[return-value]  # as much of one as is looked at
 
-    monkeypatch.setattr(job_module, "get_job_context", get_job_context)
+    monkeypatch.setattr(quirks, "get_job_context", get_job_context)
 
 
 def sounding() -> Any:

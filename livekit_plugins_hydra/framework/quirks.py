@@ -1,8 +1,10 @@
-"""What of LiveKit's job a realtime session can see, which is handed none of it."""
+"""What LiveKit's framework does that a session has to work around."""
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final
 from weakref import WeakSet
 
@@ -82,3 +84,49 @@ class Results:
                 for item in speech.chat_items
             )
         )
+
+
+@dataclass(slots=True)
+class HandedCall:
+    """A function call that the framework was given: it writes into it when the function begins.
+
+    Source: livekit-agents 1.8.9, `voice/agent_activity.py`, `_tool_execution_started_cb`.
+    """
+
+    call: llm.FunctionCall
+    _created_at: float = field(init=False)
+
+    def __post_init__(self) -> None:
+        self._created_at = self.call.created_at
+
+    @property
+    def has_begun(self) -> bool:
+        """Whether the function runs, or has run."""
+        return self.call.created_at != self._created_at
+
+
+async def until_subscribed() -> None:
+    """Wait until somebody in the room can hear what is played.
+
+    LiveKit's room output waits for that as well, but an interruption meanwhile cancels the very
+    future it waits for, and nothing is heard of the agent for the rest of the call. Source:
+    livekit-agents 1.8.9, `voice/room_io/_output.py`, `capture_frame`.
+    """
+    audience = _awaited_audience()
+    if audience is not None and not audience.done():
+        await asyncio.wait([audience])  # which never cancels it
+
+
+def _awaited_audience() -> asyncio.Future[None] | None:
+    """Return what is done when the job's room hears the agent; None where no room is to hear it."""
+    session = agent_session()
+    if session is None:
+        return None
+    try:
+        room = session.room_io
+    except RuntimeError:  # there is none
+        return None
+    output = session.output.audio
+    while output is not None and output is not room.audio_output:
+        output = output.next_in_chain
+    return None if output is None else room.subscribed_fut

@@ -1,4 +1,99 @@
-"""What LiveKit's framework does that a session has to work around."""
+"""What LiveKit's framework does that a session has to work around.
+
+Sources are files and names in `livekit/agents` of livekit-agents 1.8.9: read them again with each
+new version. What is code of its own stands below. The others are an order of statements, or a rule
+that a module keeps; this table says where, and what happens to a caller without it.
+
+Beginning and end
+-----------------
+The configuration comes in three parts, and Hydra takes one.
+    Here: `session`, `_update_session`. Source: `llm/realtime.py`, `_update_session`.
+    Without: it leaves with the first part, and the agent has neither tools nor memory.
+The greeting is asked for after that.
+    Here: `protocol/call`, `GREETING_WINDOW_S`. Source: `voice/agent_activity.py`, `_start_session`.
+    Without: the configuration has left by then, and the greeting costs a new connection.
+A reply is awaited without a bound.
+    Here: `protocol/call`, `REPLY_DEADLINE_S`.
+    Source: `voice/agent_activity.py`, `_realtime_reply_task`.
+    Without: one request that the server ignores makes the agent mute for the rest of the call, as
+    all that it says is played in order.
+The first error that is not recoverable ends the call; an STT or TTS may have three.
+    Here: `session`, `_hold`. Source: `voice/agent_session.py`, `_on_error`.
+    Without: the caller is hung up on when a connection drops, though a new one could be made.
+What a listener raises may come back.
+    Here: `session`, `emit`. Source: `event_emitter.py` of the package `livekit.rtc`, `emit`.
+    Without: a slip in the application's listener keeps the session from what was to follow.
+The end of a session is awaited without a bound.
+    Here: `session`, `CLOSE_BUDGET_S`. Source: `voice/agent_activity.py`, `_close_session`.
+    Without: a server that says no goodbye holds the job, and a caller who is handed over waits.
+
+Speech
+------
+`interrupt()` is called inside the emit of `input_speech_started`.
+    Here: `session`, `UserStarted`. Source: `voice/agent_activity.py`, `_on_input_speech_started`.
+    Without: it counts as the application's wish, so an agent that was cut by a cough never goes on
+    with its sentence. So the cut is noted after the emit.
+`interrupt()` is called where there is nothing to cancel, such as before the reply to a result.
+    Here: `protocol/conversation`, `cancel_response`.
+    Source: `voice/agent_activity.py`, `_realtime_generation_task_impl`.
+    Without: it cancels the answer that the server has just begun by itself.
+The user speaks until it is told that the turn has ended.
+    Here: `protocol/conversation`, `UserStopped`.
+    Source: `voice/agent_activity.py`, `_on_input_speech_stopped`.
+    Without: nothing is played of what the agent was asked to say.
+A message is played until its text has ended, too.
+    Here: `voice/message`, `TEXT_AFTER_PLAYOUT_S`.
+    Source: `voice/generation.py`, `forward_generation`.
+    Without: a slow STT keeps the agent "speaking", and nothing else is played.
+A message's modalities are awaited, even if it is interrupted meanwhile.
+    Here: `voice/message`, `present`. Source: `voice/agent_activity.py`, `_process_one_message`.
+    Without: the agent is mute for 5 s after that.
+An interruption is reported for a message that was partly played, not for those that were not.
+    Here: `voice/message`, `cut_short`.
+    Source: `voice/agent_activity.py`, `_realtime_generation_task_impl`.
+    Without: the next connection's server believes that all of it was said.
+The words of that report are all of the message's where nothing keeps text to the pace of speech.
+    Here: `voice/message`, `report`. Source: `voice/generation.py`, `forwarded_text`.
+    Without: the next connection's server believes that all of it was said.
+
+Function calls
+--------------
+Results are handed over when the response's streams have ended, and Hydra may wait for results.
+    Here: `protocol/conversation`, `GRACE_S`.
+    Source: `voice/agent_activity.py`, `_realtime_generation_task_impl`.
+    Without: each waits for the other, and the caller hears nothing more.
+What waits for its turn to be played is dropped at an interruption, and its calls never run.
+    Here: `voice/speaking`, `queued_calls`.
+    Source: `voice/agent_activity.py`, `_realtime_generation_task_impl`.
+    Without: the server waits for their results, and is silent.
+Calls under the tool choice "none" are never answered.
+    Here: `session`, `_call_function`. Source: `voice/generation.py`, `_execute_tools_task`.
+    Without: the server waits for their results, and is silent.
+The reply to results is not asked for when the speech that called was interrupted.
+    Here: `protocol/call`, `NARRATE_AFTER_S`.
+    Source: `voice/agent_activity.py`, `_realtime_generation_task_impl`.
+    Without: a caller who coughs while a function runs never hears its result.
+The tool choice is set before each reply and after it, mostly to what it was.
+    Here: `protocol/conversation`, `update_tools`.
+    Source: `voice/agent_activity.py`, `_realtime_reply_task`.
+    Without: the server is sent the same tools twice for each reply.
+
+Text and history
+----------------
+A text that comes late has no way into the session's history, but one into the agent's.
+    Here: `session`, `_tell_missed_message`.
+    Source: `voice/agent_activity.py`, `_on_remote_item_added`.
+    Without: the next agent does not know what was said.
+`update_chat_ctx` is called with our own history and more, or with the agent's.
+    Here: `voice/chat`, `add_new`. Source: `voice/agent_activity.py`, `update_chat_ctx`.
+    Without: the server is told once more what it knows, as something new.
+`ChatContext.copy` leaves a circle of references behind.
+    Here: `voice/chat`, `copy`. Source: `llm/chat_context.py`, `copy`.
+    Without: each copy is memory that only the garbage collector frees, in pauses of all calls.
+An STT's stream that LiveKit opens again has missed what was said before.
+    Here: `voice/transcription`, `_ONE_TRY`. Source: `stt/stt.py`, `_main_task`.
+    Without: the beginning of a turn is missing in the history.
+"""
 
 from __future__ import annotations
 
@@ -16,11 +111,16 @@ if TYPE_CHECKING:
 
 DROPPED_AFTER_S: Final = 6.0
 """When an interrupted speech is surely over: the framework gives it 5 s, and drops what it still
-holds. Source: livekit-agents 1.8.9, `voice/speech_handle.py`, `INTERRUPTION_TIMEOUT`."""
+holds. Source: `voice/speech_handle.py`, `INTERRUPTION_TIMEOUT`."""
 
 
 def agent_session() -> AgentSession[Any] | None:
-    """Return the job's first session; None outside of a job, and before it has one."""
+    """Return the job's first session; None outside of a job, and before it has one.
+
+    A realtime session is handed nothing of the `AgentSession` that it speaks for. Without it, there
+    is nothing to listen to for `Results`, and no room to look at for `until_subscribed`.
+    Source: `job.py`, `primary_session`.
+    """
     job = get_job_context(required=False)
     if job is None:
         return None
@@ -31,12 +131,13 @@ def agent_session() -> AgentSession[Any] | None:
 
 
 class Results:
-    """Results of functions that the framework may drop, as it tells of them before.
+    """Results of functions that the framework may drop; it tells of them before.
 
-    It hands them over when nothing is said any more. Where the user has interrupted the speech that
-    called, it waits for no longer than its interruption may take, and then hands over nothing; but
-    a function may keep its speech from being interrupted. Source: livekit-agents 1.8.9,
-    `voice/agent_activity.py`, `_realtime_generation_task_impl`.
+    It hands a result over when nothing is said any more. But once the user has interrupted the
+    speech that called the function, it waits for no longer than `DROPPED_AFTER_S`. Without this, a
+    caller who talks while the function runs, and gets a long answer to that, never hears a result.
+    A function that keeps its speech from being interrupted has no such limit.
+    Source: `voice/agent_activity.py`, `_realtime_generation_task_impl`.
     """
 
     def __init__(self, on_result: Callable[[llm.FunctionCallOutput], None]) -> None:
@@ -88,9 +189,12 @@ class Results:
 
 @dataclass(slots=True)
 class HandedCall:
-    """A function call that the framework was given: it writes into it when the function begins.
+    """A function call that the framework was given, and whether its function has begun.
 
-    Source: livekit-agents 1.8.9, `voice/agent_activity.py`, `_tool_execution_started_cb`.
+    The framework tells nobody, but it writes the time into `created_at` then. Without this, nobody
+    knows which calls an interruption drops: a function that runs would be answered twice, or one
+    that never will not at all, and the server waits.
+    Source: `voice/agent_activity.py`, `_tool_execution_started_cb`.
     """
 
     call: llm.FunctionCall
@@ -106,19 +210,20 @@ class HandedCall:
 
 
 async def until_subscribed() -> None:
-    """Wait until somebody in the room can hear what is played.
+    """Wait until somebody in the job's room has subscribed to the agent's audio.
 
-    LiveKit's room output waits for that as well, but an interruption meanwhile cancels the very
-    future it waits for, and nothing is heard of the agent for the rest of the call. Source:
-    livekit-agents 1.8.9, `voice/room_io/_output.py`, `capture_frame`.
+    LiveKit's room output waits for that as well, but an interruption cancels the very future that
+    it waits for. Without this, a caller who speaks before they are subscribed hears nothing of the
+    agent for the rest of the call.
+    Source: `voice/room_io/_output.py`, `capture_frame`.
     """
-    audience = _awaited_audience()
-    if audience is not None and not audience.done():
-        await asyncio.wait([audience])  # which never cancels it
+    subscribed = _subscribed()
+    if subscribed is not None and not subscribed.done():
+        await asyncio.wait([subscribed])  # which never cancels it
 
 
-def _awaited_audience() -> asyncio.Future[None] | None:
-    """Return what is done when the job's room hears the agent; None where no room is to hear it."""
+def _subscribed() -> asyncio.Future[None] | None:
+    """Return what is done when the job's room hears the agent; None where it is not to hear it."""
     session = agent_session()
     if session is None:
         return None

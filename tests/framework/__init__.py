@@ -1,0 +1,1 @@
+"""LiveKit's words for what Hydra says, and what works around its framework."""

@@ -106,24 +106,15 @@ class RealtimeSession(llm.RealtimeSession[SessionEvents]):
             Transcriber(engine, side=side, told=told) if engine is not None else None
             for engine, side in ((options.input_stt, "user"), (options.output_stt, "agent"))
         ]
-        self._listening = Listening(
-            self._chat,
-            transcriber=self._transcribers[0],
-            send=self._send_audio,
-            is_speaking=lambda: self._call.conversation.turn is Turn.SPEAKING,
-            heard_at=lambda: self._connection.heard_at if self._connection is not None else 0.0,
-            on_text=self._tell_user_text,
-            on_lost=self._warn_of_lost_sound,
-        )
+        host = _Host(self)
+        self._listening = Listening(self._chat, transcriber=self._transcribers[0], host=host)
         self._speaking = Speaking(
             self._chat,
             transcriber=self._transcribers[1],
             resumes=options.resume_false_interruption,
-            on_text=lambda _: None,
-            on_missed=self._tell_missed_message,
-            on_speechless=self._warn_of_missing_text,
+            rate_hz=voices.output_rate_hz(options.model),
+            host=host,
         )
-        self._speaking.rate_hz = voices.output_rate_hz(options.model)
         is_refused = options.voice in learned.voices_refused
         self._configuration = Configuration(SERVER_DEFAULT_VOICE if is_refused else options.voice)
 
@@ -743,3 +734,37 @@ class RealtimeSession(llm.RealtimeSession[SessionEvents]):
 
     def _warn_once(self, sentence: str) -> None:
         warn_once(self._told, sentence)
+
+
+class _Host:
+    """The session, as the two sides of the voice know it."""
+
+    def __init__(self, session: RealtimeSession) -> None:
+        self._session = session
+
+    @property
+    def is_user_speaking(self) -> bool:
+        return self._session._call.conversation.turn is Turn.SPEAKING
+
+    @property
+    def server_alive_at(self) -> float:
+        connection = self._session._connection
+        return connection.heard_at if connection is not None else 0.0
+
+    def send_audio(self, appends: list[bytes]) -> None:
+        self._session._send_audio(appends)
+
+    def user_transcribed(self, turn: UserTurn, text: str, *, is_final: bool) -> None:
+        self._session._tell_user_text(turn, text, is_final)
+
+    def input_audio_lost(self) -> None:
+        self._session._warn_of_lost_sound()
+
+    def agent_transcribed(self, generation_id: str) -> None:
+        self._session._call.note_text(generation_id)
+
+    def message_missed(self, message: llm.ChatMessage) -> None:
+        self._session._tell_missed_message(message)
+
+    def transcript_missing(self) -> None:
+        self._session._warn_of_missing_text()

@@ -6,9 +6,9 @@ import asyncio
 import math
 import time
 from collections import deque
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from dataclasses import dataclass, field
-from typing import Final
+from typing import Final, Protocol
 
 from livekit import rtc
 from livekit.agents.utils import shortuuid
@@ -64,38 +64,41 @@ class Turn:
             self.recognition = None
 
 
+class InputHost(Protocol):
+    """What the microphone's side asks of its session."""
+
+    @property
+    def is_user_speaking(self) -> bool:
+        """Whether the server believes that the user speaks."""
+
+    @property
+    def server_alive_at(self) -> float:
+        """When the server last gave a sign of life; monotonic clock."""
+
+    def send_audio(self, appends: list[bytes]) -> None:
+        """Send appends to the server, each int16 mono 16 kHz."""
+
+    def user_transcribed(self, turn: Turn, text: str, *, is_final: bool) -> None:
+        """Take the text of a turn, or what it looks like so far."""
+
+    def input_audio_lost(self) -> None:
+        """Take note that audio was thrown away because too much waited."""
+
+
 class Listening:
     """What the user says."""
 
-    def __init__(
-        self,
-        chat: ChatLog,
-        *,
-        transcriber: Transcriber | None,
-        send: Callable[[list[bytes]], None],
-        is_speaking: Callable[[], bool],
-        heard_at: Callable[[], float],
-        on_text: Callable[[Turn, str, bool], None],
-        on_lost: Callable[[], None],
-    ) -> None:
+    def __init__(self, chat: ChatLog, *, transcriber: Transcriber | None, host: InputHost) -> None:
         """Begin to listen.
 
         Args:
             chat: tells where in the conversation a turn stands.
             transcriber: writes down what is said, where the server does not.
-            send: takes appends, each int16 mono 16 kHz, on their way to the server.
-            is_speaking: tells whether the server believes that the user speaks.
-            heard_at: tells when the server last gave a sign of life; monotonic clock.
-            on_text: called with a turn, its text, and whether that is final.
-            on_lost: called when sound was thrown away because too much waited.
+            host: the session.
         """
         self._chat = chat
         self._transcriber = transcriber
-        self._send = send
-        self._is_speaking = is_speaking
-        self._heard_at = heard_at
-        self._on_text = on_text
-        self._on_lost = on_lost
+        self._host = host
         self._uplink = Uplink()
         self._tick: asyncio.TimerHandle | None = None
         self._sent: deque[Sent] = deque()
@@ -164,7 +167,7 @@ class Listening:
     def _forward(self, chunks: list[bytes], now: float) -> None:
         if not chunks:
             return
-        self._send(chunks)
+        self._host.send_audio(chunks)
         for chunk in chunks:
             self._sent.append((now, chunk))
             if self._turn is not None and self._turn.recognition is not None:
@@ -173,11 +176,11 @@ class Listening:
             self._tidy_at = now + TIDY_EVERY_S
             self._forget(now)
             if self._uplink.dropped_s:
-                self._on_lost()
+                self._host.input_audio_lost()
 
     def _forget(self, now: float) -> None:
         """Let go of what was sent and need not be sent again."""
-        since = min(now - PRE_ROLL_S, self._unheard_since(self._heard_at()))
+        since = min(now - PRE_ROLL_S, self._unheard_since(self._host.server_alive_at))
         since = max(now - KEPT_FOR_S, since)
         while self._sent and self._sent[0][0] < since:
             self._sent.popleft()
@@ -201,7 +204,7 @@ class Listening:
     def _on_tick(self) -> None:
         self._tick = None
         now = time.monotonic()
-        self._forward(self._uplink.tick(now, user_is_speaking=self._is_speaking()), now)
+        self._forward(self._uplink.tick(now, user_is_speaking=self._host.is_user_speaking), now)
         self._arm(now)
 
     # --------------------------------------------------------------------------- turns
@@ -235,7 +238,7 @@ class Listening:
             return
         turn.recognition = self._transcriber.begin(
             on_text=lambda text: self._recognized(turn, text),
-            on_guess=lambda text: self._on_text(turn, text, False),
+            on_guess=lambda text: self._host.user_transcribed(turn, text, is_final=False),
         )
         for frame in frames:
             turn.recognition.push(frame)
@@ -257,7 +260,7 @@ class Listening:
     def turn_answered(self) -> None:
         """The server has answered, unless the user goes on: it need not hear the turn again."""
         self._unanswered_before = None
-        if self._turn is None or not self._is_speaking():
+        if self._turn is None or not self._host.is_user_speaking:
             self._unanswered_since = None
 
     def turn_kept(self) -> None:
@@ -293,13 +296,13 @@ class Listening:
     def _recognized(self, turn: Turn, text: str) -> None:
         turn.text = text
         if turn.text and not turn.is_over:
-            self._on_text(turn, text, False)
+            self._host.user_transcribed(turn, text, is_final=False)
         self._tell(turn)
 
     def _tell(self, turn: Turn) -> None:
         """Tell the text once it is known that the turn counts."""
         if turn.is_over and turn.text:
-            self._on_text(turn, turn.text, True)
+            self._host.user_transcribed(turn, turn.text, is_final=True)
             turn.text = ""
 
 

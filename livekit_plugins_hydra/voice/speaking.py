@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable
-from typing import Final
+from typing import Final, Protocol
 
 from livekit.agents import llm
 
@@ -25,6 +24,19 @@ QUEUED_GENERATIONS: Final = 16
 _RESUMED_FRAME_S: Final = 0.05
 
 
+class OutputHost(Protocol):
+    """What the agent's side asks of its session."""
+
+    def agent_transcribed(self, generation_id: str) -> None:
+        """Take note that the text of a response is known."""
+
+    def message_missed(self, message: llm.ChatMessage) -> None:
+        """Take a message that was played before its text was known."""
+
+    def transcript_missing(self) -> None:
+        """Take note that something was said, and nobody tells what."""
+
+
 class Speaking:
     """What the agent says."""
 
@@ -34,9 +46,8 @@ class Speaking:
         *,
         transcriber: Transcriber | None,
         resumes: bool,
-        on_text: Callable[[str], None],
-        on_missed: Callable[[llm.ChatMessage], None],
-        on_speechless: Callable[[], None],
+        rate_hz: int,
+        host: OutputHost,
     ) -> None:
         """Begin in silence.
 
@@ -44,18 +55,15 @@ class Speaking:
             chat: where messages and calls are written down.
             transcriber: writes down what is said, where the server does not.
             resumes: whether what a false interruption cut is played after all.
-            on_text: called with the id of a response whose text is known now.
-            on_missed: called with a message that was played before its text was known.
-            on_speechless: called when something was said and nobody tells what.
+            rate_hz: rate of the server's audio, as long as it tells none.
+            host: the session.
         """
-        self.rate_hz = 0
+        self.rate_hz = rate_hz
         """Rate of the server's audio."""
         self._chat = chat
         self._transcriber = transcriber
         self._resumes = resumes
-        self._on_text = on_text
-        self._on_missed = on_missed
-        self._on_speechless = on_speechless
+        self._host = host
         self._open: dict[str, Generation] = {}
         self._queue: deque[Generation] = deque(maxlen=QUEUED_GENERATIONS)
         """What is being played, and what the framework plays after it."""
@@ -136,7 +144,7 @@ class Speaking:
         if generation := self._open.pop(generation_id, None):
             generation.finish(cut=cut)
             if not cut and generation.is_speechless:
-                self._on_speechless()
+                self._host.transcript_missing()
             if not cut:  # what the server still sends of the response is a part of its own
                 self.complete(generation_id)
 
@@ -257,7 +265,7 @@ class Speaking:
 
     def _write_down(self, generation_id: str, message: Message, place: int) -> None:
         if message.text:
-            self._on_text(generation_id)
+            self._host.agent_transcribed(generation_id)
         content: list[llm.ChatContent] = [message.heard_text]
         if not message.heard_text:
             self._chat.remove(message.id)
@@ -271,4 +279,4 @@ class Speaking:
         )
         self._chat.add(written, place=place)
         if message.is_missed:
-            self._on_missed(written)
+            self._host.message_missed(written)

@@ -761,7 +761,7 @@ class _Host:
         self._session._warn_of_lost_sound()
 
     def agent_transcribed(self, generation_id: str) -> None:
-        self._session._call.note_text(generation_id)
+        pass
 
     def message_missed(self, message: llm.ChatMessage) -> None:
         self._session._tell_missed_message(message)

@@ -50,9 +50,6 @@ _NOT_RUN: Final = (
     "Not run: it was still waiting when you were interrupted. Call it again if wanted."
 )
 
-_OUTPUT_TIMER: Final = "output"
-"""All others are the core's."""
-
 _NOT_ALLOWED: Final = "Not run: no function may be called now."
 
 SessionEvents = Literal["hydra_server_event", "hydra_client_event"]
@@ -96,7 +93,6 @@ class RealtimeSession(llm.RealtimeSession[SessionEvents]):
             greet=options.generate_initial_response,
             knows_user_text=options.input_stt is not None,
             knows_agent_text=options.output_stt is not None,
-            heard_until=lambda: self._speaking.heard_until(),
         )
         self._recovery = Recovery(options.conn_options.max_retry)
         self._spare = spare
@@ -130,8 +126,8 @@ class RealtimeSession(llm.RealtimeSession[SessionEvents]):
         self._replies: dict[str, asyncio.Future[llm.GenerationCreatedEvent]] = {}
 
         self._timers = Timers(self._on_timer)
-        self._results = Results(self._expect_output)
-        self._expected: dict[str, llm.FunctionCallOutput] = {}
+        self._results = Results(self._announce_output)
+        self._announced: dict[str, llm.FunctionCallOutput] = {}
         """By call, the outputs that the framework may drop instead of handing them over."""
         self._main: asyncio.Task[None] | None = None
         self._closers = closers
@@ -213,7 +209,7 @@ class RealtimeSession(llm.RealtimeSession[SessionEvents]):
             return
         self._configuration.instructions = instructions
         self._check_size()
-        self._perform(self._call.instructions_changed(time.monotonic()))
+        self._perform(self._call.instructions_changed(*self._moment()))
 
     async def update_chat_ctx(self, chat_ctx: llm.ChatContext) -> None:
         """Append what is new in `chat_ctx`; Hydra's history can't be edited.
@@ -224,7 +220,6 @@ class RealtimeSession(llm.RealtimeSession[SessionEvents]):
         for item in self._chat.add_new(chat_ctx):
             match item:
                 case llm.FunctionCallOutput():
-                    self._expected.pop(item.call_id, None)
                     self._post_output(item)
                 case llm.ChatMessage(text_content=text) if text and item.role != "assistant":
                     self._call.add_text("user" if item.role == "user" else "system", text)
@@ -411,7 +406,10 @@ class RealtimeSession(llm.RealtimeSession[SessionEvents]):
                 body = event.warning
                 message = event.message or (body and body.message) or event.code or ""
                 self._warn_once(f"Hydra warns: {message}")
-        self._perform(self._call.receive(event, time.monotonic()))
+        if type(event) is events.ResponseOutputAudioDelta:  # fifty a second
+            self._perform(self._call.receive(event, time.monotonic()))
+        else:
+            self._perform(self._call.receive(event, *self._moment()))
 
     def _give_up(self, error: Exception) -> None:
         """End the call: nothing that could be tried again is left."""
@@ -478,8 +476,6 @@ class RealtimeSession(llm.RealtimeSession[SessionEvents]):
             case fx.BeginResponse():
                 self._begin_generation(effect)
             case fx.EndStreams(generation_id=generation_id, cut=cut):
-                if not cut or self._speaking.has_begun(generation_id):
-                    self._listening.turn_answered()
                 self._speaking.end(generation_id, cut=cut)
             case fx.EndResponse():
                 self._speaking.complete(effect.response_id)
@@ -499,6 +495,10 @@ class RealtimeSession(llm.RealtimeSession[SessionEvents]):
                 self._listening.turn_stopped()
                 is_written = self._realtime_model.capabilities.user_transcription
                 self.emit("input_speech_stopped", llm.InputSpeechStoppedEvent(is_written))
+            case fx.UserTurnKept():
+                self._listening.turn_kept()
+            case fx.UserAnswered():
+                self._listening.turn_answered()
             case fx.UserText(item_id=item_id, text=text):
                 self._listening.turn_written(item_id, text)
             case fx.UserDiscarded(item_id=item_id):
@@ -514,6 +514,15 @@ class RealtimeSession(llm.RealtimeSession[SessionEvents]):
                 future = self._replies.get(reply_id)
                 if future is not None and not future.done():
                     future.set_exception(llm.RealtimeError(reason))
+            case fx.OutputDropped(call_id=call_id):
+                self._add_output(self._announced.pop(call_id))
+            case fx.UseVoice(refused=refused, voice=voice):
+                self._configuration.voice = voice
+                logger.warning(
+                    "Hydra refused the voice %r; calls of this model speak with %r instead",
+                    refused,
+                    voice,
+                )
             case fx.Redial(reason=reason):
                 logger.info("making a new connection to Hydra: %s", reason)
                 self._trace.redial(reason)
@@ -533,8 +542,6 @@ class RealtimeSession(llm.RealtimeSession[SessionEvents]):
                     logger.warning("%s", error)
 
     def _begin_generation(self, effect: fx.BeginResponse) -> None:
-        if not effect.is_late:
-            self._listening.turn_kept()
         self._results.watch()
         generation = self._speaking.begin(effect.generation_id)
         future = self._replies.get(effect.reply_id or "")
@@ -555,32 +562,33 @@ class RealtimeSession(llm.RealtimeSession[SessionEvents]):
             arguments=effect.arguments,
         )
         self._speaking.call(effect.generation_id, call)
-        self._listening.turn_answered()
         if self._configuration.tool_choice == "none":
             self._refuse(call, _NOT_ALLOWED)  # the framework ignores it, and never answers
 
     def _post_output(self, output: llm.FunctionCallOutput) -> None:
         name = self._chat.name_of(output.call_id) or output.name
+        self._announced.pop(output.call_id, None)
+        now, played_until = self._moment()
         self._perform(
             self._call.post_output(
                 output.call_id,
                 output.output,
                 as_text=output_as_text(name, output.output),
-                now=time.monotonic(),
+                now=now,
+                played_until=played_until,
             )
         )
 
-    def _expect_output(self, output: llm.FunctionCallOutput) -> None:
-        if self._call.was_interrupted(output.call_id) and self._ended is None:
-            self._expected[output.call_id] = output
-            self._timers.start(_OUTPUT_TIMER, DROPPED_AFTER_S)
+    def _announce_output(self, output: llm.FunctionCallOutput) -> None:
+        if self._ended is None:
+            self._announced[output.call_id] = output
+            announced = self._call.announce_output(output.call_id, within_s=DROPPED_AFTER_S)
+            self._perform(announced)
 
-    def _post_expected(self) -> None:
-        """Take what the framework has not handed over: it never will."""
-        for output in self._expected.values():
-            self._chat.add(output)
-            self._post_output(output)
-        self._expected.clear()
+    def _add_output(self, output: llm.FunctionCallOutput) -> None:
+        """Take an output that the framework does not hand over."""
+        self._chat.add(output)
+        self._post_output(output)
 
     def _answer_dropped(self, calls: list[llm.FunctionCall]) -> None:
         """Answer calls that the framework will not run: else the server waits for them."""
@@ -590,11 +598,9 @@ class RealtimeSession(llm.RealtimeSession[SessionEvents]):
 
     def _refuse(self, call: llm.FunctionCall, why: str) -> None:
         """Answer a call that nobody will."""
-        output = llm.FunctionCallOutput(
-            call_id=call.call_id, name=call.name, output=why, is_error=True
+        self._add_output(
+            llm.FunctionCallOutput(call_id=call.call_id, name=call.name, output=why, is_error=True)
         )
-        self._chat.add(output)
-        self._post_output(output)
 
     def _check_sound(self, end: fx.EndResponse) -> None:
         """Notice that the server has gone silent, which it does without an error."""
@@ -652,21 +658,14 @@ class RealtimeSession(llm.RealtimeSession[SessionEvents]):
 
     def _meet_fatal(self, error: errors.HydraError) -> None:
         """End this connection; `_hold` decides about the next one."""
-        is_about_voice = isinstance(error, errors.ServerError) and error.is_about("voice")
-        voice = self._configuration.voice
-        if is_about_voice and voice != SERVER_DEFAULT_VOICE and voices.is_known_voice(voice):
-            self._learned.voices_refused.add(voice)
-            self._configuration.voice = SERVER_DEFAULT_VOICE
-            logger.warning(
-                "Hydra refused the voice %r; calls of this model speak with %r instead",
-                voice,
-                SERVER_DEFAULT_VOICE,
-            )
-            self._perform([*self._call.lose(time.monotonic()), fx.Redial("another voice")])
-        elif self._connection is not None:
+        if self._connection is not None:
             self._connection.leave(error)
 
     # ------------------------------------------------------------------------ details
+
+    def _moment(self) -> tuple[float, float]:
+        """Return the time, and when what was said so far will have been played."""
+        return time.monotonic(), self._speaking.heard_until()
 
     def _sync_tools(self) -> None:
         self._perform(self._call.update_tools(self._configuration.offered))
@@ -688,7 +687,7 @@ class RealtimeSession(llm.RealtimeSession[SessionEvents]):
     ) -> None:
         self._replies.pop(reply_id, None)
         if done.cancelled():
-            self._perform(self._call.cancel_reply(reply_id, time.monotonic()))
+            self._perform(self._call.cancel_reply(reply_id, *self._moment()))
 
     def _send_audio(self, appends: list[bytes]) -> None:
         if self._connection is not None:
@@ -701,12 +700,7 @@ class RealtimeSession(llm.RealtimeSession[SessionEvents]):
         self._warn_once("Hydra was away for too long: the oldest of the user's sound is lost")
 
     def _on_timer(self, name: str) -> None:
-        if name == _OUTPUT_TIMER:
-            self._post_expected()
-            return
-        self._perform(self._call.timer(name, time.monotonic()))
-        if name in ("answer", "kept_turn") and self._call.conversation.turn is Turn.QUIET:
-            self._listening.turn_kept()
+        self._perform(self._call.timer(name, *self._moment()))
 
     def _report(self, error: Exception, *, recoverable: bool) -> None:
         """Tell the framework of a failure, once."""

@@ -32,6 +32,19 @@ def configure(*, greet: bool = False) -> Wish[Call]:
     )
 
 
+def configure_with(body: ev.ClientSession) -> Wish[Call]:
+    """Send a configuration."""
+    return Wish("configure", lambda call, now: call.configure(body, now))
+
+
+def announce(call_id: str, *, within_s: float) -> Wish[Call]:
+    """Say that a function has returned, and by when its output would be posted."""
+    return Wish(
+        f"announce_output {call_id}",
+        lambda call, _: call.announce_output(call_id, within_s=within_s),
+    )
+
+
 def reply(reply_id: str, instructions: str = "") -> Wish[Call]:
     """Ask for a reply."""
     return Wish(

@@ -17,7 +17,9 @@ asks for the outcome; then every effect has to be written down, in order. Otherw
 transcripts are printed. A transcript that nobody asserts fails when it is thrown away.
 
 Timers are not written down: the transcript has a clock and obeys `StartTimer` and `CancelTimer`,
-so that a test says what happens after which time, and not how. Nor are the times of an
+so that a test says what happens after which time, and not how. Nor is what becomes of the user's
+audio after each step, `UserAnswered` and `UserTurnKept`, for which there is
+`Transcript.has_answered` and `Transcript.has_kept`. Nor are the times of an
 `EndResponse` and whether it has called, for which there is `Transcript.only`, and the ids of what
 is sent, for which there is `Transcript.id_of`. Errors are compared by their type, those of the
 server by their text too; what only people read, the reason of a `Redial` or `ReplyFailed`, is not
@@ -61,7 +63,7 @@ class After:
 
 
 Step = ev.ServerEvent | ev.UnknownEvent | Wish[_Subject] | After
-_TIMERS = (fx.StartTimer, fx.CancelTimer)
+_UNWRITTEN = (fx.StartTimer, fx.CancelTimer, fx.UserAnswered, fx.UserTurnKept)
 
 CLOCK_RESOLUTION_S = 1e-9
 """How early a timer may be, as in an event loop: sums of seconds are not exact."""
@@ -203,7 +205,7 @@ class Transcript(Generic[_Subject]):
         for step in script:
             effects = self._stage.perform(step)
             self.effects += effects
-            shown = [effect for effect in effects if not isinstance(effect, _TIMERS)]
+            shown = [effect for effect in effects if not isinstance(effect, _UNWRITTEN)]
             self._actual += [f">> {_show_step(step)}"]
             self._actual += [f"<< {_show_effect(effect)}" for effect in shown]
         if self._expected == self._actual:
@@ -225,6 +227,16 @@ class Transcript(Generic[_Subject]):
             conversation.response,
         }
         return present.issuperset(states)
+
+    @property
+    def has_answered(self) -> bool:
+        """Whether the last part that was asserted has answered what the user said before."""
+        return fx.UserAnswered() in self.effects
+
+    @property
+    def has_kept(self) -> bool:
+        """Whether the user's turn counts since the last part that was asserted."""
+        return fx.UserTurnKept() in self.effects
 
     def only(self, kind: type[_Kind]) -> _Kind:
         """Return the one effect of `kind` in the last part that was asserted."""

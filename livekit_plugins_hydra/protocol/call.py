@@ -21,6 +21,7 @@ from .line import Line
 from .reply import Reply, Text
 from .results import Results
 from .states import SETUP, About, Asked, Awaited, Handshake, Input, Setup, Signal, Turn, next_state
+from .voices import SERVER_DEFAULT_VOICE, is_known_voice
 
 GREETING_WINDOW_S: Final = 0.05
 """How long the first configuration waits for a greeting to join it.
@@ -46,7 +47,6 @@ class Call:
         greet: bool = False,
         knows_user_text: bool = False,
         knows_agent_text: bool = False,
-        heard_until: Callable[[], float] = lambda: 0.0,
     ) -> None:
         """Begin a call.
 
@@ -56,16 +56,16 @@ class Call:
             greet: the model speaks first, without being asked.
             knows_user_text: an STT transcribes the user, so that a new connection can be told.
             knows_agent_text: an STT transcribes the agent.
-            heard_until: tells when what was said so far will have been heard; monotonic clock.
         """
         self._new_event_id = new_event_id
-        self._heard_until = heard_until
         self._setup = Setup.INCOMPLETE
         self._line = Line(Conversation(new_event_id))
         self._results = Results()
         self._demand = Demand(learned if learned is not None else Learned(), self._results)
         self._owes_greeting = greet
         """Whether the model was to speak first, and has not spoken yet."""
+        self._voice: str | None = None
+        """What the server was asked to speak with."""
         self._knows_user_text = knows_user_text
         self._knows_agent_text = knows_agent_text
         self._was_touched = False
@@ -95,8 +95,16 @@ class Call:
         """The socket is open."""
         return self.conversation.open()
 
-    def receive(self, event: ev.ServerEvent | ev.UnknownEvent, now: float) -> list[fx.Effect]:
-        """Take one event of the server."""
+    def receive(
+        self, event: ev.ServerEvent | ev.UnknownEvent, now: float, played_until: float = 0.0
+    ) -> list[fx.Effect]:
+        """Take one event of the server.
+
+        Args:
+            event: what came.
+            now: monotonic clock.
+            played_until: when what was said so far will have been played; not needed with audio.
+        """
         user_was_quiet = self.conversation.turn is Turn.QUIET
         effects = self.conversation.receive(event, now)
         if type(event) is ev.ResponseOutputAudioDelta:  # fifty a second: nothing follows from it
@@ -104,7 +112,7 @@ class Call:
         out: list[fx.Effect] = []
         for effect in effects:
             out += self._relay(effect, now, user_was_quiet=user_was_quiet)
-        return out + self._advance(now)
+        return out + self._advance(now, played_until)
 
     def configurable(self, now: float) -> list[fx.Effect]:
         """Instructions, history and tools are known: `Compose` may be asked for."""
@@ -115,6 +123,7 @@ class Call:
     def configure(self, session: ev.ClientSession, now: float) -> list[fx.Effect]:
         """Send the configuration that `Compose` asked for; it holds all texts so far."""
         out = self.conversation.configure(session, now)
+        self._voice = session.voice
         self._move_setup(Signal.CONFIGURE)
         self._stale_since = None
         self._demand.texts.clear()
@@ -167,14 +176,16 @@ class Call:
         self._line.begun = None
         return [*self._demand.give_up(reason, self._line, now), *self.lose(now)]
 
-    def timer(self, name: str, now: float) -> list[fx.Effect]:
+    def timer(self, name: str, now: float, played_until: float = 0.0) -> list[fx.Effect]:
         """A timer that an effect asked for has run out."""
         out: list[fx.Effect] = []
         match name:
             case "greeting_window":
                 self._move_setup(Signal.OVERDUE)
             case "awaited":
-                out += self._line.move(Signal.OVERDUE)
+                out += self._line.overdue()
+            case "output":
+                out += [fx.OutputDropped(call_id) for call_id in self._results.take_dropped()]
             case "reply_deadline":
                 out += self._demand.overdue(self._line, now)
             case "reply_silence":
@@ -186,7 +197,7 @@ class Call:
             case _:
                 for effect in self.conversation.timer(name, now):
                     out += self._relay(effect, now, user_was_quiet=True)
-        return out + self._advance(now)
+        return out + self._advance(now, played_until)
 
     def _move_setup(self, why: Input) -> bool:
         state = next_state(SETUP, self._setup, why)
@@ -202,11 +213,11 @@ class Call:
         self._results.move(Signal.WANTED)
         return out + self._advance(now)
 
-    def cancel_reply(self, reply_id: str, now: float) -> list[fx.Effect]:
+    def cancel_reply(self, reply_id: str, now: float, played_until: float = 0.0) -> list[fx.Effect]:
         """Stop owing a reply; its response is cancelled should it come all the same."""
         if self._demand.reply is None or self._demand.reply.id != reply_id:
             return []
-        return [*self._demand.drop(self._line, now), *self._advance(now)]
+        return [*self._demand.drop(self._line, now), *self._advance(now, played_until)]
 
     def add_text(self, role: str, text: str) -> None:
         """Note a text item that is already in the session's history.
@@ -216,12 +227,18 @@ class Call:
         about = About.TEXT if role == "user" else About.NEXT
         self._demand.texts.append(Text(role, text, about))
 
-    def was_interrupted(self, call_id: str) -> bool:
-        """Tell whether the user has spoken while a function ran whose output was not posted."""
-        return self._results.is_ours(call_id)
+    def announce_output(self, call_id: str, *, within_s: float) -> list[fx.Effect]:
+        """A function has returned whose output will be posted, or dropped by the framework.
+
+        Args:
+            call_id: the function call's.
+            within_s: by when it would have been posted.
+        """
+        is_doubtful = self._results.announced(call_id)
+        return [fx.StartTimer("output", within_s)] if is_doubtful else []
 
     def post_output(
-        self, call_id: str, output: str, *, as_text: str, now: float
+        self, call_id: str, output: str, *, as_text: str, now: float, played_until: float = 0.0
     ) -> list[fx.Effect]:
         """Send a function's output; `as_text` where this connection did not issue the call."""
         out: list[fx.Effect] = []
@@ -231,7 +248,7 @@ class Call:
         elif output:
             self._demand.texts.append(Text("system", as_text, About.OUTPUTS))
         self._results.returned(call_id, output, now)
-        return out + self._advance(now)
+        return out + self._advance(now, played_until)
 
     def update_tools(self, tools: list[ev.Tool]) -> list[fx.Effect]:
         """Replace the tools; before the configuration, that is where they go."""
@@ -239,12 +256,12 @@ class Call:
             return self.conversation.update_tools(tools)
         return []
 
-    def instructions_changed(self, now: float) -> list[fx.Effect]:
+    def instructions_changed(self, now: float, played_until: float = 0.0) -> list[fx.Effect]:
         """Make a new connection with the new instructions at the next quiet moment."""
         if self.conversation.handshake not in CONFIGURED:
             return []
         self._stale_since = now
-        return self._advance(now)
+        return self._advance(now, played_until)
 
     def interrupt(self) -> list[fx.Effect]:
         """Cancel the response that is generating, if one is.
@@ -279,7 +296,21 @@ class Call:
                 self._knows_agent_text = True
             case fx.Fault(error=ServerError() as error, fatal=False):
                 return self._demand.refused(error, self._line) or [effect]
+            case fx.Fault(error=ServerError() as error) if error.is_about("voice"):
+                return self._fall_back(now) or [effect]
         return [effect]
+
+    def _fall_back(self, now: float) -> list[fx.Effect]:
+        """The server refuses the voice; one of a roster gives way to the server's default.
+
+        Source: the six first voices were refused on 2026-08-20 (probe).
+        """
+        voice = self._voice or ""
+        if voice == SERVER_DEFAULT_VOICE or not is_known_voice(voice):
+            return []
+        self._demand.learned.voices_refused.add(voice)
+        instead = fx.UseVoice(refused=voice, voice=SERVER_DEFAULT_VOICE)
+        return [instead, *self.lose(now), fx.Redial("another voice")]
 
     def _user_started(self, now: float) -> list[fx.Effect]:
         demand = self._demand
@@ -308,17 +339,17 @@ class Call:
             return settled + [e for e in cancelled if not isinstance(e, fx.EndStreams)]
         if demand.accepts():
             demand.learn_from_response(user_was_quiet=user_was_quiet)
-            return [*settled, *demand.fulfil(effect, line)]
+            return [*settled, fx.UserTurnKept(), *demand.fulfil(effect, line)]
         if demand.reply is None and (is_greeting or results.due_at is not None):
             tells = results.due_at is not None
             reply = Reply(None, about=About.OUTPUTS if tells else About.START, tells_outputs=tells)
             line.begun = (effect.generation_id, reply)
         results.told(but_texts=demand.has_result_as_text)
-        return [*settled, effect]
+        return [*settled, fx.UserTurnKept(), effect]
 
     # -------------------------------------------------------------------------- advancing
 
-    def _advance(self, now: float) -> list[fx.Effect]:
+    def _advance(self, now: float, played_until: float = 0.0) -> list[fx.Effect]:
         """Do what has become possible; called after every change."""
         if self.conversation.handshake is Handshake.CREATED:
             return self._compose() if self._setup is not Setup.INCOMPLETE else []
@@ -327,9 +358,10 @@ class Call:
         if not self._is_quiet:
             return []
         if self._results.due_at is not None:
-            return self._advance_narration(self._results.due_at, now)
+            return self._advance_narration(max(self._results.due_at, played_until), now)
         if self._stale_since is not None:
-            return self._advance_instructions(self._stale_since, now)
+            stable_at = self._stale_since + INSTRUCTIONS_DEBOUNCE_S
+            return self._advance_instructions(max(stable_at, played_until), now)
         return []
 
     @property
@@ -370,27 +402,24 @@ class Call:
         is_stale = self._stale_since is not None and not self._wait_for_instructions_s(now)
         return self._leave_if(self._demand.advance(self._line, now, is_stale=is_stale), now)
 
-    def _advance_narration(self, due_at: float, now: float) -> list[fx.Effect]:
+    def _advance_narration(self, at: float, now: float) -> list[fx.Effect]:
         """Ask for the reply to outputs that the framework does not ask for.
 
         When the user speaks while a tool runs, the framework posts the outputs and leaves it at
         that. If the turn was only a cough, nobody would ever tell the result.
 
-        It waits until the answer before it was heard: what the framework has queued behind that
+        It waits until the answer before it was played: what the framework has queued behind that
         is dropped when the user speaks, and the server believes that it was told.
         """
-        wait_s = max(due_at, self._heard_until()) - now
-        if wait_s > 0:
-            return [fx.StartTimer("narrate", wait_s)]
+        if at > now:
+            return [fx.StartTimer("narrate", at - now)]
         self._results.due_at = None
         self._demand.reply = Reply(None, about=About.OUTPUTS, tells_outputs=True)
         return [fx.StartTimer("reply_deadline", REPLY_DEADLINE_S), *self._advance_reply(now)]
 
-    def _advance_instructions(self, stale_since: float, now: float) -> list[fx.Effect]:
+    def _advance_instructions(self, at: float, now: float) -> list[fx.Effect]:
         """Make a new connection when nobody speaks: while it is made, none hears the user."""
-        debounce_s = stale_since + INSTRUCTIONS_DEBOUNCE_S - now
-        heard_in_s = self._heard_until() - now
-        wait_s = max(debounce_s, heard_in_s, self._wait_for_instructions_s(now))
+        wait_s = max(at - now, self._wait_for_instructions_s(now))
         if wait_s > 0:
             return [fx.StartTimer("instructions", wait_s)]
         self._demand.redials.take(now)

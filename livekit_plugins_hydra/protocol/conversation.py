@@ -244,8 +244,7 @@ class Conversation:
             case "handshake" if self._handshake is Handshake.CONFIGURING:
                 return [_timeout("session.configured")]
             case "answer":
-                self._turn.overdue()
-                return []
+                return self._turn.overdue()
             case "grace" | "stall" | "cut" if response_id in self._responses:
                 return self._response_timer(kind, self._responses[response_id], now)
             case _:
@@ -360,6 +359,7 @@ class Conversation:
         out = self._reopen(response)
         if response.first_audio_at is None:
             response.first_audio_at = now
+        response.has_begun = True
         out.append(fx.OutputAudio(response.part_id, event.item_id or "", event.delta))
         return out
 
@@ -378,6 +378,7 @@ class Conversation:
         if self._is_silenced(response) or not response.is_open:
             return self._drop("late text")
         response.written_items.add(item_id or "")
+        response.has_begun = True
         return [fx.OutputText(response.part_id, item_id or "", text)]
 
     def _receive_arguments(self, response_id: str | None, now: float) -> list[fx.Effect]:
@@ -449,6 +450,7 @@ class Conversation:
         if response.is_open:
             return []
         response.part += 1
+        response.has_begun = False
         response.move(Signal.REOPENED)
         return [
             fx.BeginResponse(response.part_id, is_late=True),
@@ -525,7 +527,7 @@ class Conversation:
         if call_id in self._known_calls:
             return self._drop("doubled call")
         out = self._reopen(response)
-        response.has_called = True
+        response.has_called = response.has_begun = True
         self._open_calls.add(call_id)
         call = fx.CallFunction(
             response.part_id,
@@ -534,7 +536,8 @@ class Conversation:
             name=name or "",
             arguments=arguments or "{}",
         )
-        return [*out, call, fx.StartTimer(f"grace:{response.id}", GRACE_S)]
+        grace = fx.StartTimer(f"grace:{response.id}", GRACE_S)
+        return [*out, call, fx.UserAnswered(), grace]
 
     def _give_up_calls(self) -> list[fx.Effect]:
         """The server no longer waits for outputs."""

@@ -145,6 +145,16 @@ class UserDiscarded:
 
 
 @dataclass(frozen=True, slots=True)
+class UserTurnKept:
+    """The turn counts: it is answered, or can't be taken back any more."""
+
+
+@dataclass(frozen=True, slots=True)
+class UserAnswered:
+    """The server has answered what the user said so far: it need not be sent again."""
+
+
+@dataclass(frozen=True, slots=True)
 class UserText:
     """The server's own transcript of a user turn."""
 
@@ -153,11 +163,26 @@ class UserText:
 
 
 @dataclass(frozen=True, slots=True)
+class OutputDropped:
+    """Post an output that was announced: the framework has dropped it by now."""
+
+    call_id: str
+
+
+@dataclass(frozen=True, slots=True)
 class ReplyFailed:
     """A reply on demand will not come."""
 
     reply_id: str
     reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class UseVoice:
+    """Configure the next connections with another voice: the server has refused this one."""
+
+    refused: str
+    voice: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -206,8 +231,12 @@ Effect = (
     | UserStarted
     | UserStopped
     | UserDiscarded
+    | UserTurnKept
+    | UserAnswered
     | UserText
+    | OutputDropped
     | ReplyFailed
+    | UseVoice
     | Redial
     | StartTimer
     | CancelTimer

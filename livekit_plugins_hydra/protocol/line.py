@@ -8,7 +8,7 @@ from typing import Final
 from . import effects as fx
 from .conversation import Conversation
 from .reply import Reply, Text
-from .states import AWAITED, Awaited, Input, next_state
+from .states import AWAITED, Awaited, Input, Signal, Turn, next_state
 
 DEBT_S: Final = 3.0
 """How long a reply that was given up may hold back the next request. Our choice."""
@@ -47,6 +47,11 @@ class Line:
         if self.awaited is Awaited.DEBT:
             return [fx.StartTimer("awaited", DEBT_S)]
         return [fx.CancelTimer("awaited")]
+
+    def overdue(self) -> list[fx.Effect]:
+        """What was awaited did not come in time."""
+        is_kept = self.awaited is Awaited.TURN and self.conversation.turn is Turn.QUIET
+        return [*self.move(Signal.OVERDUE), *([fx.UserTurnKept()] if is_kept else [])]
 
     def ready(self) -> list[fx.Effect]:
         """The server listens: what it was asked for with the connection may be overdue now."""

@@ -31,6 +31,8 @@ class Response:
     is_accounted: bool = False
     """Whether its end was told: one whose end was overdue may go on all the same."""
     has_called: bool = False
+    has_begun: bool = False
+    """Whether something of its current part was said or called."""
     part: int = 0
     """How often its streams were opened again for something late."""
     heard_items: set[str | None] = field(default_factory=set)
@@ -62,9 +64,11 @@ class Response:
         """Move on; streams that do not stay open are closed."""
         was_open = self.is_open
         self.state = next_state(RESPONSE, self.state, why) or self.state
-        closes = was_open and not self.is_open
+        if not was_open or self.is_open:
+            return []
         is_cut = self.state is ResponseState.CUT and why is self.cut_by
-        return [fx.EndStreams(self.part_id, cut=is_cut)] if closes else []
+        answered = [] if is_cut and not self.has_begun else [fx.UserAnswered()]
+        return [*answered, fx.EndStreams(self.part_id, cut=is_cut)]
 
     def account(self, status: str, usage: ev.Usage | None, ended_at: float) -> list[fx.Effect]:
         """Tell its end, once."""

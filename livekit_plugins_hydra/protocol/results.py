@@ -30,6 +30,8 @@ class Results:
     """Whether the reply to them was given up, and none has come since; ends with a connection."""
     _running: dict[str, Fate] = field(default_factory=dict)
     """Functions whose outputs were not posted, whichever connection called them."""
+    _announced: list[str] = field(default_factory=list)
+    """Those of them that have returned, and whose outputs LiveKit may drop."""
 
     def called(self, call_id: str) -> None:
         """The model calls a function."""
@@ -40,9 +42,18 @@ class Results:
         for call_id, fate in self._running.items():
             self._running[call_id] = next_state(FATE, fate, why) or fate
 
-    def is_ours(self, call_id: str) -> bool:
-        """Tell whether a running function's result is left to this call."""
-        return self._running.get(call_id) is Fate.OURS
+    def announced(self, call_id: str) -> bool:
+        """A function has returned; tell whether its output is one that LiveKit may drop."""
+        if self._running.get(call_id) is not Fate.OURS:
+            return False
+        self._announced.append(call_id)
+        return True
+
+    def take_dropped(self) -> list[str]:
+        """Return the functions whose outputs were announced and never posted, once."""
+        dropped = [call_id for call_id in self._announced if call_id in self._running]
+        self._announced.clear()
+        return dropped
 
     def returned(self, call_id: str, output: str, now: float) -> None:
         """A function has returned; an empty output wants no reply."""

@@ -70,9 +70,10 @@ class UserTurn:
             return []
         return [*self._end(ev.ResponseCreated), fx.CancelTimer("answer")]
 
-    def overdue(self) -> None:
+    def overdue(self) -> list[fx.Effect]:
         """No answer came in time."""
         self._move(Signal.OVERDUE)
+        return [fx.UserTurnKept()]
 
     def lost(self) -> list[fx.Effect]:
         """The connection has ended."""

@@ -31,31 +31,13 @@ from .errors import (
     ServerError,
     ServerFull,
 )
-from .responses import Response
+from .function_calls import FunctionCalls
+from .response import SILENCES_S, Response
 from .states import HANDSHAKE, Handshake, Input, ResponseState, Signal, Turn, next_state
 from .turns import UserTurn
 
 HANDSHAKE_TIMEOUT_S: Final = 10.0
 """Longest wait for `session.created`, and again for `session.configured`. Our choice."""
-
-GRACE_S: Final = 0.2
-"""Quiet after the last complete call before its response counts as waiting for outputs.
-
-The docs ask for 200 ms between parallel calls and the request for a response; the vendor's client
-waits 220 ms. Whether `response.done` comes before the outputs is unknown.
-"""
-
-STALL_S: Final = 15.0
-"""A response without any event for so long is closed; what still comes of it opens it again.
-
-Our choice: sound comes ten times faster than real time.
-"""
-
-CUT_OVERDUE_S: Final = 1.0
-"""A response that was cut and sends nothing for so long is over without its `response.done`."""
-
-_SILENCES_S: Final = {"grace": GRACE_S, "stall": STALL_S, "cut": CUT_OVERDUE_S}
-"""By the names of a response's timers: how long it has to be silent until something follows."""
 
 REMEMBERED_RESPONSES: Final = 8
 """How many past responses may still deliver a late call."""
@@ -77,8 +59,7 @@ class Conversation:
         self._current: Response | None = None
         """The newest one."""
         self._asked_at: float | None = None
-        self._open_calls: set[str] = set()
-        self._closed_calls: set[str] = set()
+        self._calls = FunctionCalls()
         self._tools: list[ev.Tool] = []
         """What the model is to have."""
         self._sent_tools: list[ev.Tool] = []
@@ -89,7 +70,7 @@ class Conversation:
 
     def __repr__(self) -> str:
         states = [self.handshake.name, self.turn.name, self.response.name]
-        calling = ["CALLING"] if self._open_calls else []
+        calling = ["CALLING"] if self._calls.open else []
         return f"<Conversation {' '.join([*states, *calling])}>"
 
     # ------------------------------------------------------------------------------ facts
@@ -134,7 +115,7 @@ class Conversation:
     @property
     def open_calls(self) -> frozenset[str]:
         """Ids of the calls that this connection issued and that have no output yet."""
-        return frozenset(self._open_calls)
+        return frozenset(self._calls.open)
 
     # ------------------------------------------------------------------------ our intents
 
@@ -182,10 +163,9 @@ class Conversation:
         Raises:
             LocalProtocolError: this connection did not issue the call, or it has an output.
         """
-        if call_id not in self._open_calls:
+        if call_id not in self._calls.open:
             raise LocalProtocolError(f"post_output() for a call that is not open, while {self!r}")
-        self._open_calls.remove(call_id)
-        self._closed_calls.add(call_id)
+        self._calls.answer(call_id)
         item = ev.Item(type="function_call_output", call_id=call_id, output=output)
         return [self._send_item(item)]
 
@@ -220,7 +200,7 @@ class Conversation:
         if response is None or response.state is not ResponseState.GENERATING:
             return []
         cancel = ev.ResponseCancel(event_id=self._new_event_id(), response_id=response.id)
-        return [fx.Send(cancel), *self._cut(response, Signal.CANCELLED)]
+        return [fx.Send(cancel), *response.cut(Signal.CANCELLED)]
 
     def lose(self) -> list[fx.Effect]:
         """The connection has ended, or is given up; everything else ends with it."""
@@ -229,10 +209,10 @@ class Conversation:
             return out
         out += [fx.CancelTimer("handshake"), fx.CancelTimer("answer")]
         for response in self._responses.values():
-            out += self._retire(response, "lost")
-            out += [fx.CancelTimer(f"{kind}:{response.id}") for kind in _SILENCES_S]
+            out += response.retire("lost")
+            out += [fx.CancelTimer(f"{kind}:{response.id}") for kind in SILENCES_S]
         out += self._turn.lost()
-        self._open_calls.clear()
+        self._calls.give_up()
         return out
 
     def timer(self, name: str, now: float) -> list[fx.Effect]:
@@ -246,7 +226,9 @@ class Conversation:
             case "answer":
                 return self._turn.overdue()
             case "grace" | "stall" | "cut" if response_id in self._responses:
-                return self._response_timer(kind, self._responses[response_id], now)
+                is_speaking = self.turn is Turn.SPEAKING
+                response = self._responses[response_id]
+                return response.silent(kind, now, user_is_speaking=is_speaking)
             case _:
                 return []
 
@@ -306,7 +288,7 @@ class Conversation:
             return self._drop("speech before session.configured", is_strange=True)
         out: list[fx.Effect] = []
         if self._current and self._current.state is ResponseState.GENERATING:
-            out += self._cut(self._current, ev.InputAudioBufferSpeechStarted)
+            out += self._current.cut(ev.InputAudioBufferSpeechStarted)
         self._is_untouched = False
         return [*out, *self._turn.started(item_id)]
 
@@ -318,7 +300,7 @@ class Conversation:
         if response is None or item.role not in (None, "assistant"):
             return []
         if item.type == "function_call":
-            return self._receive_whole_calls(response, [item], now)
+            return self._calls.take_items(response, [item], now)
         written = response.written_items
         is_written = bool(written & {item.id, ""} if item.id else written)
         if item.text and not is_written:
@@ -336,12 +318,11 @@ class Conversation:
         self._asked_at = self._turn.stopped_at = None
         self._is_untouched = False
         self._current = Response(body.id, now if requested_at is None else requested_at, now)
-        self._current.move(ev.ResponseCreated)
         self._responses[body.id] = self._current
         if len(self._responses) > REMEMBERED_RESPONSES:
             oldest = self._responses.pop(next(iter(self._responses)))
-            out += self._retire(oldest, "completed")
-        return [*out, fx.BeginResponse(body.id), fx.StartTimer(f"stall:{body.id}", STALL_S)]
+            out += oldest.retire("completed")
+        return [*out, *self._current.begin()]
 
     def _receive_audio(self, event: ev.ResponseOutputAudioDelta, now: float) -> list[fx.Effect]:
         response = self._find(event.response_id)
@@ -356,7 +337,7 @@ class Conversation:
         can_reopen = response is self._current and response.state is ResponseState.WAITING
         if self._is_silenced(response) or not (response.is_open or can_reopen):
             return self._drop("late audio")
-        out = self._reopen(response)
+        out = response.reopen()
         if response.first_audio_at is None:
             response.first_audio_at = now
         response.has_begun = True
@@ -395,7 +376,10 @@ class Conversation:
         response = self._find(event.response_id)
         if response is None:
             return self._drop("a call of an unknown response", is_strange=True)
-        return self._hand_over(
+        if self._calls.is_known(event.call_id):
+            response.last_event_at = now
+            return self._drop("doubled call")
+        return self._calls.take(
             response,
             item_id=event.item_id,
             call_id=event.call_id,
@@ -409,7 +393,7 @@ class Conversation:
         if response is None:
             return self._drop("response.done of an unknown response", is_strange=True)
         calls = [item for item in body.output or () if item.type == "function_call"]
-        out = self._receive_whole_calls(response, calls, now)
+        out = self._calls.take_items(response, calls, now)
         out += response.move(ev.ResponseDone)
         if response.is_accounted:
             return [*out, *self._drop("late response.done")]
@@ -426,7 +410,9 @@ class Conversation:
             return [fx.Fault(ServerFull() if code == "server_full" else error, fatal=True)]
         out: list[fx.Effect] = []
         if code == "tool_response_timeout":
-            out += self._give_up_calls()
+            self._calls.give_up()
+            if self._current and self._current.has_called:
+                out += self._current.move(Signal.STREAMS_CLOSED)
         return [*out, fx.Fault(error, fatal=not self.is_ready)]
 
     # ------------------------------------------------------------------------ responses
@@ -444,107 +430,6 @@ class Conversation:
     def _is_silenced(self, response: Response) -> bool:
         """Whether what `response` says is not to be played: it was cut, or a turn came after it."""
         return response.is_cut or self.turn is not Turn.QUIET
-
-    def _reopen(self, response: Response) -> list[fx.Effect]:
-        """Open a further part of `response` for what comes after its streams were closed."""
-        if response.is_open:
-            return []
-        response.part += 1
-        response.has_begun = False
-        response.move(Signal.REOPENED)
-        return [
-            fx.BeginResponse(response.part_id, is_late=True),
-            fx.StartTimer(f"grace:{response.id}", GRACE_S),
-        ]
-
-    def _cut(self, response: Response, why: Input) -> list[fx.Effect]:
-        response.cut_by = why
-        return [*response.move(why), fx.StartTimer(f"cut:{response.id}", CUT_OVERDUE_S)]
-
-    def _retire(self, response: Response, status_if_open: str) -> list[fx.Effect]:
-        """Account for a response whose `response.done` will not be awaited any longer."""
-        status = status_if_open if response.is_open else "completed"
-        status = "cancelled" if response.is_cut else status
-        closed = response.move(Signal.LOST)
-        return [*closed, *response.account(status, None, response.last_event_at)]
-
-    def _response_timer(self, kind: str, response: Response, now: float) -> list[fx.Effect]:
-        """Act on a silence of `response`, or wait for the rest of it."""
-        silence_s = _SILENCES_S[kind]
-        silence_ends_in_s = response.last_event_at + silence_s - now
-        is_interrupted_still = kind == "cut" and self.turn is Turn.SPEAKING
-        if kind != "cut" and not response.is_open:
-            return []
-        if silence_ends_in_s > 0:
-            return [fx.StartTimer(f"{kind}:{response.id}", silence_ends_in_s)]
-        if is_interrupted_still:
-            return [fx.StartTimer(f"{kind}:{response.id}", silence_s)]
-        if kind == "grace":
-            return response.move(Signal.STREAMS_CLOSED)
-        out = response.move(Signal.OVERDUE)
-        out += response.account("cancelled" if response.is_cut else "incomplete", None, now)
-        if kind == "stall":
-            fault = RemoteProtocolError(f"a response stopped without its end for {STALL_S:g} s")
-            out.append(fx.Fault(fault, fatal=False))
-        return out
-
-    # ---------------------------------------------------------------------------- calls
-
-    def _receive_whole_calls(
-        self, response: Response, items: list[ev.Item], now: float
-    ) -> list[fx.Effect]:
-        """Take calls that come as items; most were streamed before, and are known."""
-        out: list[fx.Effect] = []
-        for item in items:
-            if not item.call_id or item.status == "incomplete":
-                continue
-            if item.call_id not in self._known_calls:
-                out += self._hand_over(
-                    response,
-                    item_id=item.id,
-                    call_id=item.call_id,
-                    name=item.name,
-                    arguments=item.arguments,
-                    now=now,
-                )
-        return out
-
-    @property
-    def _known_calls(self) -> set[str]:
-        return self._open_calls | self._closed_calls
-
-    def _hand_over(
-        self,
-        response: Response,
-        *,
-        item_id: str | None,
-        call_id: str,
-        name: str | None,
-        arguments: str | None,
-        now: float,
-    ) -> list[fx.Effect]:
-        response.last_event_at = now
-        if call_id in self._known_calls:
-            return self._drop("doubled call")
-        out = self._reopen(response)
-        response.has_called = response.has_begun = True
-        self._open_calls.add(call_id)
-        call = fx.CallFunction(
-            response.part_id,
-            item_id=item_id or f"item_{call_id}",
-            call_id=call_id,
-            name=name or "",
-            arguments=arguments or "{}",
-        )
-        grace = fx.StartTimer(f"grace:{response.id}", GRACE_S)
-        return [*out, call, fx.UserAnswered(), grace]
-
-    def _give_up_calls(self) -> list[fx.Effect]:
-        """The server no longer waits for outputs."""
-        self._closed_calls |= self._open_calls
-        self._open_calls.clear()
-        response = self._current
-        return response.move(Signal.STREAMS_CLOSED) if response and response.has_called else []
 
     # ------------------------------------------------------------------------- machinery
 

@@ -13,7 +13,7 @@ from livekit_plugins_hydra.protocol import (
     call,
     conversation,
     line,
-    responses,
+    response,
     results,
     states,
     turns,
@@ -35,7 +35,7 @@ class Watched(dict[Any, Any]):
 def watched_tables() -> Iterator[None]:
     """Watch all tables."""
     with ExitStack() as patches:
-        for module in (call, conversation, line, responses, results, turns):
+        for module in (call, conversation, line, response, results, turns):
             for name in TABLES:
                 if hasattr(module, name):
                     table = Watched(getattr(states, name))

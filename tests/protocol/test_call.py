@@ -15,7 +15,6 @@ from livekit_plugins_hydra.protocol.call import (
     INSTRUCTIONS_REDIAL_EVERY_S,
     Call,
 )
-from livekit_plugins_hydra.protocol.conversation import CUT_OVERDUE_S, GRACE_S, STALL_S
 from livekit_plugins_hydra.protocol.demand import (
     REPLY_DEADLINE_S,
     REPLY_SILENCE_S,
@@ -24,6 +23,7 @@ from livekit_plugins_hydra.protocol.demand import (
 )
 from livekit_plugins_hydra.protocol.errors import RemoteProtocolError, ServerError
 from livekit_plugins_hydra.protocol.line import DEBT_S, KEPT_TURN_S
+from livekit_plugins_hydra.protocol.response import CUT_OVERDUE_S, GRACE_S, STALL_S
 from livekit_plugins_hydra.protocol.results import NARRATE_AFTER_S
 from livekit_plugins_hydra.protocol.states import About, Handshake
 from livekit_plugins_hydra.protocol.turns import ANSWER_OVERDUE_S

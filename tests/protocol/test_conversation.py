@@ -9,11 +9,8 @@ import pytest
 from livekit_plugins_hydra.protocol import effects as fx
 from livekit_plugins_hydra.protocol import events as ev
 from livekit_plugins_hydra.protocol.conversation import (
-    CUT_OVERDUE_S,
-    GRACE_S,
     HANDSHAKE_TIMEOUT_S,
     REMEMBERED_RESPONSES,
-    STALL_S,
     Conversation,
 )
 from livekit_plugins_hydra.protocol.errors import (
@@ -23,6 +20,7 @@ from livekit_plugins_hydra.protocol.errors import (
     ServerError,
     ServerFull,
 )
+from livekit_plugins_hydra.protocol.response import CUT_OVERDUE_S, GRACE_S, STALL_S
 from livekit_plugins_hydra.protocol.states import Handshake, ResponseState, Turn
 from livekit_plugins_hydra.protocol.turns import ANSWER_OVERDUE_S
 from tests import server_says as server

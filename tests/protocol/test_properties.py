@@ -14,8 +14,9 @@ from hypothesis import strategies as st
 from livekit_plugins_hydra.protocol import effects as fx
 from livekit_plugins_hydra.protocol import events as ev
 from livekit_plugins_hydra.protocol import states, wire
-from livekit_plugins_hydra.protocol.conversation import STALL_S, Conversation
+from livekit_plugins_hydra.protocol.conversation import Conversation
 from livekit_plugins_hydra.protocol.errors import LocalProtocolError, RemoteProtocolError
+from livekit_plugins_hydra.protocol.response import STALL_S
 from livekit_plugins_hydra.protocol.states import Handshake, ResponseState, Turn
 from tests import server_says as server
 from tests.anything import CLIENT_EVENTS, JSON, SERVER_EVENTS, any_of

@@ -1,0 +1,156 @@
+"""One response of the server, with the state that it is in.
+
+What of a response comes after its streams were closed is a *part* of its own, `<id>+n`: a late
+function call must be answered, and what is heard twice in one stream would not be played.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Final
+
+from . import effects as fx
+from . import events as ev
+from .errors import RemoteProtocolError
+from .states import RESPONSE, Input, ResponseState, Signal, next_state
+
+GRACE_S: Final = 0.2
+"""Quiet after the last complete call before its response counts as waiting for outputs.
+
+The docs ask for 200 ms between parallel calls and the request for a response; the vendor's client
+waits 220 ms. Whether `response.done` comes before the outputs is unknown.
+"""
+
+STALL_S: Final = 15.0
+"""A response without any event for so long is closed; what still comes of it opens it again.
+
+Our choice: sound comes ten times faster than real time.
+"""
+
+CUT_OVERDUE_S: Final = 1.0
+"""A response that was cut and sends nothing for so long is over without its `response.done`."""
+
+SILENCES_S: Final = {"grace": GRACE_S, "stall": STALL_S, "cut": CUT_OVERDUE_S}
+"""By the names of a response's timers: how long it has to be silent until something follows."""
+
+_OPEN: Final = {ResponseState.GENERATING, ResponseState.CUT_LATE, ResponseState.IDLE_LATE}
+_IN_FLIGHT: Final = {ResponseState.GENERATING, ResponseState.CUT, ResponseState.CUT_LATE}
+
+
+@dataclass(slots=True)
+class Response:
+    """What is known of one response."""
+
+    id: str
+    requested_at: float
+    last_event_at: float
+    state: ResponseState = ResponseState.IDLE
+    first_audio_at: float | None = None
+    cut_by: Input | None = None
+    """What interrupted it, if anything did."""
+    is_accounted: bool = False
+    """Whether its end was told: one whose end was overdue may go on all the same."""
+    has_called: bool = False
+    has_begun: bool = False
+    """Whether something of its current part was said or called."""
+    part: int = 0
+    """How often its streams were opened again for something late."""
+    heard_items: set[str | None] = field(default_factory=set)
+    """Message items whose sound came."""
+    written_items: set[str] = field(default_factory=set)
+    """Message items whose text came in deltas already."""
+
+    @property
+    def is_open(self) -> bool:
+        """Whether the streams of its current part are open."""
+        return self.state in _OPEN
+
+    @property
+    def is_in_flight(self) -> bool:
+        """Whether the server still works on it, as far as is known."""
+        return self.state in _IN_FLIGHT
+
+    @property
+    def is_cut(self) -> bool:
+        """Whether it was interrupted."""
+        return self.cut_by is not None
+
+    @property
+    def part_id(self) -> str:
+        """The id of its current part."""
+        return f"{self.id}+{self.part}" if self.part else self.id
+
+    def move(self, why: Input) -> list[fx.Effect]:
+        """Move on; streams that do not stay open are closed."""
+        was_open = self.is_open
+        self.state = next_state(RESPONSE, self.state, why) or self.state
+        if not was_open or self.is_open:
+            return []
+        is_cut = self.state is ResponseState.CUT and why is self.cut_by
+        answered = [] if is_cut and not self.has_begun else [fx.UserAnswered()]
+        return [*answered, fx.EndStreams(self.part_id, cut=is_cut)]
+
+    def begin(self) -> list[fx.Effect]:
+        """The server has announced it."""
+        self.move(ev.ResponseCreated)
+        return [fx.BeginResponse(self.id), fx.StartTimer(f"stall:{self.id}", STALL_S)]
+
+    def reopen(self) -> list[fx.Effect]:
+        """Open a further part for what comes after its streams were closed."""
+        if self.is_open:
+            return []
+        self.part += 1
+        self.has_begun = False
+        self.move(Signal.REOPENED)
+        return [fx.BeginResponse(self.part_id, is_late=True), self.start_grace()]
+
+    def start_grace(self) -> fx.StartTimer:
+        """Close the streams soon, unless more comes."""
+        return fx.StartTimer(f"grace:{self.id}", GRACE_S)
+
+    def cut(self, why: Input) -> list[fx.Effect]:
+        """It is interrupted."""
+        self.cut_by = why
+        return [*self.move(why), fx.StartTimer(f"cut:{self.id}", CUT_OVERDUE_S)]
+
+    def retire(self, status_if_open: str) -> list[fx.Effect]:
+        """Account for it: its `response.done` will not be awaited any longer."""
+        status = status_if_open if self.is_open else "completed"
+        status = "cancelled" if self.is_cut else status
+        return [*self.move(Signal.LOST), *self.account(status, None, self.last_event_at)]
+
+    def silent(self, kind: str, now: float, *, user_is_speaking: bool) -> list[fx.Effect]:
+        """One of its timers has run out: act on its silence, or wait for the rest of it."""
+        silence_s = SILENCES_S[kind]
+        silence_ends_in_s = self.last_event_at + silence_s - now
+        if kind != "cut" and not self.is_open:
+            return []
+        if silence_ends_in_s > 0:
+            return [fx.StartTimer(f"{kind}:{self.id}", silence_ends_in_s)]
+        if kind == "cut" and user_is_speaking:
+            return [fx.StartTimer(f"{kind}:{self.id}", silence_s)]
+        if kind == "grace":
+            return self.move(Signal.STREAMS_CLOSED)
+        out = self.move(Signal.OVERDUE)
+        out += self.account("cancelled" if self.is_cut else "incomplete", None, now)
+        if kind == "stall":
+            fault = RemoteProtocolError(f"a response stopped without its end for {STALL_S:g} s")
+            out.append(fx.Fault(fault, fatal=False))
+        return out
+
+    def account(self, status: str, usage: ev.Usage | None, ended_at: float) -> list[fx.Effect]:
+        """Tell its end, once."""
+        if self.is_accounted:
+            return []
+        self.is_accounted = True
+        return [
+            fx.EndResponse(
+                response_id=self.id,
+                status=status,
+                usage=usage,
+                requested_at=self.requested_at,
+                first_audio_at=self.first_audio_at,
+                ended_at=ended_at,
+                has_called=self.has_called,
+            )
+        ]

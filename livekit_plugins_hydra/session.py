@@ -461,12 +461,12 @@ class RealtimeSession(llm.RealtimeSession[SessionEvents]):
 
     def _perform_one(self, effect: fx.Effect) -> None:
         match effect:
-            case fx.OutputAudio(generation_id=generation_id, item_id=item_id, pcm=pcm):
-                self._speaking.audio(generation_id, item_id, pcm)
+            case fx.OutputAudio(part_id=part_id, item_id=item_id, pcm=pcm):
+                self._speaking.audio(part_id, item_id, pcm)
             case fx.LateAudio(response_id=response_id, pcm=pcm):
                 self._speaking.late_audio(response_id, pcm)
-            case fx.OutputText(generation_id=generation_id, item_id=item_id, text=text):
-                self._speaking.text(generation_id, item_id, text)
+            case fx.OutputText(part_id=part_id, item_id=item_id, text=text):
+                self._speaking.text(part_id, item_id, text)
             case fx.LateText(response_id=response_id, text=text):
                 self._speaking.late_text(response_id, text)
             case fx.Send(event=event):
@@ -475,8 +475,8 @@ class RealtimeSession(llm.RealtimeSession[SessionEvents]):
                     self._show("hydra_client_event", event)
             case fx.BeginResponse():
                 self._begin_generation(effect)
-            case fx.EndStreams(generation_id=generation_id, cut=cut):
-                self._speaking.end(generation_id, cut=cut)
+            case fx.EndStreams(part_id=part_id, cut=cut):
+                self._speaking.end(part_id, cut=cut)
             case fx.EndResponse():
                 self._speaking.complete(effect.response_id)
                 self._check_sound(effect)
@@ -543,7 +543,7 @@ class RealtimeSession(llm.RealtimeSession[SessionEvents]):
 
     def _begin_generation(self, effect: fx.BeginResponse) -> None:
         self._results.watch()
-        generation = self._speaking.begin(effect.generation_id)
+        generation = self._speaking.begin(effect.part_id)
         future = self._replies.get(effect.reply_id or "")
         if effect.reply_id is not None and (future is None or future.done()):
             # Cancelled in this very moment: the response has begun, nobody wants it.
@@ -561,7 +561,7 @@ class RealtimeSession(llm.RealtimeSession[SessionEvents]):
             name=effect.name,
             arguments=effect.arguments,
         )
-        self._speaking.call(effect.generation_id, call)
+        self._speaking.call(effect.part_id, call)
         if self._configuration.tool_choice == "none":
             self._refuse(call, _NOT_ALLOWED)  # the framework ignores it, and never answers
 

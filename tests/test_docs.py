@@ -14,7 +14,7 @@ import pytest
 import livekit_plugins_hydra as hydra
 from livekit_plugins_hydra.testing import Emulator, Scenario
 
-from . import draw_states
+from . import draw_protocol
 from .lk import Console
 from .processes import TOP, python, python_running
 
@@ -121,13 +121,14 @@ def test_messages_of_livekit_exist() -> None:
     assert [words for words in messages if not any(words in each for each in sentences)] == []
 
 
-def test_links_lead_to_files() -> None:
+@pytest.mark.parametrize("page", [TOP / "README.md", draw_protocol.README])
+def test_links_lead_to_files(page: Path) -> None:
     """Each link that is not to the web leads to a file or folder of the checkout."""
-    targets = re.findall(r"\]\(([^)]+)\)", README)
+    targets = re.findall(r"\]\(([^)]+)\)", page.read_text(encoding="utf-8"))
     ours = [target for target in targets if not target.startswith("https://")]
 
     assert ours
-    assert [target for target in ours if not (TOP / target).exists()] == []
+    assert [target for target in ours if not (page.parent / target).exists()] == []
 
 
 def test_commands_name_files_that_exist() -> None:
@@ -138,9 +139,11 @@ def test_commands_name_files_that_exist() -> None:
     assert [script for script in scripts if not (TOP / script).is_file()] == []
 
 
-def test_pictures_are_drawn_from_the_tables() -> None:
-    """The state machines in the README are those of `states`; draw_states.py --write renews."""
-    assert draw_states.drawn_in(README) == draw_states.draw()
+def test_sequences_and_tables_are_drawn_from_the_core() -> None:
+    """What protocol/README.md shows is what the core does; draw_protocol.py --write renews it."""
+    text = draw_protocol.README.read_text(encoding="utf-8")
+
+    assert draw_protocol.redrawn(text) == text
 
 
 async def test_code_type_checks(tmp_path: Path) -> None:

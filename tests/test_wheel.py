@@ -85,13 +85,16 @@ async def test_wheel_has_the_package_twice_under_its_names_and_nothing_else(whee
     shipped = {
         path.as_posix()
         for path in files
-        if "__pycache__" not in path.parts and "_namespace" not in path.parts
+        if "__pycache__" not in path.parts
+        and "_namespace" not in path.parts
+        and path.name != "README.md"  # for those who read the code
     }
     assert {f"{package.name}/{each}" for each in NOT_PYTHON} <= shipped <= names
     assert {"livekit/plugins/hydra/__init__.py", "livekit/plugins/hydra/py.typed"} <= names
     # LiveKit's own packages live in these namespaces: an __init__.py here would hide them.
     assert not {"livekit/__init__.py", "livekit/plugins/__init__.py"} & names
     assert not any(name.startswith("livekit_plugins_hydra/_namespace") for name in names)
+    assert not any(name.endswith("README.md") for name in names)
     tops = {name.split("/")[0] for name in names}
     assert tops == {
         "livekit",

@@ -8,7 +8,7 @@ of a reply on demand) and `results` (what functions have returned, and who was t
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import Final
 
 from . import effects as fx
@@ -34,6 +34,19 @@ INSTRUCTIONS_DEBOUNCE_S: Final = 0.5
 
 INSTRUCTIONS_REDIAL_EVERY_S: Final = 15.0
 """At most one new connection for changed instructions in this time."""
+
+
+@dataclass(slots=True)
+class _Side:
+    """Whether a new connection can be told what one side has said."""
+
+    is_transcribed: bool
+    has_spoken: bool = False
+
+    @property
+    def is_remembered(self) -> bool:
+        """Whether there is nothing that it would not know."""
+        return self.is_transcribed or not self.has_spoken
 
 
 class Call:
@@ -66,8 +79,8 @@ class Call:
         """Whether the model was to speak first, and has not spoken yet."""
         self._voice: str | None = None
         """What the server was asked to speak with."""
-        self._knows_user_text = knows_user_text
-        self._knows_agent_text = knows_agent_text
+        self._user = _Side(knows_user_text)
+        self._agent = _Side(knows_agent_text)
         self._was_touched = False
         """Whether something was said on an earlier connection."""
         self._stale_since: float | None = None
@@ -189,7 +202,7 @@ class Call:
             case "reply_deadline":
                 out += self._demand.overdue(self._line, now)
             case "reply_silence":
-                is_remembered = self._is_beginning or self._knows_all_text
+                is_remembered = self._user.is_remembered and self._agent.is_remembered
                 ignored = self._demand.ignored(self._line, now, is_remembered=is_remembered)
                 out += self._leave_if(ignored, now)
             case "narrate" | "instructions":
@@ -284,16 +297,16 @@ class Call:
                 return [effect, *self._line.ready()]
             case fx.UserStarted():
                 return [effect, *self._user_started(now)]
-            case fx.EndStreams(generation_id=generation_id, cut=True):
-                self._take_back(generation_id, now)
+            case fx.EndStreams(part_id=part_id, cut=True):
+                self._take_back(part_id, now)
             case fx.CallFunction(call_id=call_id):
                 self._results.called(call_id)
             case fx.UserStopped():
                 return [effect, *self._line.move(Signal.STOPPED)]
             case fx.UserText():
-                self._knows_user_text = True
+                self._user.is_transcribed = True
             case fx.OutputText():
-                self._knows_agent_text = True
+                self._agent.is_transcribed = True
             case fx.Fault(error=ServerError() as error, fatal=False):
                 return self._demand.refused(error, self._line) or [effect]
             case fx.Fault(error=ServerError() as error) if error.is_about("voice"):
@@ -314,16 +327,17 @@ class Call:
 
     def _user_started(self, now: float) -> list[fx.Effect]:
         demand = self._demand
+        self._user.has_spoken = True
         out = self._line.move(Signal.SPEAKS)
         self._results.move(Signal.SPEAKS)
         if demand.reply is not None and demand.reply.id is None:
             out += demand.drop(self._line, now)
         return [*out, *demand.send_texts(self._line)]
 
-    def _take_back(self, generation_id: str, now: float) -> None:
+    def _take_back(self, part_id: str, now: float) -> None:
         """The user's speech cuts a response; one that said nothing yet has told no results."""
         begun = self._line.begun
-        is_telling = begun and begun[0] == generation_id and begun[1].tells_outputs
+        is_telling = begun and begun[0] == part_id and begun[1].tells_outputs
         if is_telling and not self.conversation.has_begun_to_answer:
             self._results.is_sent = True
             self._results.due_at = now
@@ -337,13 +351,14 @@ class Call:
         if is_unwanted:
             cancelled = self.conversation.cancel_response()
             return settled + [e for e in cancelled if not isinstance(e, fx.EndStreams)]
+        self._agent.has_spoken = True
         if demand.accepts():
             demand.learn_from_response(user_was_quiet=user_was_quiet)
             return [*settled, fx.UserTurnKept(), *demand.fulfil(effect, line)]
         if demand.reply is None and (is_greeting or results.due_at is not None):
             tells = results.due_at is not None
             reply = Reply(None, about=About.OUTPUTS if tells else About.START, tells_outputs=tells)
-            line.begun = (effect.generation_id, reply)
+            line.begun = (effect.part_id, reply)
         results.told(but_texts=demand.has_result_as_text)
         return [*settled, fx.UserTurnKept(), effect]
 
@@ -392,11 +407,6 @@ class Call:
     def _is_beginning(self) -> bool:
         """Whether nothing was said in this call yet."""
         return self.conversation.is_untouched and not self._was_touched
-
-    @property
-    def _knows_all_text(self) -> bool:
-        """Whether both sides are transcribed, be it by the server itself."""
-        return self._knows_user_text and self._knows_agent_text
 
     def _advance_reply(self, now: float) -> list[fx.Effect]:
         is_stale = self._stale_since is not None and not self._wait_for_instructions_s(now)

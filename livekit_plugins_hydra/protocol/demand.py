@@ -225,7 +225,7 @@ class Demand:
     def fulfil(self, begun: fx.BeginResponse, line: Line) -> list[fx.Effect]:
         """The owed reply begins."""
         reply, self.reply = self.reply, None
-        line.begun = (begun.generation_id, reply) if reply else None
+        line.begun = (begun.part_id, reply) if reply else None
         self._results.told(but_texts=self.has_result_as_text)
         return [
             fx.CancelTimer("reply_deadline"),

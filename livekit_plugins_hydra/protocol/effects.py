@@ -41,7 +41,7 @@ class SessionReady:
 class BeginResponse:
     """Open the streams of a response, or of a late part of one."""
 
-    generation_id: str
+    part_id: str
     """The response's id; ``<response id>+n`` for what came after its streams were closed."""
     reply_id: str | None = None
     """The reply on demand that this fulfils; None where the server began by itself."""
@@ -53,7 +53,7 @@ class BeginResponse:
 class OutputAudio:
     """Play sound."""
 
-    generation_id: str
+    part_id: str
     item_id: str
     pcm: bytes
     """int16 little-endian mono at the session's output rate; the length may be odd."""
@@ -73,7 +73,7 @@ class LateAudio:
 class OutputText:
     """Write down a phrase of what a response says; phrases are joined by spaces."""
 
-    generation_id: str
+    part_id: str
     item_id: str
     text: str
 
@@ -90,7 +90,7 @@ class LateText:
 class CallFunction:
     """Run a function; its output is awaited under `call_id`."""
 
-    generation_id: str
+    part_id: str
     item_id: str
     call_id: str
     name: str
@@ -100,9 +100,9 @@ class CallFunction:
 
 @dataclass(frozen=True, slots=True)
 class EndStreams:
-    """Close the streams of a response; nothing more of this generation will come."""
+    """Close the streams of a response; nothing more of this part will come."""
 
-    generation_id: str
+    part_id: str
     cut: bool
     """Whether it was interrupted: what is not yet played must not be."""
 

@@ -67,14 +67,14 @@ def cancelled(response_id: str) -> fx.Send:
     return fx.Send(ev.ResponseCancel(response_id=response_id))
 
 
-def call_function(generation_id: str, call_id: str) -> fx.CallFunction:
+def call_function(part_id: str, call_id: str) -> fx.CallFunction:
     """Return the effect that hands a call over."""
-    return fx.CallFunction(generation_id, f"item_{call_id}", call_id, "look", "{}")
+    return fx.CallFunction(part_id, f"item_{call_id}", call_id, "look", "{}")
 
 
-def sound(generation_id: str) -> fx.OutputAudio:
+def sound(part_id: str) -> fx.OutputAudio:
     """Return the effect that plays the sound of `server.audio`."""
-    return fx.OutputAudio(generation_id, "a1", b"\1\0")
+    return fx.OutputAudio(part_id, "a1", b"\1\0")
 
 
 def configured(*, greet: bool = False) -> fx.Send:

@@ -157,25 +157,22 @@ class Shell:
                 self.is_ready = True
             case fx.Send(event=event):
                 self.see_sent(event)
-            case fx.BeginResponse(generation_id=generation_id, reply_id=reply_id):
+            case fx.BeginResponse(part_id=part_id, reply_id=reply_id):
                 assert self.is_ready
-                assert generation_id not in self.begun
-                self.begun.add(generation_id)
-                self.open.add(generation_id)
+                assert part_id not in self.begun
+                self.begun.add(part_id)
+                self.open.add(part_id)
                 if reply_id is not None:
                     del self.pending[reply_id]
                     self.asked_at = None
-            case (
-                fx.OutputAudio(generation_id=generation_id)
-                | fx.OutputText(generation_id=generation_id)
-            ):
-                assert generation_id in self.open
+            case fx.OutputAudio(part_id=part_id) | fx.OutputText(part_id=part_id):
+                assert part_id in self.open
                 assert not self.user_speaks
-            case fx.CallFunction(generation_id=generation_id, call_id=call_id):
-                assert generation_id in self.open
+            case fx.CallFunction(part_id=part_id, call_id=call_id):
+                assert part_id in self.open
                 self.called.add(call_id)
-            case fx.EndStreams(generation_id=generation_id):
-                self.open.remove(generation_id)
+            case fx.EndStreams(part_id=part_id):
+                self.open.remove(part_id)
             case fx.EndResponse(response_id=response_id):
                 assert response_id not in self.open | self.accounted
                 self.accounted.add(response_id)

@@ -91,7 +91,7 @@ def waiting(*call_ids: str) -> Transcript:
 
 
 def call_function(
-    generation_id: str,
+    part_id: str,
     call_id: str,
     *,
     name: str = "look",
@@ -99,7 +99,7 @@ def call_function(
     item_id: str | None = None,
 ) -> fx.CallFunction:
     """Return the effect that hands a call over."""
-    return fx.CallFunction(generation_id, item_id or f"item_{call_id}", call_id, name, arguments)
+    return fx.CallFunction(part_id, item_id or f"item_{call_id}", call_id, name, arguments)
 
 
 def output(call_id: str, text: str) -> fx.Send:
@@ -1182,17 +1182,17 @@ def test_a_late_call_gets_a_part_of_its_own() -> None:
     call = waiting("c1")
 
     for part, call_id in enumerate(["c2", "c3"], start=1):
-        generation_id = f"r1+{part}"
+        part_id = f"r1+{part}"
         assert (
             call
             >> server.called("r1", call_id)
-            << fx.BeginResponse(generation_id, is_late=True)
-            << call_function(generation_id, call_id)
+            << fx.BeginResponse(part_id, is_late=True)
+            << call_function(part_id, call_id)
         )
         assert call.is_in(ResponseState.GENERATING)
         assert call.conversation.open_calls
         assert not call.conversation.is_free
-        assert call >> after(GRACE_S) << fx.EndStreams(generation_id, cut=False)
+        assert call >> after(GRACE_S) << fx.EndStreams(part_id, cut=False)
         assert not call.is_in(ResponseState.GENERATING)
         assert call.conversation.open_calls
         assert call.conversation.is_free

@@ -147,27 +147,27 @@ class Witness:
         """Look at one effect."""
         conversation = self.stage.conversation
         match effect:
-            case fx.BeginResponse(generation_id=generation_id, is_late=is_late):
-                assert generation_id not in self.begun
-                assert is_late is (generation_id.rpartition("+")[0] in self.begun)
-                self.begun.add(generation_id)
-                self.open.add(generation_id)
-            case fx.OutputAudio(generation_id=generation_id, pcm=pcm):
-                assert generation_id in self.open
+            case fx.BeginResponse(part_id=part_id, is_late=is_late):
+                assert part_id not in self.begun
+                assert is_late is (part_id.rpartition("+")[0] in self.begun)
+                self.begun.add(part_id)
+                self.open.add(part_id)
+            case fx.OutputAudio(part_id=part_id, pcm=pcm):
+                assert part_id in self.open
                 assert conversation.turn is Turn.QUIET
                 assert pcm
-            case fx.OutputText(generation_id=generation_id, text=text):
-                assert generation_id in self.open
+            case fx.OutputText(part_id=part_id, text=text):
+                assert part_id in self.open
                 assert conversation.turn is Turn.QUIET
                 assert text
-            case fx.CallFunction(generation_id=generation_id, call_id=call_id):
-                assert generation_id in self.open
+            case fx.CallFunction(part_id=part_id, call_id=call_id):
+                assert part_id in self.open
                 assert call_id not in self.called
                 self.called.add(call_id)
             case fx.LateAudio(response_id=response_id):
                 assert response_id in self.begun
-            case fx.EndStreams(generation_id=generation_id):
-                self.open.remove(generation_id)
+            case fx.EndStreams(part_id=part_id):
+                self.open.remove(part_id)
             case fx.EndResponse(response_id=response_id):
                 assert response_id in self.begun - self.open - self.accounted
                 assert effect.requested_at <= (effect.first_audio_at or effect.ended_at)
@@ -205,8 +205,8 @@ def watch_to_the_end(steps: list[Step]) -> None:
     assert witness.stage.conversation.open_calls == frozenset()
 
 
-def _is_part(generation_id: str, witness: Witness) -> bool:
-    return generation_id.rpartition("+")[0] in witness.begun
+def _is_part(part_id: str, witness: Witness) -> bool:
+    return part_id.rpartition("+")[0] in witness.begun
 
 
 @settings(max_examples=10 * EXAMPLES)

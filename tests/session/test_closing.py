@@ -172,7 +172,7 @@ def test_a_call_can_be_closed_at_any_moment() -> None:
         "READY",
         "SPEAKING",
         "GENERATING",
-        "COLLECTING",
+        "GENERATING CALLING",
     ):
         assert state in seen
     assert phases[-1][0] > 5.0

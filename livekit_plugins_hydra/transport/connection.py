@@ -47,9 +47,6 @@ SUSPECT_AFTER_S: Final = 1.0
 
 _CLOCK_SLACK_S: Final = 0.1
 
-CLOSE_TIMEOUT_S: Final = 1.0
-"""How long the closing handshake may take."""
-
 MAX_UNSENT: Final = 400
 """Appends that a peer that stopped reading may leave unsent, the newest: 8 s of the shortest, ten
 of a room's frames in halves."""
@@ -136,11 +133,9 @@ class Connection:
                 additional_headers=headers,
                 proxy=proxy,
                 open_timeout=timeout_s,
-                close_timeout=CLOSE_TIMEOUT_S,
-                create_connection=WebSocket,
+                create_connection=cast(Any, WebSocket),
                 compression=None,
                 max_size=None,
-                ping_interval=None,
                 logger=_silent,
                 **trust,
             )
@@ -167,7 +162,7 @@ class Connection:
     @property
     def is_open(self) -> bool:
         """Whether neither side has ended it, as far as is known."""
-        return self._socket.state is websockets.State.OPEN
+        return self._socket.protocol.state is websockets.State.OPEN
 
     def send(self, event: events.ClientEvent) -> None:
         """Send a control event, before all audio that still waits."""
@@ -195,12 +190,12 @@ class Connection:
             self._left.set_result(error)
 
     def _end_of_socket(self) -> ConnectionFailed:
-        code = self._socket.close_code
+        code = self._socket.protocol.close_code
         if code == _TRY_AGAIN_LATER:
             return ServerFull()
         if code == _NO_CLOSE_FRAME:
             code = None
-        reason = self._socket.close_reason or ""
+        reason = self._socket.protocol.close_reason or ""
         return ConnectionLost(code, redacted(reason, self._secret))
 
     def _end(self) -> None:
@@ -218,7 +213,7 @@ class Connection:
         self._socket.listen(lambda *message: context.run(self._receive, deliver, *message))
         self._keep_alive()
         try:
-            if self._socket.state is websockets.State.CLOSED:
+            if self._socket.protocol.state is websockets.State.CLOSED:
                 self._end()
             if error := await self._left:
                 raise error
@@ -238,19 +233,16 @@ class Connection:
         return time.monotonic() - began_at if is_answered else None
 
     async def close(self) -> None:
-        """Close the socket, within `CLOSE_TIMEOUT_S` or a little more."""
+        """Close the socket, within `CLOSE_TIMEOUT_S`."""
         self.leave()
         try:
-            async with asyncio.timeout(1.5 * CLOSE_TIMEOUT_S):
-                await self._socket.close()
-        except TimeoutError:
-            pass  # it is full of what nobody reads
+            await self._socket.close()
         finally:
-            self._socket.abort()  # where this was cancelled, nobody else does
             if self._tap is not None:
-                code, reason = self._socket.close_code, self._socket.close_reason or ""
-                by_server = self._socket.protocol.close_rcvd_then_sent
-                await self._tap.closed(code, reason, by_server=by_server)
+                end = self._socket.protocol
+                await self._tap.closed(
+                    end.close_code, end.close_reason or "", by_server=end.close_rcvd_then_sent
+                )
 
     def _receive(self, deliver: Deliver, message: bytes, is_text: bool) -> None:
         if self._left.done():

@@ -1,10 +1,10 @@
 """A WebSocket whose messages are delivered as they are read, and written as they are sent.
 
-websockets makes the connection: proxy, TLS and handshake. Then its `recv` and `send` would cost a
-future, a task and two steps of the event loop for each message, and a system call for each that is
-sent; that is most of what a call costs, and late at a barge-in (`python -m tests.bench`). So this
-class moves bytes between the transport and the library's Sans-I/O protocol by itself, which does
-what RFC 6455 asks for; but whether text is UTF-8 is for those to find out who read it.
+websockets connects it: DNS, proxy, TLS. Then its own `ClientConnection` would cost a future, a task
+and two steps of the event loop for each message, and a system call for each that is sent; that is
+most of what a call costs, and late at a barge-in (`python -m tests.bench`). So this class moves
+bytes between asyncio's transport and websockets' Sans-I/O protocol, which does what RFC 6455 asks
+for; but whether text is UTF-8 is for those to find out who read it.
 """
 
 from __future__ import annotations
@@ -15,29 +15,36 @@ from collections import deque
 from collections.abc import Callable, Iterable
 from typing import Any, Final, cast
 
-from websockets.asyncio.client import ClientConnection
 from websockets.client import ClientProtocol
-from websockets.frames import Frame, Opcode
+from websockets.frames import CloseCode, Frame, Opcode
 from websockets.protocol import State
 
 OnMessage = Callable[[bytes, bool], None]
 """Takes a message, and whether it is text; may not raise."""
 
-GOODBYE_S: Final = 1.0
-"""How long a server may take to hang up after the goodbye."""
+CLOSE_TIMEOUT_S: Final = 1.0
+"""How long a server may take to hang up, whoever has said goodbye."""
+
+WRITE_LIMIT_BYTES: Final = 32 * 1024
+"""How much may wait for the server to read."""
 
 _DATA: Final = (Opcode.TEXT, Opcode.BINARY, Opcode.CONT)
 
 
-class WebSocket(ClientConnection):
-    """What `websockets.connect` makes with `create_connection=WebSocket`.
+class WebSocket(asyncio.Protocol):
+    """A client's WebSocket; `websockets.connect` makes one with `create_connection=WebSocket`.
 
-    Not to be used are its `recv`, `send` and `ping`: `listen`, `write` and `send_ping` take their
-    places.
+    Of what takes the place of its own class, `connect` needs `handshake`, `start_keepalive` and
+    `transport`, besides what asyncio calls.
     """
 
-    def __init__(self, protocol: ClientProtocol, **options: Any) -> None:
-        super().__init__(protocol, **options)
+    transport: asyncio.Transport
+
+    def __init__(self, protocol: ClientProtocol, **_: Any) -> None:
+        """Prepare a socket; the other arguments are for pings and queues of websockets' own."""
+        self.protocol = protocol
+        """Says whether it is open, and who closed it with which words."""
+        self._loop = asyncio.get_running_loop()
         self.heard_at = time.monotonic()
         """When the server last sent a message or answered a ping; monotonic clock. A goodbye is no
         sign that it has heard what was said before."""
@@ -49,6 +56,9 @@ class WebSocket(ClientConnection):
         """Called when it is no longer full."""
         self.on_lost: Callable[[], None] | None = None
         """Called when it has ended."""
+        self._answered = asyncio.Event()
+        """Set when the server has answered the handshake, or will not."""
+        self._lost = asyncio.Event()
         self._on_message: OnMessage | None = None
         self._unread: deque[tuple[bytes, bool]] = deque()
         """What came before anybody listened."""
@@ -77,7 +87,7 @@ class WebSocket(ClientConnection):
 
     def send_ping(self) -> asyncio.Future[bool]:
         """Send a ping; return what tells whether it was answered, as soon as that is known."""
-        answered: asyncio.Future[bool] = self.loop.create_future()
+        answered: asyncio.Future[bool] = self._loop.create_future()
         if self.protocol.state is State.OPEN:
             self._n_pings += 1
             payload = str(self._n_pings).encode()
@@ -88,29 +98,67 @@ class WebSocket(ClientConnection):
             answered.set_result(False)
         return answered
 
-    def abort(self) -> None:
-        """Let go of the socket, if it is still there, without another word."""
-        self.transport.abort()
+    # ------------------------------------------------------------------------------- end
 
-    # ------------------------------------------------------- what the transport calls
+    async def close(self) -> None:
+        """Say goodbye, and let go of the socket: at once where this is cancelled."""
+        if self.protocol.state is State.OPEN:
+            self.protocol.send_close(CloseCode.NORMAL_CLOSURE)
+            self._flush()
+        overdue = self._loop.call_later(CLOSE_TIMEOUT_S, self.transport.abort)
+        try:
+            await self._lost.wait()
+        finally:
+            overdue.cancel()
+            self.transport.abort()
+
+    # ---------------------------------------------------------------- what `connect` calls
+
+    async def handshake(self, headers: dict[str, str], user_agent: str) -> None:
+        """Ask for a WebSocket, and wait for the answer.
+
+        Raises:
+            Exception: there was none, or it is none of a WebSocket server.
+        """
+        request = self.protocol.connect()
+        request.headers.update(headers)
+        request.headers["User-Agent"] = user_agent
+        self.protocol.send_request(request)
+        self._flush()
+        await self._answered.wait()
+        if self.protocol.handshake_exc is not None:
+            raise self.protocol.handshake_exc
+
+    def start_keepalive(self) -> None:
+        """Do nothing: `Connection` has pings of its own."""
+
+    # ------------------------------------------------------------ what the transport calls
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """Take the socket."""
+        self.transport = cast(asyncio.Transport, transport)
+        self.transport.set_write_buffer_limits(WRITE_LIMIT_BYTES)
 
     def data_received(self, data: bytes) -> None:
         """Take what was read: deliver its messages, and answer what RFC 6455 wants answered."""
-        if self.response is None:
-            data = self._shake_hands(data)
-        was_open = self.protocol.state is State.OPEN
+        was_ending = self.protocol.close_expected()
         self.protocol.receive_data(data)
-        self._flush()
-        for frame in self.protocol.events_received():
-            self._take(cast(Frame, frame))
-        if was_open and self.protocol.state is not State.OPEN:
-            # This side has said goodbye, and nothing more is read; a server may never hang up.
+        self._process()
+        if self.protocol.close_expected() and not was_ending:
+            # Nothing more is read, and a server may never hang up.
             self.transport.close()
-            self.loop.call_later(GOODBYE_S, self.transport.abort)
+            self._loop.call_later(CLOSE_TIMEOUT_S, self.transport.abort)
+
+    def eof_received(self) -> None:
+        """Take note that the server has hung up."""
+        self.protocol.receive_eof()
+        self._process()
 
     def connection_lost(self, exc: Exception | None) -> None:
         """Take note that the socket has gone."""
-        super().connection_lost(exc)
+        self.protocol.receive_eof()
+        self._answered.set()
+        self._lost.set()
         for answered in self._pings.values():
             if not answered.done():
                 answered.set_result(False)
@@ -119,31 +167,28 @@ class WebSocket(ClientConnection):
 
     def pause_writing(self) -> None:
         """Take note that the server reads too slowly."""
-        super().pause_writing()
         self.is_full = True
 
     def resume_writing(self) -> None:
         """Take note that the server has read enough."""
-        super().resume_writing()
         self.is_full = False
         if self.on_drained is not None:
             self.on_drained()
 
     # ---------------------------------------------------------------------------- frames
 
-    def _shake_hands(self, data: bytes) -> bytes:
-        """Give websockets the answer to its handshake, and return what follows it.
-
-        Line by line: the answer ends with one, and the first messages may come right behind it.
-        """
-        lines = deque(data.splitlines(keepends=True))
-        while lines and self.response is None:
-            super().data_received(lines.popleft())
-        return b"".join(lines)
-
     def _flush(self) -> None:
         if pieces := self.protocol.data_to_send():
             self.transport.write(b"".join(pieces))
+
+    def _process(self) -> None:
+        """Write what the protocol answers, and take what it has read."""
+        self._flush()
+        for event in self.protocol.events_received():
+            if isinstance(event, Frame):
+                self._take(event)
+            else:
+                self._answered.set()
 
     def _take(self, frame: Frame) -> None:
         if frame.opcode in _DATA:

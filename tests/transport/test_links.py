@@ -14,7 +14,8 @@ from livekit import rtc
 
 from livekit_plugins_hydra.protocol import events as ev
 from livekit_plugins_hydra.testing import Emulator, Scenario
-from livekit_plugins_hydra.transport.connection import CLOSE_TIMEOUT_S, MAX_UNSENT, Connection
+from livekit_plugins_hydra.transport.connection import MAX_UNSENT, Connection
+from livekit_plugins_hydra.transport.websocket import CLOSE_TIMEOUT_S
 from tests import clock
 from tests.calls import KEY, tone
 from tests.clock import in_virtual_time

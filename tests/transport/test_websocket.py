@@ -7,12 +7,13 @@ import contextvars
 import ssl
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
-from typing import cast
+from typing import Any, cast
 
 import pytest
 import trustme
 from websockets.asyncio.client import connect
 from websockets.asyncio.server import ServerConnection, serve
+from websockets.exceptions import InvalidMessage
 from websockets.utils import accept_key
 
 from livekit_plugins_hydra.protocol import events as ev
@@ -44,6 +45,19 @@ class Box:
         return self.messages
 
 
+async def open_socket(url: str, tls: ssl.SSLContext | None = None) -> WebSocket:
+    """Open a socket as a connection does."""
+    socket = await connect(
+        url,
+        ssl=tls,
+        additional_headers={},
+        create_connection=cast(Any, WebSocket),
+        compression=None,
+        max_size=None,
+    )
+    return cast(WebSocket, socket)
+
+
 @asynccontextmanager
 async def opened(
     serve_one: Callable[[ServerConnection], Awaitable[None]], *, has_tls: bool = False
@@ -66,14 +80,11 @@ async def opened(
         ping_interval=None,
     ) as server:
         port = next(iter(server.sockets)).getsockname()[1]
-        async with connect(
-            f"ws{'s' if has_tls else ''}://127.0.0.1:{port}",
-            ssl=client_side,
-            create_connection=WebSocket,
-            compression=None,
-            max_size=None,
-        ) as socket:
-            yield cast(WebSocket, socket)
+        socket = await open_socket(f"ws{'s' if has_tls else ''}://127.0.0.1:{port}", client_side)
+        try:
+            yield socket
+        finally:
+            await socket.close()
 
 
 with_and_without_tls = pytest.mark.parametrize("has_tls", [False, True], ids=["ws", "wss"])
@@ -152,12 +163,30 @@ async def test_what_came_before_anybody_listened_comes_first() -> None:
 async def test_a_handshake_may_come_in_any_pieces(size: int) -> None:
     """Whatever the network cuts or joins: the answer ends where it ends, and messages follow."""
     async with answering(TEXT + TEXT, size) as url:
-        dialling = connect(url, create_connection=WebSocket, close_timeout=0.1)
-        async with dialling as socket:
-            box = Box()
-            cast(WebSocket, socket).listen(box.put)
+        socket = await open_socket(url)
+        box = Box()
+        socket.listen(box.put)
 
-            assert await box.until(2) == [(b'{"type":"\\r\\n"}', True)] * 2
+        assert await box.until(2) == [(b'{"type":"\\r\\n"}', True)] * 2
+        await socket.close()
+
+
+async def test_an_answer_that_is_no_http_is_a_refusal_at_once() -> None:
+    """Another program on the port need not hang up for the handshake to end."""
+    is_over = asyncio.Event()
+
+    async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.readuntil(b"\r\n\r\n")
+        writer.write(b"SSH-2.0-OpenSSH_9.2\r\n")
+        await is_over.wait()
+        writer.close()
+
+    server = await asyncio.start_server(answer, "127.0.0.1", 0)
+    async with server:
+        url = f"ws://127.0.0.1:{server.sockets[0].getsockname()[1]}"
+        with pytest.raises(InvalidMessage):
+            await asyncio.wait_for(open_socket(url), PATIENCE_S / 2)
+        is_over.set()
 
 
 async def test_what_a_server_says_before_it_hangs_up_is_heard() -> None:
@@ -244,7 +273,7 @@ async def test_a_server_that_says_goodbye_need_not_hang_up(has_tls: bool) -> Non
         async with asyncio.timeout(PATIENCE_S):
             await is_over.wait()
 
-        assert (socket.close_code, socket.close_reason) == (4000, "enough")
+        assert (socket.protocol.close_code, socket.protocol.close_reason) == (4000, "enough")
         assert socket.heard_at == heard_at
         socket.write([b"too late"])
         assert not await socket.send_ping()

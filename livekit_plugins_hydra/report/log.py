@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import glob
 import os
 import re
 from collections.abc import Iterator
@@ -9,8 +10,6 @@ from pathlib import Path
 from typing import Any, Final, Literal
 
 import msgspec
-
-_ROTATED: Final = re.compile(r"\.(\d+)$")
 
 
 class LogUnreadable(Exception):
@@ -57,12 +56,13 @@ def read(path: Path) -> list[Line]:
     Raises:
         LogUnreadable: there is no such file, or it has no line of a wire log.
     """
-    if not os.path.isfile(path):  # Path.is_file raises where a folder can't be entered
+    parts = _parts(path)
+    if not parts:
         raise LogUnreadable(
             f"{path} is no file; a session writes one with RealtimeModel(wire_log=...) or"
             " HYDRA_WIRE_LOG"
         )
-    lines = [line for part in _parts(path) for line in _lines_of(part)]
+    lines = [line for part in parts for line in _lines_of(part)]
     if not lines:
         raise LogUnreadable(
             f"{path} has no line of a wire log; it should be the file of RealtimeModel(wire_log=)"
@@ -81,17 +81,17 @@ def calls_in(lines: list[Line]) -> dict[str, list[Line]]:
 
 
 def _parts(path: Path) -> list[Path]:
-    """Return a log's files, the oldest first: ``x.jsonl.2``, ``x.jsonl.1``, ``x.jsonl``."""
-    rotated = {
-        int(match[1]): each
-        for each in path.parent.glob(f"{_escaped(path.name)}.*")
-        if (match := _ROTATED.search(each.name)) and each.name == f"{path.name}.{match[1]}"
-    }
-    return [*(rotated[number] for number in sorted(rotated, reverse=True)), path]
+    """Return a log's files: ``x.jsonl``, and ``x-4711.jsonl`` of a job's process.
 
-
-def _escaped(name: str) -> str:
-    return re.sub(r"([*?[])", r"[\1]", name)
+    Rotated ones come before what they were rotated from: ``x.jsonl.2``, ``x.jsonl.1``, ``x.jsonl``.
+    """
+    name = re.compile(rf"{re.escape(path.stem)}(-\d+)?{re.escape(path.suffix)}(?:\.(\d+))?")
+    found = [
+        (match[1] or "", -int(match[2] or 0), each)
+        for each in map(Path, glob.glob(f"{glob.escape(str(path.parent / path.stem))}*"))
+        if (match := name.fullmatch(each.name)) and os.path.isfile(each)
+    ]
+    return [each for _, _, each in sorted(found)]
 
 
 def _lines_of(path: Path) -> Iterator[Line]:

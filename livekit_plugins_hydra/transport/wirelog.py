@@ -19,9 +19,12 @@ never logged either. Instructions, tools, texts and outputs of functions are: th
 debugs, and they may be private, so treat the file like the call itself.
 
 The event loop only puts frames in a queue; a thread reads, shortens and writes them. Files rotate
-at `MAX_FILE_BYTES` to ``wire.jsonl.1`` and so on. ``{pid}`` in the path becomes the process id:
-LiveKit runs each job in a process of its own. They may share one file, too: a line is written in
-one piece, and a file that another process has rotated is noticed.
+at `MAX_FILE_BYTES` to ``wire.jsonl.1`` and so on.
+
+A file has one process that writes and rotates it. So in a process that Python's `multiprocessing`
+has made, as LiveKit's worker does for each job, the process id comes into the name:
+``wire-4711.jsonl``; `report` finds these by ``wire.jsonl``, too. Programs that are started apart
+need names of their own, or ``{pid}`` in the name, which becomes the process id anywhere.
 """
 
 from __future__ import annotations
@@ -30,6 +33,7 @@ import asyncio
 import base64
 import contextlib
 import logging
+import multiprocessing
 import os
 import queue
 import re
@@ -40,17 +44,12 @@ import uuid
 from collections.abc import Mapping
 from datetime import UTC, datetime
 from logging.handlers import QueueListener, RotatingFileHandler
-from typing import IO, Any, Final, Literal
+from typing import Any, Final, Literal
 
 import msgspec
 import numpy as np
 
 from livekit_plugins_hydra.log import logger, redacted
-
-try:
-    import fcntl
-except ImportError:  # Windows, where a file that another process has open can't be renamed
-    fcntl = None  # type: ignore[assignment]
 
 MAX_FILE_BYTES: Final = 64 * 1024 * 1024
 """When a file is rotated: about an hour of one call. Our choice."""
@@ -63,9 +62,6 @@ MAX_WAITING_LINES: Final = 20_000
 
 STOP_BUDGET_S: Final = 0.5
 """How long the end of the last connection waits for the last lines to be written."""
-
-_LINE_BUFFER_BYTES: Final = 1024 * 1024
-"""A line that fits is written in one piece, so that processes can share a file."""
 
 _MALFORMED_CHARS: Final = 500
 """How much of a frame that is no JSON is kept."""
@@ -96,9 +92,9 @@ class Trace:
         """Prepare the lines of a call; nothing is opened before the first dial.
 
         Args:
-            path: the file; None logs nothing. ``{pid}`` becomes the process id.
+            path: the file, named as above; None logs nothing.
         """
-        self._path = None if path is None else os.path.abspath(_expand(os.fspath(path)))
+        self._path = None if path is None else os.path.abspath(_of_process(os.fspath(path)))
         self.call = uuid.uuid4().hex[:12]
         """The call's id in the file."""
         self._n_connections = 0
@@ -296,45 +292,10 @@ class _File(RotatingFileHandler):
         )
         self._is_broken = False
 
-    def _open(self) -> Any:
-        return open(self.baseFilename, "a", buffering=_LINE_BUFFER_BYTES, encoding="utf-8")
-
     def emit(self, record: logging.LogRecord) -> None:
         """Write a line, unless that has failed before."""
         if not self._is_broken:
             super().emit(record)
-
-    def shouldRollover(self, record: logging.LogRecord) -> bool:
-        """Tell whether the file is full; look first whether another process has rotated it.
-
-        What is no file, a pipe for example, is never full.
-        """
-        if self.stream is None:
-            self.stream = self._open()
-        elif not _is_at(self.stream, self.baseFilename):
-            self.stream.close()
-            self.stream = self._open()
-        return self.stream.seekable() and bool(super().shouldRollover(record))
-
-    def doRollover(self) -> None:
-        """Rotate, unless another process just did: two that do so at once would lose a file."""
-        if fcntl is None:
-            super().doRollover()
-            return
-        assert self.stream is not None  # shouldRollover() has opened it
-        held = os.dup(self.stream.fileno())  # the stream itself is closed meanwhile
-        try:
-            with contextlib.suppress(OSError):  # a disk that knows no locks
-                fcntl.flock(held, fcntl.LOCK_EX)
-            if _is_at(self.stream, self.baseFilename):
-                super().doRollover()
-            else:
-                self.stream.close()
-                self.stream = None  # the line opens the new file
-        finally:
-            with contextlib.suppress(OSError):  # a forked process may hold the file, too
-                fcntl.flock(held, fcntl.LOCK_UN)
-            os.close(held)
 
     def handleError(self, record: logging.LogRecord) -> None:
         """Warn, once."""
@@ -376,17 +337,13 @@ def _release(log: _Log) -> bool:
         return True
 
 
-def _expand(path: str) -> str:
+def _of_process(path: str) -> str:
+    """Return the file of this process; what is no file, a pipe for example, stays what it is."""
+    is_job = multiprocessing.parent_process() is not None
+    if is_job and "{pid}" not in path and (os.path.isfile(path) or not os.path.exists(path)):
+        root, suffix = os.path.splitext(path)
+        path = f"{root}-{{pid}}{suffix}"
     return path.replace("{pid}", str(os.getpid()))
-
-
-def _is_at(stream: IO[str], path: str) -> bool:
-    """Tell whether `path` still leads to the file that is open."""
-    try:
-        there, here = os.stat(path), os.fstat(stream.fileno())
-    except OSError:
-        return False
-    return (there.st_dev, there.st_ino) == (here.st_dev, here.st_ino)
 
 
 # ------------------------------------------------------------------------- what a line says

@@ -5,9 +5,9 @@ from __future__ import annotations
 import asyncio
 import json
 import logging
+import multiprocessing
 import os
 import stat
-import sys
 import time
 from collections.abc import Awaitable, Callable
 from pathlib import Path
@@ -23,7 +23,6 @@ from livekit_plugins_hydra.transport import wirelog
 from livekit_plugins_hydra.transport.wirelog import Trace
 from tests.calls import KEY, tone
 from tests.direct import Line, hear, line
-from tests.processes import TOP
 
 SCENARIO = Scenario(default_reply=Say(duration_s=0.4, text="Yes, of course."), transcripts=True)
 
@@ -294,49 +293,45 @@ async def test_files_rotate(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> 
     assert len(numbers) > 250
 
 
-WRITER = """
-import asyncio, sys
-from pathlib import Path
-from livekit_plugins_hydra.transport import wirelog
-from tests.transport.test_wirelog import write_slowly
-
-wirelog.MAX_FILE_BYTES = 40_000
-print("ready", flush=True)
-sys.stdin.readline()
-asyncio.run(write_slowly(Path(sys.argv[1])))
-"""
+def write_in_a_process(path: Path) -> None:
+    """Write six hundred lines, in files of 40 kB."""
+    wirelog.MAX_FILE_BYTES = 40_000  # type: ignore[misc]
+    asyncio.run(write_lines(path, 600))
 
 
-async def write_slowly(path: Path) -> None:
-    """Write a hundred lines, over half a second."""
-    tap = Trace(path).dial()
-    assert tap is not None
-    for number in range(100):
-        tap.received(json.dumps({"type": "x", "number": number, "text": "word " * 20}))
-        await asyncio.sleep(0.005)
-    await tap.closed(1000, "", by_server=False)
-
-
-async def test_processes_share_a_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Two processes write into one file that rotates under them; no line is torn, none is lost."""
-    monkeypatch.setattr(wirelog, "MAX_FILE_BYTES", 40_000)
+async def test_a_job_s_process_has_files_of_its_own(tmp_path: Path) -> None:
+    """None rotates the file of another; a reader finds all of them by the name that was given."""
     path = tmp_path / "wire.jsonl"
-    pipe = asyncio.subprocess.PIPE
-    command = (sys.executable, "-c", WRITER, str(path))
-    other = await asyncio.create_subprocess_exec(*command, cwd=TOP, stdin=pipe, stdout=pipe)
-    assert other.stdout is not None
-    assert await other.stdout.readline() == b"ready\n"
-    _, (output, _) = await asyncio.gather(write_slowly(path), other.communicate(b"go\n"))
+    await write_lines(path, 10)
+    spawned = multiprocessing.get_context("spawn")
+    jobs = [spawned.Process(target=write_in_a_process, args=(path,)) for _ in range(2)]
+    for job in jobs:
+        job.start()
+    for job in jobs:
+        await asyncio.to_thread(job.join)
+        assert job.exitcode == 0
 
-    assert (other.returncode, output) == (0, b"")
-    assert len(files_in(tmp_path)) > 1
+    roots = ["wire", *(f"wire-{job.pid}" for job in jobs)]
+    calls = {
+        root: {line["call"] for line in lines_of(tmp_path / f"{root}.jsonl")} for root in roots
+    }
+    assert {each.name.partition(".")[0] for each in files_in(tmp_path)} == set(roots)
+    assert len(files_in(tmp_path)) > len(roots)
     lines = read(path)
-    assert len({line.call for line in lines}) == 2
-    for call in {each.call for each in lines}:
+    for (call,) in calls.values():
         numbers = [each.fields.get("number") for each in lines if each.call == call]
-        assert numbers == [None, *range(100), None]
-    for file in files_in(tmp_path):
-        assert lines_of(file)
+        assert numbers == [None, *range(len(numbers) - 2), None]
+
+
+async def test_a_pipe_is_shared(hung_disk: Path) -> None:
+    """What can't be rotated keeps its name in a job's process, too: standard error, for example."""
+    job = multiprocessing.get_context("spawn").Process(target=write_in_a_process, args=(hung_disk,))
+    job.start()
+    text = await empty(hung_disk)
+    await asyncio.to_thread(job.join)
+
+    assert len(text.splitlines()) == 600
+    assert files_in(hung_disk.parent) == [hung_disk]
 
 
 # ------------------------------------------------------------------------- never in the way

@@ -47,7 +47,10 @@ class Spare:
 
     @property
     def _is_stranded(self) -> bool:
-        """Whether it belongs to another event loop, as after ``asyncio.run(model.prewarm())``."""
+        """Whether it belongs to another event loop, as after ``asyncio.run(model.prewarm())``.
+
+        To touch it would end the call that takes it with "Event loop is closed".
+        """
         dialling = self._dialling
         return dialling is not None and dialling.get_loop() is not asyncio.get_running_loop()
 

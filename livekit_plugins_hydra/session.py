@@ -31,8 +31,8 @@ from .protocol.demand import Learned
 from .protocol.states import Handshake, Turn
 from .protocol.voices import SERVER_DEFAULT_VOICE
 from .timers import Timers
+from .transport.connecting import connect
 from .transport.connection import Connection
-from .transport.dialling import dial
 from .transport.spare import Spare
 from .transport.wirelog import Trace
 from .voice.chat import ChatLog, output_as_text
@@ -363,8 +363,8 @@ class RealtimeSession(llm.RealtimeSession[SessionEvents]):
         connection = await self._spare.take() if self._spare is not None else None
         self._spare = None
         is_spare = connection is not None
-        connection = self._connection = connection or await dial(
-            self._options, self._trace, is_redial=self._was_ready
+        connection = self._connection = connection or await connect(
+            self._options, self._trace, is_reconnect=self._was_ready
         )
         # It takes its time, so only when the configuration has left, if it can already.
         loop = asyncio.get_running_loop()

@@ -65,7 +65,7 @@ _silent.disabled = True
 Deliver = Callable[[events.ServerEvent | events.UnknownEvent], None]
 
 
-class _Dial(connect):
+class _Connect(connect):
     """Refuses redirects: websockets 15 takes the Authorization header along to any address."""
 
     def process_redirect(self, exc: Exception) -> Exception:
@@ -76,7 +76,7 @@ class Connection:
     """An open WebSocket to Hydra."""
 
     def __init__(self, socket: WebSocket, *, secret: str = "", tap: Tap | None = None) -> None:
-        """Take an open socket; `dial` makes one."""
+        """Take an open socket; `open` makes one."""
         self._socket = socket
         self._secret = secret
         self._needle = secret.encode() if len(secret) >= SECRET_CHARS else None
@@ -97,7 +97,7 @@ class Connection:
         """How many text frames were no events of the protocol."""
 
     @classmethod
-    async def dial(
+    async def open(
         cls,
         url: str,
         *,
@@ -128,7 +128,7 @@ class Connection:
         # Not happy_eyeballs_delay: asyncio's race leaves a socket open where it is cancelled.
         trust: dict[str, Any] = {} if tls is None else {"ssl": tls}
         try:
-            socket = await _Dial(
+            socket = await _Connect(
                 url,
                 additional_headers=headers,
                 proxy=proxy,

@@ -9,8 +9,8 @@ from livekit_plugins_hydra.log import logger
 from livekit_plugins_hydra.options import Options
 from livekit_plugins_hydra.protocol.errors import HydraError
 
+from .connecting import connect
 from .connection import Connection
-from .dialling import dial
 from .wirelog import Trace
 
 SPARE_LIFE_S: Final = 20.0
@@ -78,7 +78,7 @@ class Spare:
 
     async def _dial(self) -> Connection | None:
         try:
-            connection = await dial(self._options, self.trace)
+            connection = await connect(self._options, self.trace)
         except HydraError as error:
             logger.warning("prewarm: %s", error)
             return None

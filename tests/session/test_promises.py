@@ -16,7 +16,7 @@ from livekit_plugins_hydra.protocol import events as ev
 from livekit_plugins_hydra.protocol.backoff import Recovery
 from livekit_plugins_hydra.protocol.call import Call
 from livekit_plugins_hydra.protocol.conversation import Conversation
-from livekit_plugins_hydra.transport import dialling
+from livekit_plugins_hydra.transport import connecting
 from livekit_plugins_hydra.transport.connection import Connection
 from livekit_plugins_hydra.voice.audio import Uplink
 from livekit_plugins_hydra.voice.listening import Listening
@@ -96,13 +96,13 @@ def does_not_close(patch: pytest.MonkeyPatch) -> None:
 
 
 def logs_the_key(patch: pytest.MonkeyPatch) -> None:
-    """Tell the log how it dials."""
+    """Tell the log how it connects."""
 
-    async def dial(options: Options, *rest: Any, **named: Any) -> Connection:
-        logging.getLogger("anything").debug("dialling with %s", options.api_key)
-        return await dialling.dial(options, *rest, **named)
+    async def connect(options: Options, *rest: Any, **named: Any) -> Connection:
+        logging.getLogger("anything").debug("connecting with %s", options.api_key)
+        return await connecting.connect(options, *rest, **named)
 
-    patch.setattr(session_module, "dial", dial)
+    patch.setattr(session_module, "connect", connect)
 
 
 def sends_outputs_twice(patch: pytest.MonkeyPatch) -> None:

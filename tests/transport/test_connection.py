@@ -31,7 +31,7 @@ from livekit_plugins_hydra.options import Options
 from livekit_plugins_hydra.protocol import events as ev
 from livekit_plugins_hydra.protocol.errors import ConnectionFailed, HandshakeRefused
 from livekit_plugins_hydra.testing import Call, Emulator, Reply, Say, Scenario
-from livekit_plugins_hydra.transport.dialling import dial
+from livekit_plugins_hydra.transport.connecting import connect
 from tests.calls import KEY, PATIENCE_S, call, tone
 from tests.direct import Line, hear, line
 from tests.session.test_calls import GREETING, Greeter, Silent
@@ -248,7 +248,7 @@ async def test_a_busy_server_may_name_a_date() -> None:
         async with serve(_nobody, "127.0.0.1", 0, process_request=refuse) as server:
             port = next(iter(server.sockets)).getsockname()[1]
             with pytest.raises(HandshakeRefused) as raised:
-                await dial(options_for(f"ws://127.0.0.1:{port}/"))
+                await connect(options_for(f"ws://127.0.0.1:{port}/"))
         assert raised.value.retry_after_s is not None
         assert least_s <= raised.value.retry_after_s <= most_s
 
@@ -464,7 +464,7 @@ async def test_the_bundle_of_certificates_is_read_once(monkeypatch: pytest.Monke
         monkeypatch.setattr(ssl, "create_default_context", counted)
         for _ in range(3):
             with pytest.raises(ConnectionFailed, match="CERTIFICATE"):
-                await dial(options_for(url))
+                await connect(options_for(url))
     assert n_read <= 1
 
 
@@ -508,7 +508,7 @@ async def test_a_proxy_is_used(source: str, monkeypatch: pytest.MonkeyPatch) -> 
             monkeypatch.setenv("http_proxy", url)
         else:
             monkeypatch.setattr(
-                "livekit_plugins_hydra.transport.dialling.get_job_context",
+                "livekit_plugins_hydra.transport.connecting.get_job_context",
                 lambda: SimpleNamespace(proc=SimpleNamespace(http_proxy=url)),
             )
         async with line(FAST) as opened:
@@ -525,11 +525,11 @@ async def test_no_proxy_holds_for_the_worker_s_proxy_too(monkeypatch: pytest.Mon
     """LiveKit's worker takes HTTPS_PROXY for its own, without a look at NO_PROXY."""
     monkeypatch.setenv("no_proxy", "127.0.0.1,localhost")
     monkeypatch.setattr(
-        "livekit_plugins_hydra.transport.dialling.get_job_context",
+        "livekit_plugins_hydra.transport.connecting.get_job_context",
         lambda: SimpleNamespace(proc=SimpleNamespace(http_proxy="http://127.0.0.1:9")),
     )
     async with Emulator() as server:
-        connection = await dial(options_for(server.url))
+        connection = await connect(options_for(server.url))
         await connection.close()
 
 
@@ -547,7 +547,7 @@ async def test_a_proxy_that_refuses_is_named(status: int, monkeypatch: pytest.Mo
         port = proxy.sockets[0].getsockname()[1]
         monkeypatch.setenv("https_proxy", f"http://me:password@127.0.0.1:{port}")
         with pytest.raises(ConnectionFailed, match=f"proxy answered HTTP {status}") as raised:
-            await dial(options_for("wss://hydra.invalid/"))
+            await connect(options_for("wss://hydra.invalid/"))
     assert raised.value.retryable == (status == 502)
 
 
@@ -565,7 +565,7 @@ async def test_what_is_dropped_is_counted() -> None:
             if event.type == "last":
                 arrived.set()
 
-        connection = await dial(options_for(server.url))
+        connection = await connect(options_for(server.url))
         running = asyncio.ensure_future(connection.run(deliver))
         await server.wait_for(ev.SessionCreated)
         for frame in (b"\x00", b'{"type": "warning"}', b"", "no JSON", '{"type": 5}'):
@@ -943,7 +943,7 @@ async def test_what_a_dial_raises_leads_to_no_key(way: str, auth: Any) -> None:
         urls = {"nobody there": "ws://127.0.0.1:9/", "no url": "nonsense://127.0.0.1/"}
         options = options_for(urls.get(way, server.url), api_key=SECRET, auth=auth)
         with pytest.raises(ConnectionFailed) as caught:
-            await dial(options)
+            await connect(options)
     assert caught.value.__cause__ is None
     assert caught.value.__context__ is None
     for text in [repr(options), *shown_by(caught.value)]:

@@ -101,7 +101,7 @@ async def test_a_peer_that_stops_reading_is_left_all_the_same() -> None:
     """A connection that is full of what nobody reads is closed as fast as any other."""
     async with Emulator(strict=False) as server:
         url = f"{server.url}?api_key={KEY}"
-        connection = await Connection.dial(url, headers={}, proxy=None, tls=None, timeout_s=5.0)
+        connection = await Connection.open(url, headers={}, proxy=None, tls=None, timeout_s=5.0)
         server.freeze()
         for _ in range(100):
             connection.send_audio([bytes(1280)] * 25)

@@ -192,7 +192,7 @@ async def test_an_answer_that_is_no_http_is_a_refusal_at_once() -> None:
 async def test_what_a_server_says_before_it_hangs_up_is_heard() -> None:
     """An error right behind the handshake, a goodbye, the end: all before anybody listens."""
     async with answering(TEXT + CLOSE) as url:
-        connection = await Connection.dial(
+        connection = await Connection.open(
             url, headers={}, proxy=None, tls=None, timeout_s=PATIENCE_S
         )
         while connection.is_open:  # noqa: ASYNC110 - it has no event of its own
@@ -213,7 +213,7 @@ async def test_events_are_delivered_in_the_context_of_who_runs_the_connection() 
     async with Emulator() as server:
         who.set("dialler")
         url = f"{server.url}?model=hydra&api_key={KEY}"
-        connection = await Connection.dial(
+        connection = await Connection.open(
             url, headers={}, proxy=None, tls=None, timeout_s=PATIENCE_S
         )
         who.set("caller")

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from typing import Any, Final
 from urllib.parse import urlsplit
 
-from livekit_plugins_hydra.transport.dialling import trust
+from livekit_plugins_hydra.transport.connecting import trust
 
 from .findings import Finding, Status, in_ms
 

@@ -19,8 +19,8 @@ from livekit_plugins_hydra.protocol.errors import (
     HydraError,
     ServerFull,
 )
+from livekit_plugins_hydra.transport.connecting import connect
 from livekit_plugins_hydra.transport.connection import Connection
-from livekit_plugins_hydra.transport.dialling import dial
 from livekit_plugins_hydra.transport.wirelog import Trace
 
 from .findings import Ledger
@@ -200,7 +200,7 @@ async def open_probe(options: Options, ledger: Ledger, trace: Trace) -> AsyncIte
     Raises:
         ConnectionFailed: it could not be made.
     """
-    connection = await dial(options, trace)
+    connection = await connect(options, trace)
     probe = Probe(connection)
     ledger.n_connections += 1
     running = asyncio.create_task(probe.run())

@@ -28,15 +28,15 @@ _HEADERS: Final = {"X-Source": "livekit", "X-LiveKit-Version": livekit_version}
 """The vendor's convention for integrations, as in its STT and TTS plugins."""
 
 
-async def dial(
-    options: Options, trace: Trace | None = None, *, is_redial: bool = False
+async def connect(
+    options: Options, trace: Trace | None = None, *, is_reconnect: bool = False
 ) -> Connection:
     """Open a connection.
 
     Args:
         options: where to, and with which key.
         trace: logs what passes on it.
-        is_redial: whether the call was up before, so that its key was good once. A callable is
+        is_reconnect: whether the call was up before, so that its key was good once. A callable is
             then asked once more where the key is refused: it may keep a token until it expires.
 
     Raises:
@@ -45,7 +45,7 @@ async def dial(
     try:
         return await _open(options, trace)
     except AuthenticationFailed:
-        if not is_redial or isinstance(options.api_key, str):
+        if not is_reconnect or isinstance(options.api_key, str):
             raise
     return await _open(options, trace)
 
@@ -57,7 +57,7 @@ async def _open(options: Options, trace: Trace | None) -> Connection:
         headers["Authorization"] = f"Bearer {key}"
     tap = trace.dial(secret=key, about=_about(options)) if trace is not None else None
     try:
-        return await Connection.dial(
+        return await Connection.open(
             _url(options, key if options.auth == "query" else None),
             headers=headers,
             proxy=_job_proxy(options.base_url) or True,

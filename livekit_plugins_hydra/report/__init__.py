@@ -1,12 +1,13 @@
 """A call as a page: reads a wire log, works out what happened, and draws it.
 
-`log` reads the file, `timeline` makes spans, marks, turns and latencies of its lines, `rows` makes
-the log that people read, `page` puts all of it into one HTML file that needs no network.
+`log` reads the file, `reading` makes a `timeline` of its lines, with `spans` of turns and responses;
+`rows` makes the log that people read, `page` puts all of it into one HTML file that needs no network.
 """
 
 from .log import LogUnreadable, calls_in, read
 from .page import render
-from .timeline import Timeline, Turn, timeline_of
+from .reading import timeline_of
+from .timeline import Timeline, Turn
 
 __all__ = [
     "LogUnreadable",

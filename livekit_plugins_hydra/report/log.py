@@ -11,6 +11,11 @@ from typing import Any, Final, Literal
 
 import msgspec
 
+INPUT_RATE_HZ: Final = 16_000
+
+_ODD: Final = 1e9
+"""No number of a frame of sound is as large as this."""
+
 
 class LogUnreadable(Exception):
     """There is no wire log to read; the text says why, and what to do."""
@@ -78,6 +83,17 @@ def calls_in(lines: list[Line]) -> dict[str, list[Line]]:
     for of_call in by_call.values():
         of_call.sort(key=lambda line: line.offset_s)
     return dict(sorted(by_call.items(), key=lambda item: item[1][0].time))
+
+
+def number(value: object, default: float = 0.0) -> float:
+    """Return a number of a frame, or what stands for it where there is none."""
+    return float(value) if isinstance(value, int | float) and abs(value) < _ODD else default
+
+
+def parts_of(item: dict[str, Any]) -> list[Any]:
+    """Return the content of an item; none where it is no list."""
+    content = item.get("content")
+    return content if isinstance(content, list) else []
 
 
 def _parts(path: Path) -> list[Path]:

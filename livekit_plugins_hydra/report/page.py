@@ -21,8 +21,9 @@ import numpy.typing as npt
 from livekit_plugins_hydra.testing import recordings
 
 from .log import Line
+from .reading import timeline_of
 from .rows import rows_of
-from .timeline import Piece, Timeline, timeline_of
+from .timeline import Piece, Timeline
 
 BIN_S: Final = 0.01
 """Resolution of the waveforms: ten minutes are 60,000 bins a side."""

@@ -8,8 +8,7 @@ from typing import Any, Final, Literal
 
 from livekit_plugins_hydra.protocol import voices
 
-from .log import Line
-from .timeline import INPUT_RATE_HZ, number, parts_of
+from .log import INPUT_RATE_HZ, Line, number, parts_of
 
 _SUMMARY_CHARS: Final = 160
 

@@ -1,0 +1,398 @@
+"""Reads a call's wire log, line by line, into a timeline."""
+
+from __future__ import annotations
+
+import bisect
+from collections.abc import Sequence
+from typing import Any, Final, Literal
+
+from livekit_plugins_hydra.protocol import voices
+
+from .log import INPUT_RATE_HZ, Line, number, parts_of
+from .spans import Response, end_of, span_of_response, span_of_turn, spans_of_voice
+from .timeline import Caption, Mark, MarkKind, Piece, Round, Span, Timeline, Turn
+
+_SPEECH_RANGE_DB: Final = 30.0
+"""How far under a turn's peak its sound may be and still be speech. Our choice."""
+
+_FLOOR: Final = 0.004
+"""Peaks under this (-48 dBFS) are silence, however soft the turn is."""
+
+_ONSET_S: Final = 0.6
+"""How long before `speech_started` a turn may have begun: detectors need a while."""
+
+
+def timeline_of(lines: Sequence[Line]) -> Timeline:
+    """Return what happened in a call.
+
+    Args:
+        lines: the lines of one call, in order; at least one.
+    """
+    reader = _Reader()
+    for line in lines:
+        reader.take(line)
+    return reader.finish(lines)
+
+
+class _Reader:
+    """Takes the lines one by one."""
+
+    def __init__(self) -> None:
+        self._spans: list[Span] = []
+        self._marks: list[Mark] = []
+        self._turns: list[Turn] = []
+        self._captions: list[Caption] = []
+        self._heard: list[Piece] = []
+        self._about: dict[str, Any] = {"sessions": []}
+        self._rate_hz = voices.FALLBACK_OUTPUT_RATE_HZ
+        self._responses: dict[str, Response] = {}
+        self._said_until_s = 0.0
+        self._turn: Turn | None = None
+        self._turn_item: str | None = None
+        self._spoken: list[tuple[Turn, float]] = []
+        self._waiting: Turn | None = None
+        self._calls: dict[str, tuple[Span, Turn | None, Round | None]] = {}
+        self._connections: dict[int, Span] = {}
+        self._n_greetings = 0
+        self._asks_for_tools = False
+
+    # ------------------------------------------------------------------------ lines
+
+    def take(self, line: Line) -> None:
+        """Take a line."""
+        match line.type:
+            case "input_audio_buffer.append" if line.direction == "sent":
+                self._take_heard(line)
+            case "response.output_audio.delta":
+                self._take_said(line)
+            case "response.output_audio_transcript.delta":
+                self._take_words(line)
+            case "session.configure":
+                self._take_configure(line)
+            case "session.configured":
+                self._take_configured(line)
+            case "input_audio_buffer.speech_started":
+                self._take_speech_started(line)
+            case "input_audio_buffer.speech_stopped":
+                self._end_turn(line.offset_s)
+            case "conversation.item.done":
+                self._take_item(line)
+            case "conversation.item.create":
+                self._take_output(line)
+            case "response.create":
+                self._take_request(line)
+            case "response.created":
+                self._take_created(line)
+            case "response.function_call_arguments.done":
+                self._take_call(line)
+            case "response.done":
+                self._take_done(line)
+            case "error" | "warning" | "(malformed)" | "(binary)":
+                self._take_trouble(line)
+            case kind if kind.startswith(("connection.", "log.")):
+                self._take_note(line)
+
+    def _take_heard(self, line: Line) -> None:
+        sound = line.child("audio")
+        duration_s = number(sound.get("bytes")) / 2 / INPUT_RATE_HZ
+        begin_s = max(0.0, line.offset_s - duration_s)
+        self._heard.append(Piece(begin_s, duration_s, number(sound.get("peak"), 1.0)))
+
+    def _take_said(self, line: Line) -> None:
+        sound = line.child("delta")
+        duration_s = number(sound.get("bytes")) / 2 / self._rate_hz
+        response = self._response_of(line)
+        if response is None or not duration_s:
+            return
+        if turn := response.turn:
+            is_answer = not turn.rounds or not response.calls  # else a word before the call
+            if turn.first_sound_s is None:
+                turn.first_sound_s = line.offset_s
+            if turn.answer_sound_s is None and is_answer:
+                turn.answer_sound_s = line.offset_s
+        if response.cut_s is not None:
+            return
+        begin_s = max(line.offset_s, self._said_until_s)
+        response.pieces.append(Piece(begin_s, duration_s, number(sound.get("peak"), 0.5)))
+        response.sound_s += duration_s
+        self._said_until_s = begin_s + duration_s
+
+    def _take_words(self, line: Line) -> None:
+        if text := line.text("delta").strip():
+            # Words come with their sound, ten times too fast: they are heard where it is.
+            at_s = max(line.offset_s, self._said_until_s)
+            item = f"{line.connection} {line.text('response_id')} {line.text('item_id')}"
+            if self._captions and self._captions[-1].item == item:
+                self._captions[-1].phrases.append((at_s, text))
+            else:
+                self._captions.append(Caption("agent", at_s, [(at_s, text)], item))
+
+    def _take_configure(self, line: Line) -> None:
+        session = line.child("session")
+        for name in ("instructions", "voice"):
+            if isinstance(session.get(name), str):
+                self._about[name] = session[name]
+        tools = session.get("tools")
+        self._about["tools"] = _names(tools) if isinstance(tools, list) else []
+        self._about.setdefault("configure_bytes", line.size)
+        if session.get("generate_initial_response") is True:
+            self._n_greetings += 1
+            kind: Literal["greeting", "request"]
+            kind = "greeting" if self._n_greetings == 1 and not self._turns else "request"
+            self._waiting = self._add_turn(kind, line.offset_s, line.offset_s)
+
+    def _take_configured(self, line: Line) -> None:
+        session = line.child("session")
+        rate_hz = session.get("output_audio_sample_rate")
+        if isinstance(rate_hz, int) and rate_hz > 0:
+            self._rate_hz = rate_hz
+        self._about["rate_hz"] = self._rate_hz
+        if isinstance(session.get("voice"), str):
+            self._about["voice"] = session["voice"]
+        if line.session and line.session not in self._about["sessions"]:
+            self._about["sessions"].append(line.session)
+
+    # ------------------------------------------------------------------------ turns
+
+    def _add_turn(
+        self, kind: Literal["greeting", "speech", "request"], begin_s: float, end_s: float
+    ) -> Turn:
+        turn = Turn(len(self._turns) + 1, kind, begin_s, end_s)
+        self._turns.append(turn)
+        return turn
+
+    def _take_speech_started(self, line: Line) -> None:
+        self._end_turn(line.offset_s)
+        begin_s = self._onset(line.offset_s)
+        turn = self._turn = self._add_turn("speech", begin_s, line.offset_s)
+        self._turn_item = line.text("item_id") or None
+        if self._said_until_s > line.offset_s or self._is_generating():
+            turn.is_barge_in = self._cut(line.offset_s)
+
+    def _is_generating(self) -> bool:
+        return any(
+            each.done_s is None and not each.calls and each.cut_s is None
+            for each in self._responses.values()
+        )
+
+    def _cut(self, at_s: float) -> bool:
+        """End what the agent says; tell whether anything was cut."""
+        was_cut = False
+        for response in self._responses.values():
+            is_heard = bool(response.pieces) and end_of(response.pieces[-1]) > at_s
+            is_generating = response.done_s is None and not response.calls
+            if response.cut_s is None and (is_heard or is_generating):
+                response.cut_s = at_s
+                response.pieces = [
+                    Piece(each.begin_s, min(each.duration_s, at_s - each.begin_s), each.peak)
+                    for each in response.pieces
+                    if each.begin_s < at_s
+                ]
+                was_cut = True
+        self._said_until_s = min(self._said_until_s, at_s)
+        if was_cut:
+            self._marks.append(Mark("interruption", at_s, "the user interrupts the agent"))
+            self._cut_captions(at_s)
+        return was_cut
+
+    def _cut_captions(self, at_s: float) -> None:
+        for caption in self._captions:
+            caption.phrases = [each for each in caption.phrases if each[0] < at_s]
+        self._captions = [caption for caption in self._captions if caption.phrases]
+
+    def _end_turn(self, at_s: float) -> None:
+        turn, self._turn = self._turn, None
+        if turn is None:
+            return
+        turn.noticed_s = at_s
+        turn.end_s, turn.is_measured = self._end_of_speech(turn.begin_s, at_s)
+        self._spoken.append((turn, at_s))
+        self._waiting = turn
+
+    def _onset(self, noticed_s: float) -> float:
+        """Return where the sound that the server has just noticed began."""
+        begin_s = noticed_s
+        for piece in reversed(self._heard):
+            if piece.begin_s < noticed_s - _ONSET_S or piece.peak < _FLOOR:
+                break
+            begin_s = piece.begin_s
+        return begin_s
+
+    def _end_of_speech(self, begin_s: float, noticed_s: float) -> tuple[float, bool]:
+        first = bisect.bisect_left(self._heard, begin_s, key=lambda piece: piece.begin_s)
+        pieces = [each for each in self._heard[first:] if each.begin_s <= noticed_s]
+        peak = max((piece.peak for piece in pieces), default=0.0)
+        threshold = max(_FLOOR, peak * 10 ** (-_SPEECH_RANGE_DB / 20))
+        loud = [piece for piece in pieces if piece.peak >= threshold]
+        if peak < _FLOOR or not loud:
+            return noticed_s, False
+        return min(noticed_s, end_of(loud[-1])), True
+
+    def _take_item(self, line: Line) -> None:
+        item = line.child("item")
+        is_ours = item.get("id") is not None and item.get("id") == self._turn_item
+        if item.get("role") != "user" and not is_ours:
+            return
+        turn = self._turn or (self._spoken[-1][0] if self._spoken else None)
+        if turn is None:
+            return
+        if item.get("status") == "incomplete":
+            self._end_turn(line.offset_s)
+            turn.is_discarded = True
+            if self._waiting is turn:
+                self._waiting = None
+        words = " ".join(
+            part["text"]
+            for part in parts_of(item)
+            if isinstance(part, dict) and isinstance(part.get("text"), str)
+        )
+        if words:
+            self._captions.append(Caption("user", turn.begin_s, [(turn.begin_s, words)]))
+
+    # ------------------------------------------------------------------------ responses
+
+    def _take_request(self, line: Line) -> None:
+        if self._asks_for_tools:  # goes on with the turn that called
+            self._asks_for_tools = False
+            return
+        self._waiting = self._add_turn("request", line.offset_s, line.offset_s)
+
+    def _take_created(self, line: Line) -> None:
+        self._end_turn(line.offset_s)
+        response_id = line.child("response").get("id")
+        if not isinstance(response_id, str):
+            return
+        turn, self._waiting = self._waiting, None
+        if turn is not None and turn.created_s is None:
+            turn.created_s = line.offset_s
+        self._responses[response_id] = Response(response_id, line.offset_s, turn)
+
+    def _response_of(self, line: Line) -> Response | None:
+        response_id = line.fields.get("response_id")
+        if isinstance(response_id, str):
+            return self._responses.get(response_id)
+        return next(reversed(self._responses.values()), None)
+
+    def _take_call(self, line: Line) -> None:
+        response = self._response_of(line)
+        name, call_id = line.text("name") or "a function", line.text("call_id")
+        turn = response.turn if response else None
+        if response is not None and turn is not None:
+            if response.calls and turn.rounds:
+                turn.rounds[-1].names.append(name)
+            else:
+                turn.rounds.append(Round([name], line.offset_s))
+            turn.answer_sound_s = None
+        if response is not None:
+            response.calls.append(call_id)
+        span = Span("tool", line.offset_s, line.offset_s, name, line.text("arguments"))
+        self._spans.append(span)
+        self._calls[call_id] = span, turn, turn.rounds[-1] if turn else None
+
+    def _take_output(self, line: Line) -> None:
+        item = line.child("item")
+        found = self._calls.pop(str(item.get("call_id")), None)
+        if item.get("type") != "function_call_output" or found is None:
+            return
+        span, turn, round_ = found
+        span.end_s = line.offset_s
+        span.detail = f"{span.detail} → {item.get('output')}"
+        if turn is not None and round_ is not None:
+            round_.answered_s = line.offset_s
+            turn.answer_sound_s = None
+            if self._waiting is None and self._turn is None:
+                self._waiting, self._asks_for_tools = turn, True
+
+    def _take_done(self, line: Line) -> None:
+        body = line.child("response")
+        response = self._responses.get(str(body.get("id")))
+        if response is None or response.done_s is not None:
+            return
+        response.done_s = line.offset_s
+        response.status = str(body.get("status") or "done")
+        details, usage = body.get("status_details"), body.get("usage")
+        response.reason = str(details.get("reason") or "") if isinstance(details, dict) else ""
+        response.usage = usage if isinstance(usage, dict) else {}
+
+    # ------------------------------------------------------------------------ connections
+
+    def _take_trouble(self, line: Line) -> None:
+        body = line.child("error") or line.child("warning") or line.fields
+        code = str(body.get("code") or line.type.strip("()"))
+        message = str(body.get("message") or "")
+        kind: MarkKind = "warning" if line.type == "warning" else "error"
+        self._marks.append(Mark(kind, line.offset_s, ": ".join(filter(None, [code, message]))))
+
+    def _take_note(self, line: Line) -> None:
+        number = line.connection
+        match line.type:
+            case "connection.dialling":
+                for name in ("model", "voice", "server", "auth", "livekit-agents"):
+                    if line.text(name):
+                        self._about.setdefault(name, line.text(name))
+                self._rate_hz = voices.output_rate_hz(line.text("model"))
+                if number > 1:
+                    label = f"connection {number} is dialled"
+                    self._marks.append(Mark("reconnect", line.offset_s, label))
+            case "connection.opened":
+                span = Span("connection", line.offset_s, line.offset_s, f"connection {number}")
+                self._connections[number] = span
+                self._spans.append(span)
+            case "connection.closed":
+                self._close(line)
+            case "connection.failed":
+                label = f"dial {number} failed: {line.text('error')}"
+                self._marks.append(Mark("error", line.offset_s, label))
+            case "connection.redial":
+                label = f"a new connection: {line.text('reason')}"
+                self._marks.append(Mark("reconnect", line.offset_s, label))
+            case "log.lines_lost":
+                label = f"{line.fields.get('lines')} lines are missing: the disk was too slow"
+                self._marks.append(Mark("warning", line.offset_s, label))
+
+    def _close(self, line: Line) -> None:
+        self._end_turn(line.offset_s)
+        for response in self._responses.values():
+            if response.done_s is None:  # nothing of it comes any more
+                response.done_s, response.status = line.offset_s, "lost"
+        code, by = line.fields.get("code"), line.text("by") or "nobody"
+        reason = f" ({line.text('reason')})" if line.text("reason") else ""
+        is_cut = by == "nobody"
+        what = "cut without a close" if is_cut else f"closed by the {by} with {code}{reason}"
+        if span := self._connections.pop(line.connection, None):
+            span.end_s, span.detail = line.offset_s, what
+        if by != "client":
+            self._marks.append(Mark("error", line.offset_s, f"connection {line.connection} {what}"))
+
+    # ------------------------------------------------------------------------ the end
+
+    def finish(self, lines: Sequence[Line]) -> Timeline:
+        """Return the timeline."""
+        last_s = max(lines[-1].offset_s, self._said_until_s)
+        self._end_turn(lines[-1].offset_s)
+        for span, _, _ in self._calls.values():
+            span.end_s, span.detail = last_s, f"{span.detail} → no output"
+        for span in self._connections.values():
+            span.end_s, span.detail = last_s, "still open at the end of the log"
+        for turn in self._turns:
+            if turn.kind == "speech":
+                self._spans.append(span_of_turn(turn))
+        for response in self._responses.values():
+            self._spans.append(span_of_response(response, last_s))
+            self._spans.extend(spans_of_voice(response))
+        said = [piece for each in self._responses.values() for piece in each.pieces]
+        return Timeline(
+            began=lines[0].time,
+            duration_s=last_s,
+            spans=sorted(self._spans, key=lambda span: span.begin_s),
+            marks=sorted(self._marks, key=lambda mark: mark.at_s),
+            turns=self._turns,
+            captions=sorted(self._captions, key=lambda caption: caption.begin_s),
+            heard=self._heard,
+            said=said,
+            about=self._about,
+        )
+
+
+def _names(tools: list[Any]) -> list[str]:
+    return [str(tool.get("name")) for tool in tools if isinstance(tool, dict)]

@@ -1,7 +1,7 @@
 """A call as a page: reads a wire log, works out what happened, and draws it.
 
-`log` reads the file, `reading` makes a `timeline` of its lines, with `spans` of turns and responses;
-`rows` makes the log that people read, `page` puts all of it into one HTML file that needs no network.
+`log` reads the file, `reading` and `spans` make a `timeline` of its lines, `rows` makes the log
+that people read, `page` puts all of it into one HTML file that needs no network.
 """
 
 from .log import LogUnreadable, calls_in, read

@@ -33,9 +33,11 @@ SOUND_RATE_HZ: Final = 24_000
 _MAX_SOUND_S: Final = 2 * 3600
 """A longer call is drawn without a player: its page would have more than 25 MB. Our choice."""
 
-
 _MAX_WAVES_S: Final = 24 * 3600
 """Waveforms end here: a log with an odd time in it would ask for all memory. Our choice."""
+
+_SCRIPTS: Final = ("page_base.js", "page_scene.js", "page_lists.js")
+"""They are the page's one script, joined in this order: they share their names."""
 
 
 def render(
@@ -142,11 +144,8 @@ def _as_bytes(peaks: npt.NDArray[np.float64]) -> str:
 
 
 def _fill(data: dict[str, Any], sound: str) -> str:
-    here = files(__package__)
-    page, style, script = (
-        here.joinpath(name).read_text(encoding="utf-8")
-        for name in ("page.html", "page.css", "page.js")
-    )
+    page, style = _text_of("page.html"), _text_of("page.css")
+    script = "\n".join(map(_text_of, _SCRIPTS))
     parts = {
         "{{csp}}": (
             "default-src 'none'; media-src blob:; img-src data:; base-uri 'none';"
@@ -162,6 +161,10 @@ def _fill(data: dict[str, Any], sound: str) -> str:
 
 
 _PLACEHOLDER: Final = re.compile(r"\{\{\w+\}\}")
+
+
+def _text_of(name: str) -> str:
+    return files(__package__).joinpath(name).read_text(encoding="utf-8")
 
 
 def _hash_of(text: str) -> str:

@@ -38,8 +38,8 @@ from livekit_plugins_hydra.testing import Call, Context, Emulator, Reply, Say, S
 
 from . import machine, network
 from .examination import MAX_CONNECTIONS, Examination, examine, question
-from .findings import Finding, Status, in_ms
-from .questions import finding
+from .findings import Finding, Status
+from .observed import LiveKitTurn
 
 _MARKS: Final[dict[Status, tuple[str, str]]] = {
     "ok": ("✓", "green"),
@@ -150,7 +150,7 @@ async def _run(
             found.add(*await network.look_at(network.Address.of(options.base_url)))
             return found, options
 
-        async def one_turn() -> Finding:
+        async def one_turn() -> LiveKitTurn:
             return await hold_one_turn(emulator, options, sound, header=header, wire_log=wire_log)
 
         console = errors()
@@ -221,7 +221,7 @@ async def hold_one_turn(
     *,
     header: bool,
     wire_log: Path | None,
-) -> Finding:
+) -> LiveKitTurn:
     """Hold a call of one turn through a real `AgentSession`."""
     model = server.model_of(
         emulator,
@@ -234,25 +234,16 @@ async def hold_one_turn(
     agent = Agent(instructions="You are friendly. Answer in one short sentence.")
     caller = Caller(model, agent, lambda at_s, who, what: None)
     recording = Recording(Path("question"), np.frombuffer(sound, dtype=np.int16))
-    title = "A turn through LiveKit"
     try:
         await caller.hold([recording], barge_in_s=None)
     except (CallFailed, TimeoutError) as problem:
         what = str(problem) or "Hydra was not ready in time."
         remedy = getattr(problem, "remedy", "") or "Run it again with --wire-log wire.jsonl."
-        return finding("one_turn", title, "fail", what, group="call", remedy=remedy)
+        return LiveKitTurn(failure=what, remedy=remedy)
     heard = caller.loudspeaker.heard
-    waited_s = heard[0].started_at - caller.microphone.ended_at
-    duration_s = sum(playout.duration_s for playout in heard)
-    return finding(
-        "one_turn",
-        title,
-        "ok",
-        f"voice to voice {in_ms(waited_s)} ms, {duration_s:.1f} s of answer",
-        group="call",
-        known="864 ms (median) in the vendor's benchmark",
-        voice_to_voice_ms=in_ms(waited_s),
-        answer_s=round(duration_s, 2),
+    return LiveKitTurn(
+        waited_s=heard[0].started_at - caller.microphone.ended_at,
+        answer_s=sum(playout.duration_s for playout in heard),
     )
 
 

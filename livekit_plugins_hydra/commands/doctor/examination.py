@@ -4,36 +4,29 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field, replace
 from importlib.resources import as_file, files
-from typing import Any, Final
+from typing import Final
 
-from livekit_plugins_hydra.options import Auth, Options
+from livekit_plugins_hydra.options import Options
 from livekit_plugins_hydra.protocol import backoff
 from livekit_plugins_hydra.protocol import events as ev
 from livekit_plugins_hydra.protocol.errors import (
     AuthenticationFailed,
     ConnectionFailed,
     ConnectionLost,
-    HandshakeRefused,
-    ServerFull,
 )
-from livekit_plugins_hydra.protocol.history import CONFIGURE_BUDGET_BYTES
 from livekit_plugins_hydra.protocol.voices import SERVER_DEFAULT_VOICE, is_known_voice
 from livekit_plugins_hydra.testing import recordings
 from livekit_plugins_hydra.transport.wirelog import Trace
 
-from . import network, questions
-from .findings import Finding, Ledger, in_ms
+from . import experiments, network
+from .engine import findings_of
+from .experiments import Patience
+from .findings import Finding, Ledger
+from .observed import Authentication, LiveKitTurn, Lost, NoConnection, OtherForm
 from .probe import Probe, open_probe
-from .questions import Patience, finding
-
-CEILINGS_BYTES: Final = (CONFIGURE_BUDGET_BYTES, 48_000, 120_000)
-"""Configurations that are tried: what this plugin allows itself, and more.
-
-A client saw sound vanish over 18 KB on 2026-07-01, and over 32 KB on 2026-07-02.
-"""
 
 MAX_CONNECTIONS: Final = 8
 """How many connections an examination makes at most, one after the other."""
@@ -42,7 +35,7 @@ TIMEOUT_S: Final = 240.0
 """How long an examination may take."""
 
 Progress = Callable[[str], None]
-OneTurn = Callable[[], Awaitable[Finding]]
+OneTurn = Callable[[], Awaitable[LiveKitTurn]]
 
 
 @dataclass
@@ -55,6 +48,10 @@ class Examination:
     def add(self, *found: Finding) -> None:
         """Keep findings."""
         self.findings += found
+
+    def observe(self, observed: object) -> None:
+        """Keep what the table of questions says to it."""
+        self.add(*findings_of(observed))
 
     def failed(self, name: str) -> bool:
         """Tell whether something that has been looked at is broken."""
@@ -101,23 +98,26 @@ async def examine(
             if is_quick or not _may_go_on(found):
                 return found
             progress("the other form of authentication")
-            found.add(await _other_auth(found, options, trace, patience))
+            other = _in_other_form(options)
+            result = await experiments.try_key(other, found.ledger, trace, patience)
+            found.observe(OtherForm(other.auth, result))
             progress("the payload ceiling")
-            found.add(await _ceiling(found, options, trace, patience))
+            ceiling = await experiments.find_ceiling(options, found.ledger, trace, patience)
+            found.observe(ceiling)
             if one_turn is not None:
                 progress("a call of one turn")
                 began_at = time.monotonic()
                 found.ledger.n_connections += 1
-                found.add(await one_turn())
+                found.observe(await one_turn())
                 found.ledger.connected_s += time.monotonic() - began_at
     except TimeoutError:
         found.add(
-            finding(
-                "time",
-                "Time",
-                "fail",
-                f"the examination was ended after {TIMEOUT_S:g} s",
+            Finding(
+                id="time",
                 group="session",
+                title="Time",
+                status="fail",
+                answer=f"the examination was ended after {TIMEOUT_S:g} s",
                 remedy="Run it again; --quick looks at the network and the handshake only.",
             )
         )
@@ -145,23 +145,25 @@ async def _first(
     began_at = time.monotonic()
     try:
         async with open_probe(options, found.ledger, trace) as probe:
-            dialled_s = time.monotonic() - began_at
+            connected_s = time.monotonic() - began_at
             session = ev.ClientSession(
-                instructions=questions.INSTRUCTIONS, voice=options.voice, tools=[questions.TOOL]
+                instructions=experiments.INSTRUCTIONS,
+                voice=options.voice,
+                tools=[experiments.TOOL],
             )
-            shaken = await questions.shake_hands(
-                probe, session, model=options.model, dialled_s=dialled_s, patience=patience
+            shaken = await experiments.shake_hands(
+                probe, session, model=options.model, connected_s=connected_s, patience=patience
             )
             if not shaken.is_ready and probe.refusal is not None:
                 raise probe.refusal
-            found.add(_accepted(options))
-            found.add(*shaken.findings)
+            found.observe(Authentication(options.auth))
+            found.observe(shaken)
             if shaken.is_ready and not is_quick:
                 await _ask(found, probe, patience, progress, sound or question())
     except ConnectionFailed as error:
-        found.add(await _no_connection(found, options, error, trace, patience))
+        await _observe_refusal(found, options, error, trace, patience)
         return options
-    if shaken.voice_refused and options.voice != SERVER_DEFAULT_VOICE and not is_quick:
+    if shaken.is_voice_refused and options.voice != SERVER_DEFAULT_VOICE and not is_quick:
         (refusal,) = [_softer(each, options.voice) for each in found.findings if each.id == "voice"]
         again = ("auth", "model", "voice")
         found.findings = [each for each in found.findings if each.id not in again]
@@ -177,21 +179,18 @@ async def _ask(
     streaming = asyncio.create_task(probe.stream())
     try:
         progress("pings")
-        found.add(await questions.ask_ping(probe, patience))
+        found.observe(await experiments.ping(probe, patience))
         progress("a turn with a function call")
-        found.add(*await questions.ask_tool_turn(probe, sound, patience))
+        found.observe(await experiments.hold_tool_turn(probe, sound, patience))
         if probe.ended is None:
             progress("a bare response.create")
-            found.add(*await questions.ask_bare_create(probe, patience))
+            found.observe(await experiments.create_out_of_the_blue(probe, patience))
         if probe.ended is None:
             progress("text items")
-            found.add(await questions.ask_message_item(probe, patience))
-        found.add(*questions.look_back(probe))
+            found.observe(await experiments.send_text(probe, patience))
+        found.observe(experiments.look_back(probe))
         if probe.ended is not None:
-            remedy = "Run it again with --wire-log wire.jsonl, and look at the last frames."
-            found.add(
-                finding("lasts", "The connection lasts", "fail", str(probe.ended), remedy=remedy)
-            )
+            found.observe(Lost(probe.ended))
     finally:
         streaming.cancel()
         await asyncio.gather(streaming, return_exceptions=True)
@@ -204,152 +203,22 @@ def _softer(each: Finding, voice: str) -> Finding:
     return replace(each, status="warn", remedy=f"{each.remedy} Calls {then}.")
 
 
-# ------------------------------------------------------------------------- authentication
-
-
-def _accepted(options: Options) -> Finding:
-    where = "in the URL" if options.auth == "query" else "in a header"
-    return finding("auth", "Key is accepted", "ok", f"yes, {where}", group="session")
-
-
-async def _no_connection(
+async def _observe_refusal(
     found: Examination,
     options: Options,
     error: ConnectionFailed,
     trace: Trace,
     patience: Patience,
-) -> Finding:
-    facts: dict[str, Any]
+) -> None:
+    """Keep why there is no connection; where the key is refused, try its other form."""
     match error:
-        case AuthenticationFailed(status=status):
-            answer, facts = f"HTTP {status}", {"http_status": status}
-        case ConnectionLost(code=backoff.POLICY_VIOLATION as code):
-            answer, facts = f"close {code} ({error.reason})", {"close_code": code}
+        case AuthenticationFailed() | ConnectionLost(code=backoff.POLICY_VIOLATION) as refusal:
+            other = _in_other_form(options)
+            result = await experiments.try_key(other, found.ledger, trace, patience)
+            found.observe(Authentication(options.auth, refusal, other.auth, result))
         case _:
-            return _unreachable(error)
-    other = _other(options.auth)
-    other_form = await _try_auth(found, replace(options, auth=other), trace, patience)
-    remedy = (
-        f'The key is good in the other form: use auth="{other}".'
-        if other_form == "accepted"
-        else "Copy the key again, and see in the console that it may use speech-to-speech."
-    )
-    return finding(
-        "auth",
-        "Key is accepted",
-        "fail",
-        f"no: {answer}",
-        group="session",
-        remedy=remedy,
-        **facts,
-        other_form=other_form,
-    )
+            found.observe(NoConnection(error))
 
 
-def _unreachable(error: ConnectionFailed) -> Finding:
-    match error:
-        case ServerFull():
-            remedy = "Wait, or raise the plan's limit; calls that run count, too."
-        case HandshakeRefused(retryable=True):
-            remedy = "Run it again in a minute: the server may be busy, or down."
-        case HandshakeRefused():
-            remedy = "Check HYDRA_BASE_URL, --model, and that the plan has speech-to-speech."
-        case _:
-            remedy = "Look at the network above."
-    return finding("connection", "Connection", "fail", str(error), group="session", remedy=remedy)
-
-
-async def _other_auth(
-    found: Examination, options: Options, trace: Trace, patience: Patience
-) -> Finding:
-    other = _other(options.auth)
-    status = await _try_auth(found, replace(options, auth=other), trace, patience)
-    where = {"header": "Header form of auth", "query": "URL form of auth"}[other]
-    known = {"header": "the vendor's SDK does it, undocumented", "query": "documented"}[other]
-    is_good = status == "accepted"
-    answer = 'accepted; auth="header" keeps the key out of URLs' if is_good else f"no: {status}"
-    if other == "query" and is_good:
-        answer = "accepted"
-    return finding(
-        "other_auth",
-        where,
-        "ok" if is_good else "note",
-        answer,
-        known=known,
-        form=other,
-        result=status,
-    )
-
-
-def _other(auth: Auth) -> Auth:
-    return "header" if auth == "query" else "query"
-
-
-async def _try_auth(found: Examination, options: Options, trace: Trace, patience: Patience) -> str:
-    """Dial with a form of authentication, and say what came of it."""
-    try:
-        async with open_probe(options, found.ledger, trace) as probe:
-            created = await probe.wait(ev.SessionCreated, patience.handshake_s)
-            if created is not None:
-                return "accepted"
-            return f"no session.created ({probe.ended or 'silence'})"
-    except AuthenticationFailed as error:
-        return f"HTTP {error.status}"
-    except ConnectionFailed as error:
-        return str(error)
-
-
-# ------------------------------------------------------------------------- the ceiling
-
-
-async def _ceiling(
-    found: Examination, options: Options, trace: Trace, patience: Patience
-) -> Finding:
-    """Find between which sizes of a configuration the server falls silent."""
-    spoken = 0
-    results: dict[str, dict[str, object]] = {}
-    for n_bytes in CEILINGS_BYTES:
-        began_at = time.monotonic()
-        try:
-            async with open_probe(options, found.ledger, trace) as probe:
-                result, error = await questions.speaks_with(probe, options.voice, n_bytes, patience)
-        except ConnectionFailed as failure:
-            result, error = str(failure), None
-        results[str(n_bytes)] = {"result": result, "ms": in_ms(time.monotonic() - began_at)}
-        if error is not None:
-            results[str(n_bytes)]["code"] = error.code or ""
-        if result != "speaks":
-            return _limit(spoken, n_bytes, result, results)
-        spoken = n_bytes
-    return finding(
-        "payload_ceiling",
-        "Payload ceiling",
-        "ok",
-        f"over {spoken:,} bytes",
-        known="sound was missing over 18 KB on 2026-07-01, over 32 KB on 2026-07-02",
-        results=results,
-    )
-
-
-def _limit(spoken: int, n_bytes: int, result: str, results: Mapping[str, object]) -> Finding:
-    known = "sound was missing over 18 KB on 2026-07-01, over 32 KB on 2026-07-02"
-    if not spoken:
-        return finding(
-            "payload_ceiling",
-            "Payload ceiling",
-            "fail",
-            f"{result} at {n_bytes:,} bytes already, which this plugin takes for safe",
-            remedy="Keep instructions and tools short, and please open an issue with this output:"
-            " either the ceiling is lower, or the server does not speak first.",
-            known=known,
-            results=results,
-        )
-    return finding(
-        "payload_ceiling",
-        "Payload ceiling",
-        "ok",
-        f"between {spoken:,} and {n_bytes:,} bytes ({result} there)",
-        remedy="",
-        known=known,
-        results=results,
-    )
+def _in_other_form(options: Options) -> Options:
+    return replace(options, auth="header" if options.auth == "query" else "query")

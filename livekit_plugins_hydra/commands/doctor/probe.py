@@ -128,15 +128,34 @@ class Probe:
         """Return the events of a class behind a mark, and when they came."""
         return [(at, event) for at, event in self.heard[since:] if isinstance(event, kind)]
 
+    def first(self, kind: type[_E], since: int = 0) -> tuple[float, _E] | None:
+        """Return the first event of a class behind a mark, and when it came; None for none."""
+        return next(iter(self.of(kind, since)), None)
+
+    def first_error(self) -> events.ErrorBody | None:
+        """Return the first error; None for none."""
+        found = self.first(events.Error)
+        return found[1].error if found else None
+
     async def wait(
         self, kind: type[_E], timeout_s: float, since: int = 0
     ) -> tuple[float, _E] | None:
         """Wait for the first event of a class behind a mark."""
-        found = await self.until(lambda: self.of(kind, since), timeout_s)
-        return found[0] if found else None
+        seen: tuple[float, _E] | None
+        seen = await self.until(lambda: self.first(kind, since), timeout_s)
+        return seen
 
-    async def wait_sound(self, response_id: str, timeout_s: float) -> float | None:
-        """Wait for the first sound of a response; return when it came."""
+    async def wait_answer(self, event_ids: set[str], timeout_s: float, since: int) -> None:
+        """Wait for a response behind a mark, or for an error about one of these events."""
+
+        def answered() -> object:
+            created = self.of(events.ResponseCreated, since)
+            return created or self.error_about(event_ids, since)
+
+        await self.until(answered, timeout_s)
+
+    async def wait_audio(self, response_id: str, timeout_s: float) -> float | None:
+        """Wait for the first audio of a response; return when it came."""
 
         def first() -> float | None:
             return next(

@@ -16,15 +16,15 @@ from rich.console import Console
 from rich.table import Table
 
 from livekit_plugins_hydra.report import (
+    Exchange,
     LogUnreadable,
     Timeline,
-    Turn,
     calls_in,
     read,
     render,
     timeline_of,
 )
-from livekit_plugins_hydra.report.log import Line
+from livekit_plugins_hydra.report.lines import LogLine
 from livekit_plugins_hydra.report.page import SOUND_RATE_HZ
 from livekit_plugins_hydra.testing import Scenario, recordings, write_call
 
@@ -240,7 +240,7 @@ def _write_down(console: Console, caller: Caller, log: Path, out: Path) -> None:
     console.print(f"Written: {', '.join(str(path) for path in written)}", markup=False)
 
 
-def _began_at(lines: list[Line]) -> float:
+def _began_at(lines: list[LogLine]) -> float:
     """Return the call's first dial by the monotonic clock: there, log and recording both begin."""
     wall = datetime.fromisoformat(lines[0].time).timestamp() - lines[0].offset_s
     return wall - (time.time() - time.monotonic())
@@ -251,15 +251,15 @@ def print_latencies(console: Console, timeline: Timeline) -> None:
     table = Table(box=None, pad_edge=False, header_style="dim", title=None)
     for name in ("at", "turn", "voice to voice", "detection", "thinking", "tools", "first sound"):
         table.add_column(name, justify="left" if name == "turn" else "right")
-    for turn in timeline.turns:
+    for exchange in timeline.exchanges:
         spent: dict[str, float] = {}
-        for name, seconds in turn.segments:
+        for name, seconds in exchange.segments:
             spent[name] = spent.get(name, 0.0) + seconds
         names = ("turn detection", "thinking", "tools", "first sound")
         table.add_row(
-            f"{turn.begin_s:.1f}\N{NO-BREAK SPACE}s",
-            _describe(turn),
-            f"[bold]{_in_ms(turn.voice_to_voice_s)}[/]",
+            f"{exchange.begin_s:.1f}\N{NO-BREAK SPACE}s",
+            _describe(exchange),
+            f"[bold]{_in_ms(exchange.voice_to_voice_s)}[/]",
             *(_in_ms(spent.get(name)) for name in names),
         )
     console.print()
@@ -277,13 +277,13 @@ def print_latencies(console: Console, timeline: Timeline) -> None:
     console.print()
 
 
-def _describe(turn: Turn) -> str:
-    if turn.kind != "speech":
-        return "greeting" if turn.kind == "greeting" else "asked for"
-    if turn.is_discarded:
+def _describe(exchange: Exchange) -> str:
+    if exchange.kind != "speech":
+        return "greeting" if exchange.kind == "greeting" else "asked for"
+    if exchange.is_discarded:
         return "discarded"
-    names = ", ".join(name for each in turn.rounds for name in each.names)
-    kind = "barge-in" if turn.is_barge_in else "user"
+    names = ", ".join(name for each in exchange.tools for name in each.names)
+    kind = "barge-in" if exchange.is_barge_in else "user"
     return f"{kind}, {names}" if names else kind
 
 

@@ -10,7 +10,7 @@ import typer
 from rich.console import Console
 
 from livekit_plugins_hydra.report import LogUnreadable, calls_in, read, render
-from livekit_plugins_hydra.report.log import Line
+from livekit_plugins_hydra.report.lines import LogLine
 from livekit_plugins_hydra.report.page import SOUND_RATE_HZ
 from livekit_plugins_hydra.testing import recordings
 
@@ -68,7 +68,7 @@ def write(path: Path, page: str) -> None:
         )
 
 
-def _choose(calls: dict[str, list[Line]], wanted: str) -> list[Line]:
+def _choose(calls: dict[str, list[LogLine]], wanted: str) -> list[LogLine]:
     ids = list(calls)
     if not wanted:
         return calls[ids[-1]]

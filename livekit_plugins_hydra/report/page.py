@@ -20,7 +20,7 @@ import numpy.typing as npt
 
 from livekit_plugins_hydra.testing import recordings
 
-from .log import Line
+from .lines import LogLine
 from .reading import timeline_of
 from .rows import rows_of
 from .timeline import Piece, Timeline
@@ -41,7 +41,7 @@ _SCRIPTS: Final = ("page_base.js", "page_scene.js", "page_lists.js")
 
 
 def render(
-    lines: list[Line],
+    lines: list[LogLine],
     *,
     sound: recordings.Samples | None = None,
     sound_at_s: float = 0.0,
@@ -69,10 +69,10 @@ def render(
     return _fill(data, encoded)
 
 
-def _data_of(timeline: Timeline, lines: list[Line], title: str) -> dict[str, Any]:
-    turns = [
-        asdict(turn) | {"voice_to_voice_s": turn.voice_to_voice_s, "segments": turn.segments}
-        for turn in timeline.turns
+def _data_of(timeline: Timeline, lines: list[LogLine], title: str) -> dict[str, Any]:
+    exchanges = [
+        asdict(each) | {"voice_to_voice_s": each.voice_to_voice_s, "segments": each.segments}
+        for each in timeline.exchanges
     ]
     return {
         "title": title,
@@ -82,7 +82,7 @@ def _data_of(timeline: Timeline, lines: list[Line], title: str) -> dict[str, Any
         "summary": timeline.summary(),
         "spans": [asdict(span) for span in timeline.spans],
         "marks": [asdict(mark) for mark in timeline.marks],
-        "turns": turns,
+        "exchanges": exchanges,
         "captions": [asdict(each) | {"text": each.text} for each in timeline.captions],
         "rows": [
             [row.at_s, row.direction, row.connection, row.type, row.summary, row.flag, row.frame]

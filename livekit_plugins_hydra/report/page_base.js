@@ -4,7 +4,7 @@
 const $ = (id) => document.getElementById(id);
 const data = JSON.parse($("data").textContent);
 const duration = Math.max(data.duration_s, 0.5);
-const { waves, spans, marks, turns, captions, rows, about, summary } = data;
+const { waves, spans, marks, exchanges, captions, rows, about, summary } = data;
 
 const make = (tag, props = {}, ...children) => {
   const element = document.createElement(tag);
@@ -66,7 +66,7 @@ $("facts").append(...facts.filter(Boolean).map((fact) => make("span", {}, String
 const figure = (name, value, more, bad) => make("div", { class: bad ? "bad" : "" },
   make("dt", {}, name), make("dd", {}, value, make("small", {}, more || "")));
 const of_kind = (kind) => marks.filter((mark) => mark.kind === kind).length;
-const spoken = turns.filter((turn) => turn.kind === "speech" && !turn.is_discarded);
+const spoken = exchanges.filter((exchange) => exchange.kind === "speech" && !exchange.is_discarded);
 const tool_calls = spans.filter((span) => span.kind === "tool").length;
 $("figures").append(
   figure("Voice to voice", span_of(summary.plain.median_s),

@@ -17,30 +17,30 @@ if (waves.source === "log") $("legend").append(make("span", {},
 
 // ------------------------------------------------------------------ latencies
 
-const what = (turn) => {
-  if (turn.kind === "greeting") return "Greeting";
-  if (turn.kind === "request") return "Asked for";
-  return turn.is_discarded ? "Discarded" : turn.is_barge_in ? "Barge-in" : "User turn";
+const what = (exchange) => {
+  if (exchange.kind === "greeting") return "Greeting";
+  if (exchange.kind === "request") return "Asked for";
+  return exchange.is_discarded ? "Discarded" : exchange.is_barge_in ? "Barge-in" : "User turn";
 };
-const part = (turn, name) => {
-  const found = turn.segments.filter(([each]) => each === name);
+const part = (exchange, name) => {
+  const found = exchange.segments.filter(([each]) => each === name);
   return found.length ? span_of(found.reduce((sum, [, seconds]) => sum + seconds, 0)) : "";
 };
-const jump = (turn) => seek(Math.max(0, turn.end_s - 1));
+const jump = (exchange) => seek(Math.max(0, exchange.end_s - 1));
 const turn_rows = [];
 const table = () => {
   const head = ["At", "Turn", "Voice to voice", "Detection", "Thinking", "Tools", "First sound"];
-  const body = turns.map((turn) => {
-    const button = make("button", { type: "button" }, what(turn));
-    const tools = turn.rounds.flatMap((round) => round.names).join(", ");
+  const body = exchanges.map((exchange) => {
+    const button = make("button", { type: "button" }, what(exchange));
+    const tools = exchange.tools.flatMap((calls) => calls.names).join(", ");
     const cells = [
-      make("td", { class: "n" }, clock(turn.begin_s)),
+      make("td", { class: "n" }, clock(exchange.begin_s)),
       make("td", {}, button, ...(tools ? [make("div", { class: "sub" }, tools)] : [])),
-      make("td", { class: "n big" }, turn.is_discarded ? "" : span_of(turn.voice_to_voice_s) + (turn.is_measured || turn.kind !== "speech" ? "" : " *")),
-      ...["turn detection", "thinking", "tools", "first sound"].map((name) => make("td", { class: "n" }, part(turn, name))),
+      make("td", { class: "n big" }, exchange.is_discarded ? "" : span_of(exchange.voice_to_voice_s) + (exchange.is_measured || exchange.kind !== "speech" ? "" : " *")),
+      ...["turn detection", "thinking", "tools", "first sound"].map((name) => make("td", { class: "n" }, part(exchange, name))),
     ];
     const row = make("tr", {}, ...cells);
-    row.addEventListener("click", () => jump(turn));
+    row.addEventListener("click", () => jump(exchange));
     turn_rows.push(row);
     return row;
   });
@@ -49,10 +49,10 @@ const table = () => {
     make("tbody", {}, ...body)));
 };
 const chart = (wide) => {
-  const shown = turns.filter((turn) => turn.voice_to_voice_s !== null);
+  const shown = exchanges.filter((exchange) => exchange.voice_to_voice_s !== null);
   if (!shown.length) return make("p", { class: "note" }, "Nothing was answered, so there is nothing to measure.");
   const line = 26, left = 70, right = 84, top = 24;
-  const longest = Math.max(...shown.map((turn) => turn.voice_to_voice_s), 0.1);
+  const longest = Math.max(...shown.map((exchange) => exchange.voice_to_voice_s), 0.1);
   const steps = [0.05, 0.1, 0.2, 0.25, 0.5, 1, 2, 5, 10, 20];
   const step = steps.find((each) => longest / each <= (wide - left - right) / 80) || 60;
   const most = Math.ceil(longest / step) * step;
@@ -65,19 +65,19 @@ const chart = (wide) => {
     svg.append(draw("line", { x1: x, x2: x, y1: top - 4, y2: tall }));
     svg.append(draw("text", { x, y: 14, "text-anchor": "middle" }, most < 2 ? `${Math.round(n * step * 1000)}${n ? "" : " ms"}` : `${+(n * step).toFixed(2)} s`));
   }
-  shown.forEach((turn, i) => {
+  shown.forEach((exchange, i) => {
     const y = top + i * line;
-    svg.append(draw("text", { x: left - 10, y: y + 16, "text-anchor": "end" }, `${turn.kind === "speech" ? "" : "◦ "}${clock(turn.begin_s)}`));
+    svg.append(draw("text", { x: left - 10, y: y + 16, "text-anchor": "end" }, `${exchange.kind === "speech" ? "" : "◦ "}${clock(exchange.begin_s)}`));
     let begin = 0;
-    for (const [name, seconds] of turn.segments) {
+    for (const [name, seconds] of exchange.segments) {
       svg.append(draw("rect", { x: scale(begin), y: y + 4, height: 16, rx: 2,
         width: Math.max(1, scale(begin + seconds) - scale(begin)), fill: `var(--${SEGMENTS[name]})` }));
       begin += seconds;
     }
-    svg.append(draw("text", { x: scale(turn.voice_to_voice_s) + 8, y: y + 16, class: "value" }, span_of(turn.voice_to_voice_s)));
+    svg.append(draw("text", { x: scale(exchange.voice_to_voice_s) + 8, y: y + 16, class: "value" }, span_of(exchange.voice_to_voice_s)));
     const hit = draw("rect", { x: 0, y, width: wide, height: line, class: "hit" });
-    hit.append(draw("title", {}, `${what(turn)}: ${turn.segments.map(([n, s]) => `${n} ${span_of(s)}`).join(", ")}`));
-    hit.addEventListener("click", () => jump(turn));
+    hit.append(draw("title", {}, `${what(exchange)}: ${exchange.segments.map(([n, s]) => `${n} ${span_of(s)}`).join(", ")}`));
+    hit.addEventListener("click", () => jump(exchange));
     svg.append(hit);
   });
   const key = make("p", { class: "legend" }, ...legend.slice(0, 4).map(([color, name]) => make("span", {}, swatch(color), name)));
@@ -88,8 +88,8 @@ $("turns").append(table(), chart_place);
 const place_chart = () => chart_place.replaceChildren(chart(Math.max(260, chart_place.clientWidth - 18)));
 $("meaning").textContent = "Voice to voice is from the end of the user's speech, as heard in the sound that was sent, to the first sound of the answer, as it came in; "
   + "where functions were called, to the first sound after their last output. Turns with functions count apart, as in the vendor's benchmark."
-  + (turns.some((turn) => turn.kind !== "speech") ? " ◦ was asked for and not spoken to." : "")
-  + (turns.some((turn) => turn.kind === "speech" && !turn.is_measured) ? " * from the server's speech_stopped: the log has no peaks for this turn." : "");
+  + (exchanges.some((exchange) => exchange.kind !== "speech") ? " ◦ was asked for and not spoken to." : "")
+  + (exchanges.some((exchange) => exchange.kind === "speech" && !exchange.is_measured) ? " * from the server's speech_stopped: the log has no peaks for this turn." : "");
 
 // ------------------------------------------------------------------ captions
 

@@ -115,24 +115,24 @@ const paint_ruler = () => {
 };
 
 const paint_latency = (top, tall) => {
-  for (const turn of turns) {
-    if (turn.voice_to_voice_s === null) continue;
-    let begin = turn.end_s;
-    const first = Math.max(gutter, x_of(turn.end_s));
-    const end = Math.min(width, x_of(turn.answer_sound_s));
-    if (x_of(turn.answer_sound_s) < gutter || first > width) continue;
-    for (const [name, seconds] of turn.segments) {
+  for (const exchange of exchanges) {
+    if (exchange.voice_to_voice_s === null) continue;
+    let begin = exchange.end_s;
+    const first = Math.max(gutter, x_of(exchange.end_s));
+    const end = Math.min(width, x_of(exchange.answer_sound_s));
+    if (x_of(exchange.answer_sound_s) < gutter || first > width) continue;
+    for (const [name, seconds] of exchange.segments) {
       const left = Math.max(gutter, x_of(begin)), right = Math.min(width, x_of(begin + seconds));
       scene.fillStyle = colors[SEGMENTS[name]];
       if (right > left) scene.fillRect(left, top + 14, Math.max(1, right - left), 6);
       begin += seconds;
     }
-    const label = span_of(turn.voice_to_voice_s);
+    const label = span_of(exchange.voice_to_voice_s);
     const wide = scene.measureText(label).width;
     const room = hits.length && hits[hits.length - 1].label_right;
     const left = clamp((first + end) / 2 - wide / 2, gutter, width - wide);
     const hit = { left: Math.min(first, end) - 3, right: end + 3, top, bottom: top + tall,
-      title: `${label} voice to voice`, text: turn.segments.map(([n, s]) => `${n} ${span_of(s)}`).join(", ") };
+      title: `${label} voice to voice`, text: exchange.segments.map(([n, s]) => `${n} ${span_of(s)}`).join(", ") };
     if (!room || left > room + 4) {
       scene.fillStyle = colors.ink;
       scene.fillText(label, left, top + 6);
@@ -306,7 +306,7 @@ const arrive = ({ scroll = true } = {}) => {
     caption_items[now]?.classList.add("now");
   }
   turn_rows.forEach((row, i) => row.classList.toggle("now",
-    turns[i].begin_s <= at && (i + 1 === turns.length || turns[i + 1].begin_s > at)));
+    exchanges[i].begin_s <= at && (i + 1 === exchanges.length || exchanges[i + 1].begin_s > at)));
   if (scroll && $("follow").checked) follow_log();
   else paint_list();
 };
@@ -397,7 +397,7 @@ $("overview").addEventListener("pointermove", (event) => {
 });
 
 const go_to_turn = (direction) => {
-  const starts = turns.map((turn) => Math.max(0, turn.end_s - 0.5));
+  const starts = exchanges.map((exchange) => Math.max(0, exchange.end_s - 0.5));
   const next = direction > 0 ? starts.find((s) => s > at + 0.1) : starts.findLast((s) => s < at - 0.1);
   if (next !== undefined) seek(next);
 };

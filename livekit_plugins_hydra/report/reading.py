@@ -8,9 +8,9 @@ from typing import Any, Final, Literal
 
 from livekit_plugins_hydra.protocol import voices
 
-from .log import INPUT_RATE_HZ, Line, number, parts_of
-from .spans import Response, end_of, span_of_response, span_of_turn, spans_of_voice
-from .timeline import Caption, Mark, MarkKind, Piece, Round, Span, Timeline, Turn
+from .lines import INPUT_RATE_HZ, LogLine, number, parts_of
+from .spans import LoggedResponse, end_of, span_of_response, span_of_speech, spans_of_voice
+from .timeline import Caption, Exchange, Mark, MarkKind, Piece, Span, Timeline, ToolCalls
 
 _SPEECH_RANGE_DB: Final = 30.0
 """How far under a turn's peak its sound may be and still be speech. Our choice."""
@@ -22,7 +22,7 @@ _ONSET_S: Final = 0.6
 """How long before `speech_started` a turn may have begun: detectors need a while."""
 
 
-def timeline_of(lines: Sequence[Line]) -> Timeline:
+def timeline_of(lines: Sequence[LogLine]) -> Timeline:
     """Return what happened in a call.
 
     Args:
@@ -40,25 +40,25 @@ class _Reader:
     def __init__(self) -> None:
         self._spans: list[Span] = []
         self._marks: list[Mark] = []
-        self._turns: list[Turn] = []
+        self._exchanges: list[Exchange] = []
         self._captions: list[Caption] = []
         self._heard: list[Piece] = []
         self._about: dict[str, Any] = {"sessions": []}
         self._rate_hz = voices.FALLBACK_OUTPUT_RATE_HZ
-        self._responses: dict[str, Response] = {}
+        self._responses: dict[str, LoggedResponse] = {}
         self._said_until_s = 0.0
-        self._turn: Turn | None = None
-        self._turn_item: str | None = None
-        self._spoken: list[tuple[Turn, float]] = []
-        self._waiting: Turn | None = None
-        self._calls: dict[str, tuple[Span, Turn | None, Round | None]] = {}
+        self._speaking: Exchange | None = None
+        self._speech_item: str | None = None
+        self._spoken: list[tuple[Exchange, float]] = []
+        self._waiting: Exchange | None = None
+        self._function_calls: dict[str, tuple[Span, Exchange | None, ToolCalls | None]] = {}
         self._connections: dict[int, Span] = {}
         self._n_greetings = 0
         self._asks_for_tools = False
 
     # ------------------------------------------------------------------------ lines
 
-    def take(self, line: Line) -> None:
+    def take(self, line: LogLine) -> None:
         """Take a line."""
         match line.type:
             case "input_audio_buffer.append" if line.direction == "sent":
@@ -74,7 +74,7 @@ class _Reader:
             case "input_audio_buffer.speech_started":
                 self._take_speech_started(line)
             case "input_audio_buffer.speech_stopped":
-                self._end_turn(line.offset_s)
+                self._end_speech(line.offset_s)
             case "conversation.item.done":
                 self._take_item(line)
             case "conversation.item.create":
@@ -84,7 +84,7 @@ class _Reader:
             case "response.created":
                 self._take_created(line)
             case "response.function_call_arguments.done":
-                self._take_call(line)
+                self._take_function_call(line)
             case "response.done":
                 self._take_done(line)
             case "error" | "warning" | "(malformed)" | "(binary)":
@@ -92,24 +92,25 @@ class _Reader:
             case kind if kind.startswith(("connection.", "log.")):
                 self._take_note(line)
 
-    def _take_heard(self, line: Line) -> None:
+    def _take_heard(self, line: LogLine) -> None:
         sound = line.child("audio")
         duration_s = number(sound.get("bytes")) / 2 / INPUT_RATE_HZ
         begin_s = max(0.0, line.offset_s - duration_s)
         self._heard.append(Piece(begin_s, duration_s, number(sound.get("peak"), 1.0)))
 
-    def _take_said(self, line: Line) -> None:
+    def _take_said(self, line: LogLine) -> None:
         sound = line.child("delta")
         duration_s = number(sound.get("bytes")) / 2 / self._rate_hz
         response = self._response_of(line)
         if response is None or not duration_s:
             return
-        if turn := response.turn:
-            is_answer = not turn.rounds or not response.calls  # else a word before the call
-            if turn.first_sound_s is None:
-                turn.first_sound_s = line.offset_s
-            if turn.answer_sound_s is None and is_answer:
-                turn.answer_sound_s = line.offset_s
+        if exchange := response.exchange:
+            # What a response says before it calls a function is no answer.
+            is_answer = not exchange.tools or not response.function_calls
+            if exchange.first_sound_s is None:
+                exchange.first_sound_s = line.offset_s
+            if exchange.answer_sound_s is None and is_answer:
+                exchange.answer_sound_s = line.offset_s
         if response.cut_s is not None:
             return
         begin_s = max(line.offset_s, self._said_until_s)
@@ -117,7 +118,7 @@ class _Reader:
         response.sound_s += duration_s
         self._said_until_s = begin_s + duration_s
 
-    def _take_words(self, line: Line) -> None:
+    def _take_words(self, line: LogLine) -> None:
         if text := line.text("delta").strip():
             # Words come with their sound, ten times too fast: they are heard where it is.
             at_s = max(line.offset_s, self._said_until_s)
@@ -127,7 +128,7 @@ class _Reader:
             else:
                 self._captions.append(Caption("agent", at_s, [(at_s, text)], item))
 
-    def _take_configure(self, line: Line) -> None:
+    def _take_configure(self, line: LogLine) -> None:
         session = line.child("session")
         for name in ("instructions", "voice"):
             if isinstance(session.get(name), str):
@@ -138,10 +139,10 @@ class _Reader:
         if session.get("generate_initial_response") is True:
             self._n_greetings += 1
             kind: Literal["greeting", "request"]
-            kind = "greeting" if self._n_greetings == 1 and not self._turns else "request"
-            self._waiting = self._add_turn(kind, line.offset_s, line.offset_s)
+            kind = "greeting" if self._n_greetings == 1 and not self._exchanges else "request"
+            self._waiting = self._add_exchange(kind, line.offset_s, line.offset_s)
 
-    def _take_configured(self, line: Line) -> None:
+    def _take_configured(self, line: LogLine) -> None:
         session = line.child("session")
         rate_hz = session.get("output_audio_sample_rate")
         if isinstance(rate_hz, int) and rate_hz > 0:
@@ -154,24 +155,24 @@ class _Reader:
 
     # ------------------------------------------------------------------------ turns
 
-    def _add_turn(
+    def _add_exchange(
         self, kind: Literal["greeting", "speech", "request"], begin_s: float, end_s: float
-    ) -> Turn:
-        turn = Turn(len(self._turns) + 1, kind, begin_s, end_s)
-        self._turns.append(turn)
-        return turn
+    ) -> Exchange:
+        exchange = Exchange(len(self._exchanges) + 1, kind, begin_s, end_s)
+        self._exchanges.append(exchange)
+        return exchange
 
-    def _take_speech_started(self, line: Line) -> None:
-        self._end_turn(line.offset_s)
+    def _take_speech_started(self, line: LogLine) -> None:
+        self._end_speech(line.offset_s)
         begin_s = self._onset(line.offset_s)
-        turn = self._turn = self._add_turn("speech", begin_s, line.offset_s)
-        self._turn_item = line.text("item_id") or None
+        exchange = self._speaking = self._add_exchange("speech", begin_s, line.offset_s)
+        self._speech_item = line.text("item_id") or None
         if self._said_until_s > line.offset_s or self._is_generating():
-            turn.is_barge_in = self._cut(line.offset_s)
+            exchange.is_barge_in = self._cut(line.offset_s)
 
     def _is_generating(self) -> bool:
         return any(
-            each.done_s is None and not each.calls and each.cut_s is None
+            each.done_s is None and not each.function_calls and each.cut_s is None
             for each in self._responses.values()
         )
 
@@ -180,7 +181,7 @@ class _Reader:
         was_cut = False
         for response in self._responses.values():
             is_heard = bool(response.pieces) and end_of(response.pieces[-1]) > at_s
-            is_generating = response.done_s is None and not response.calls
+            is_generating = response.done_s is None and not response.function_calls
             if response.cut_s is None and (is_heard or is_generating):
                 response.cut_s = at_s
                 response.pieces = [
@@ -200,14 +201,14 @@ class _Reader:
             caption.phrases = [each for each in caption.phrases if each[0] < at_s]
         self._captions = [caption for caption in self._captions if caption.phrases]
 
-    def _end_turn(self, at_s: float) -> None:
-        turn, self._turn = self._turn, None
-        if turn is None:
+    def _end_speech(self, at_s: float) -> None:
+        exchange, self._speaking = self._speaking, None
+        if exchange is None:
             return
-        turn.noticed_s = at_s
-        turn.end_s, turn.is_measured = self._end_of_speech(turn.begin_s, at_s)
-        self._spoken.append((turn, at_s))
-        self._waiting = turn
+        exchange.noticed_s = at_s
+        exchange.end_s, exchange.is_measured = self._end_of_speech(exchange.begin_s, at_s)
+        self._spoken.append((exchange, at_s))
+        self._waiting = exchange
 
     def _onset(self, noticed_s: float) -> float:
         """Return where the sound that the server has just noticed began."""
@@ -228,18 +229,18 @@ class _Reader:
             return noticed_s, False
         return min(noticed_s, end_of(loud[-1])), True
 
-    def _take_item(self, line: Line) -> None:
+    def _take_item(self, line: LogLine) -> None:
         item = line.child("item")
-        is_ours = item.get("id") is not None and item.get("id") == self._turn_item
+        is_ours = item.get("id") is not None and item.get("id") == self._speech_item
         if item.get("role") != "user" and not is_ours:
             return
-        turn = self._turn or (self._spoken[-1][0] if self._spoken else None)
-        if turn is None:
+        exchange = self._speaking or (self._spoken[-1][0] if self._spoken else None)
+        if exchange is None:
             return
         if item.get("status") == "incomplete":
-            self._end_turn(line.offset_s)
-            turn.is_discarded = True
-            if self._waiting is turn:
+            self._end_speech(line.offset_s)
+            exchange.is_discarded = True
+            if self._waiting is exchange:
                 self._waiting = None
         words = " ".join(
             part["text"]
@@ -247,63 +248,63 @@ class _Reader:
             if isinstance(part, dict) and isinstance(part.get("text"), str)
         )
         if words:
-            self._captions.append(Caption("user", turn.begin_s, [(turn.begin_s, words)]))
+            self._captions.append(Caption("user", exchange.begin_s, [(exchange.begin_s, words)]))
 
     # ------------------------------------------------------------------------ responses
 
-    def _take_request(self, line: Line) -> None:
-        if self._asks_for_tools:  # goes on with the turn that called
+    def _take_request(self, line: LogLine) -> None:
+        if self._asks_for_tools:  # the exchange goes on that called
             self._asks_for_tools = False
             return
-        self._waiting = self._add_turn("request", line.offset_s, line.offset_s)
+        self._waiting = self._add_exchange("request", line.offset_s, line.offset_s)
 
-    def _take_created(self, line: Line) -> None:
-        self._end_turn(line.offset_s)
+    def _take_created(self, line: LogLine) -> None:
+        self._end_speech(line.offset_s)
         response_id = line.child("response").get("id")
         if not isinstance(response_id, str):
             return
-        turn, self._waiting = self._waiting, None
-        if turn is not None and turn.created_s is None:
-            turn.created_s = line.offset_s
-        self._responses[response_id] = Response(response_id, line.offset_s, turn)
+        exchange, self._waiting = self._waiting, None
+        if exchange is not None and exchange.created_s is None:
+            exchange.created_s = line.offset_s
+        self._responses[response_id] = LoggedResponse(response_id, line.offset_s, exchange)
 
-    def _response_of(self, line: Line) -> Response | None:
+    def _response_of(self, line: LogLine) -> LoggedResponse | None:
         response_id = line.fields.get("response_id")
         if isinstance(response_id, str):
             return self._responses.get(response_id)
         return next(reversed(self._responses.values()), None)
 
-    def _take_call(self, line: Line) -> None:
+    def _take_function_call(self, line: LogLine) -> None:
         response = self._response_of(line)
         name, call_id = line.text("name") or "a function", line.text("call_id")
-        turn = response.turn if response else None
-        if response is not None and turn is not None:
-            if response.calls and turn.rounds:
-                turn.rounds[-1].names.append(name)
+        exchange = response.exchange if response else None
+        if response is not None and exchange is not None:
+            if response.function_calls and exchange.tools:
+                exchange.tools[-1].names.append(name)
             else:
-                turn.rounds.append(Round([name], line.offset_s))
-            turn.answer_sound_s = None
+                exchange.tools.append(ToolCalls([name], line.offset_s))
+            exchange.answer_sound_s = None
         if response is not None:
-            response.calls.append(call_id)
+            response.function_calls.append(call_id)
         span = Span("tool", line.offset_s, line.offset_s, name, line.text("arguments"))
         self._spans.append(span)
-        self._calls[call_id] = span, turn, turn.rounds[-1] if turn else None
+        self._function_calls[call_id] = span, exchange, exchange.tools[-1] if exchange else None
 
-    def _take_output(self, line: Line) -> None:
+    def _take_output(self, line: LogLine) -> None:
         item = line.child("item")
-        found = self._calls.pop(str(item.get("call_id")), None)
+        found = self._function_calls.pop(str(item.get("call_id")), None)
         if item.get("type") != "function_call_output" or found is None:
             return
-        span, turn, round_ = found
+        span, exchange, calls = found
         span.end_s = line.offset_s
         span.detail = f"{span.detail} → {item.get('output')}"
-        if turn is not None and round_ is not None:
-            round_.answered_s = line.offset_s
-            turn.answer_sound_s = None
-            if self._waiting is None and self._turn is None:
-                self._waiting, self._asks_for_tools = turn, True
+        if exchange is not None and calls is not None:
+            calls.answered_s = line.offset_s
+            exchange.answer_sound_s = None
+            if self._waiting is None and self._speaking is None:
+                self._waiting, self._asks_for_tools = exchange, True
 
-    def _take_done(self, line: Line) -> None:
+    def _take_done(self, line: LogLine) -> None:
         body = line.child("response")
         response = self._responses.get(str(body.get("id")))
         if response is None or response.done_s is not None:
@@ -316,14 +317,14 @@ class _Reader:
 
     # ------------------------------------------------------------------------ connections
 
-    def _take_trouble(self, line: Line) -> None:
+    def _take_trouble(self, line: LogLine) -> None:
         body = line.child("error") or line.child("warning") or line.fields
         code = str(body.get("code") or line.type.strip("()"))
         message = str(body.get("message") or "")
         kind: MarkKind = "warning" if line.type == "warning" else "error"
         self._marks.append(Mark(kind, line.offset_s, ": ".join(filter(None, [code, message]))))
 
-    def _take_note(self, line: Line) -> None:
+    def _take_note(self, line: LogLine) -> None:
         number = line.connection
         match line.type:
             case "connection.dialling":
@@ -350,8 +351,8 @@ class _Reader:
                 label = f"{line.fields.get('lines')} lines are missing: the disk was too slow"
                 self._marks.append(Mark("warning", line.offset_s, label))
 
-    def _close(self, line: Line) -> None:
-        self._end_turn(line.offset_s)
+    def _close(self, line: LogLine) -> None:
+        self._end_speech(line.offset_s)
         for response in self._responses.values():
             if response.done_s is None:  # nothing of it comes any more
                 response.done_s, response.status = line.offset_s, "lost"
@@ -366,17 +367,17 @@ class _Reader:
 
     # ------------------------------------------------------------------------ the end
 
-    def finish(self, lines: Sequence[Line]) -> Timeline:
+    def finish(self, lines: Sequence[LogLine]) -> Timeline:
         """Return the timeline."""
         last_s = max(lines[-1].offset_s, self._said_until_s)
-        self._end_turn(lines[-1].offset_s)
-        for span, _, _ in self._calls.values():
+        self._end_speech(lines[-1].offset_s)
+        for span, _, _ in self._function_calls.values():
             span.end_s, span.detail = last_s, f"{span.detail} → no output"
         for span in self._connections.values():
             span.end_s, span.detail = last_s, "still open at the end of the log"
-        for turn in self._turns:
-            if turn.kind == "speech":
-                self._spans.append(span_of_turn(turn))
+        for exchange in self._exchanges:
+            if exchange.kind == "speech":
+                self._spans.append(span_of_speech(exchange))
         for response in self._responses.values():
             self._spans.append(span_of_response(response, last_s))
             self._spans.extend(spans_of_voice(response))
@@ -386,7 +387,7 @@ class _Reader:
             duration_s=last_s,
             spans=sorted(self._spans, key=lambda span: span.begin_s),
             marks=sorted(self._marks, key=lambda mark: mark.at_s),
-            turns=self._turns,
+            exchanges=self._exchanges,
             captions=sorted(self._captions, key=lambda caption: caption.begin_s),
             heard=self._heard,
             said=said,

@@ -8,7 +8,7 @@ from typing import Any, Final, Literal
 
 from livekit_plugins_hydra.protocol import voices
 
-from .log import INPUT_RATE_HZ, Line, number, parts_of
+from .lines import INPUT_RATE_HZ, LogLine, number, parts_of
 
 _SUMMARY_CHARS: Final = 160
 
@@ -34,7 +34,7 @@ class Row:
     """What is shown when the row is opened."""
 
 
-def rows_of(lines: Sequence[Line]) -> list[Row]:
+def rows_of(lines: Sequence[LogLine]) -> list[Row]:
     """Return the rows of a call, in order; frames of sound that follow each other make one."""
     rows: list[Row] = []
     runs: dict[tuple[int, str], _Run] = {}
@@ -63,7 +63,7 @@ def rows_of(lines: Sequence[Line]) -> list[Row]:
 class _Run:
     """Frames of sound, one behind the other."""
 
-    def __init__(self, line: Line, rate_hz: int) -> None:
+    def __init__(self, line: LogLine, rate_hz: int) -> None:
         self.begin_s = line.offset_s
         self._last_s = line.offset_s
         self._rate_hz = rate_hz
@@ -96,7 +96,7 @@ class _Run:
         }
 
 
-def _row_of(line: Line) -> Row:
+def _row_of(line: LogLine) -> Row:
     is_error = line.type in ("error", "(malformed)", "(binary)", "connection.failed")
     summary = " ".join(" ".join(_words(line)).split())
     if len(summary) > _SUMMARY_CHARS:
@@ -112,7 +112,7 @@ def _row_of(line: Line) -> Row:
     )
 
 
-def _words(line: Line) -> Iterable[str]:
+def _words(line: LogLine) -> Iterable[str]:
     """Say in a few words what is in an event."""
     match line.type:
         case "session.configure" | "session.configured" | "session.update" | "session.updated":

@@ -1,23 +1,23 @@
-"""Makes the spans of a timeline of turns and of responses."""
+"""Makes the spans of a timeline: the user's speech, responses, the agent's voice."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass, field
 from typing import Any, Final
 
-from .timeline import Kind, Piece, Span, Turn
+from .timeline import Exchange, Kind, Piece, Span
 
 _PAUSE_S: Final = 0.25
 """Silence of the agent that is longer than this ends a span of its sound."""
 
 
 @dataclass(slots=True)
-class Response:
+class LoggedResponse:
     """A response, as far as the log has it."""
 
     id: str
     created_s: float
-    turn: Turn | None
+    exchange: Exchange | None
     done_s: float | None = None
     status: str = ""
     reason: str = ""
@@ -25,19 +25,19 @@ class Response:
     sound_s: float = 0.0
     pieces: list[Piece] = field(default_factory=list)
     cut_s: float | None = None
-    calls: list[str] = field(default_factory=list)
+    function_calls: list[str] = field(default_factory=list)
 
 
-def span_of_turn(turn: Turn) -> Span:
+def span_of_speech(exchange: Exchange) -> Span:
     """Return the user's speech as a span."""
-    end_s = turn.noticed_s if turn.noticed_s is not None else turn.end_s
-    if turn.is_discarded:
-        return Span("discarded", turn.begin_s, end_s, "discarded", "the server heard no speech")
-    label = f"turn {turn.number}" + (", a barge-in" if turn.is_barge_in else "")
-    return Span("speech", turn.begin_s, end_s, label)
+    end_s = exchange.noticed_s if exchange.noticed_s is not None else exchange.end_s
+    if exchange.is_discarded:
+        return Span("discarded", exchange.begin_s, end_s, "discarded", "the server heard no speech")
+    label = f"turn {exchange.number}" + (", a barge-in" if exchange.is_barge_in else "")
+    return Span("speech", exchange.begin_s, end_s, label)
 
 
-def span_of_response(response: Response, last_s: float) -> Span:
+def span_of_response(response: LoggedResponse, last_s: float) -> Span:
     """Return a response as a span; one without an end lasts as long as what is known of it."""
     end_s = response.done_s if response.done_s is not None else last_s
     if response.done_s is None and response.cut_s is not None:
@@ -48,15 +48,15 @@ def span_of_response(response: Response, last_s: float) -> Span:
     facts = [response.id, f"{status}{f' ({response.reason})' if response.reason else ''}"]
     if response.sound_s:
         facts.append(f"{response.sound_s:.2f} s of sound")
-    if response.calls:
-        facts.append(f"{len(response.calls)} function calls")
+    if response.function_calls:
+        facts.append(f"{len(response.function_calls)} function calls")
     if total := response.usage.get("total_tokens"):
         facts.append(f"{total} tokens")
     kind: Kind = "response" if response.status in ("completed", "") else "cancelled"
     return Span(kind, response.created_s, max(end_s, response.created_s), status, ", ".join(facts))
 
 
-def spans_of_voice(response: Response) -> list[Span]:
+def spans_of_voice(response: LoggedResponse) -> list[Span]:
     """Return what is heard of a response as spans, one behind each pause."""
     spans: list[Span] = []
     for piece in response.pieces:

@@ -61,7 +61,7 @@ class Caption:
 
 
 @dataclass(slots=True)
-class Round:
+class ToolCalls:
     """Function calls that were answered together."""
 
     names: list[str]
@@ -72,8 +72,8 @@ class Round:
 
 
 @dataclass(slots=True)
-class Turn:
-    """Something that the agent answers: the user's words, or a request of this side."""
+class Exchange:
+    """What the agent answers, and when: the user's words, or a request of this side."""
 
     number: int
     kind: Literal["greeting", "speech", "request"]
@@ -91,7 +91,7 @@ class Turn:
     """When the first sound came, of whatever response."""
     answer_sound_s: float | None = None
     """When the first sound after the last function output came; for turns without, the first."""
-    rounds: list[Round] = field(default_factory=list)
+    tools: list[ToolCalls] = field(default_factory=list)
     is_barge_in: bool = False
     """Whether the user spoke over the agent."""
     is_discarded: bool = False
@@ -107,9 +107,9 @@ class Turn:
         """Where the time went, in seconds; the names are those of the chart's legend."""
         steps: list[tuple[str, float | None]] = [
             ("turn detection", self.noticed_s),
-            ("thinking", self.rounds[0].called_s if self.rounds else self.created_s),
+            ("thinking", self.tools[0].called_s if self.tools else self.created_s),
         ]
-        for number, each in enumerate(self.rounds):
+        for number, each in enumerate(self.tools):
             if number:
                 steps.append(("thinking", each.called_s))
             steps.append(("tools", each.answered_s))
@@ -141,7 +141,7 @@ class Timeline:
     duration_s: float
     spans: list[Span]
     marks: list[Mark]
-    turns: list[Turn]
+    exchanges: list[Exchange]
     captions: list[Caption]
     heard: list[Piece]
     """The user's sound as it was sent."""
@@ -153,11 +153,11 @@ class Timeline:
     def latencies_s(self, *, with_tools: bool) -> list[float]:
         """Return voice to voice of the user's turns, with tools or without."""
         return [
-            turn.voice_to_voice_s
-            for turn in self.turns
-            if turn.kind == "speech"
-            and turn.voice_to_voice_s is not None
-            and bool(turn.rounds) == with_tools
+            exchange.voice_to_voice_s
+            for exchange in self.exchanges
+            if exchange.kind == "speech"
+            and exchange.voice_to_voice_s is not None
+            and bool(exchange.tools) == with_tools
         ]
 
     def summary(self) -> dict[str, Any]:

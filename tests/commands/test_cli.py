@@ -131,7 +131,7 @@ async def test_a_call_with_real_speech(tmp_path: Path) -> None:
     configured = next(each for each in lines if each.type == "session.configured")
     assert configured.offset_s < user[0][0] < configured.offset_s + 1.5
     page = (tmp_path / "out" / "report.html").read_text(encoding="utf-8")
-    turns = json.loads(re.findall(r'id="data">(.*?)</script>', page)[0])["turns"]
+    turns = json.loads(re.findall(r'id="data">(.*?)</script>', page)[0])["exchanges"]
     assert [turn["is_barge_in"] for turn in turns] == [False, True]
     assert turns[0]["end_s"] == pytest.approx(user[0][1], abs=0.1)
     assert turns[0]["answer_sound_s"] == pytest.approx(agent[0][0], abs=0.2)

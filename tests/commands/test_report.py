@@ -24,7 +24,7 @@ from livekit_plugins_hydra.report import (
     render,
     timeline_of,
 )
-from livekit_plugins_hydra.report.log import Line
+from livekit_plugins_hydra.report.lines import LogLine
 from livekit_plugins_hydra.report.rows import rows_of
 from livekit_plugins_hydra.testing import recordings
 from livekit_plugins_hydra.testing.emulator.scenario_file import ScenarioUnreadable, read_scenario
@@ -37,7 +37,7 @@ needs_chromium = pytest.mark.skipif(
 )
 
 
-def lines_of(log: WireLines, folder: Path) -> list[Line]:
+def lines_of(log: WireLines, folder: Path) -> list[LogLine]:
     """Return the lines of a log, as the report reads them."""
     return calls_in(read(log.write(folder / "wire.jsonl")))[log.call]
 
@@ -66,7 +66,7 @@ def test_voice_to_voice_is_from_the_last_sound_to_the_first(log: WireLines, tmp_
     log.close()
     timeline = told(log, tmp_path)
 
-    (turn,) = timeline.turns
+    (turn,) = timeline.exchanges
     assert turn.is_measured
     assert turn.begin_s == pytest.approx(1.0, abs=0.05)
     assert turn.end_s == pytest.approx(3.0, abs=0.05)
@@ -87,8 +87,8 @@ def test_turns_with_tools_count_apart(log: WireLines, tmp_path: Path) -> None:
     log.close()
     timeline = told(log, tmp_path)
 
-    (turn,) = timeline.turns
-    assert [each.names for each in turn.rounds] == [["get_weather"]]
+    (turn,) = timeline.exchanges
+    assert [each.names for each in turn.tools] == [["get_weather"]]
     assert turn.voice_to_voice_s == pytest.approx(1.6, abs=0.05)
     assert dict(turn.segments) == {
         "turn detection": pytest.approx(0.4),
@@ -121,7 +121,7 @@ def test_a_word_before_a_call_is_not_the_answer(log: WireLines, tmp_path: Path) 
     log.respond(1.0, think_s=0.4)
     timeline = told(log, tmp_path)
 
-    (turn,) = timeline.turns
+    (turn,) = timeline.exchanges
     assert turn.first_sound_s is not None
     assert turn.answer_sound_s is not None
     assert turn.first_sound_s - turn.end_s == pytest.approx(0.6, abs=0.05)
@@ -138,7 +138,7 @@ def test_an_interruption_cuts_what_was_not_heard(log: WireLines, tmp_path: Path)
     timeline = told(log, tmp_path)
 
     assert [mark.kind for mark in timeline.marks] == ["interruption"]
-    first, second = timeline.turns
+    first, second = timeline.exchanges
     assert (first.is_barge_in, second.is_barge_in) == (False, True)
     heard = next(span for span in timeline.spans if span.kind == "voice")
     assert heard.detail == "interrupted"
@@ -154,7 +154,7 @@ def test_a_turn_after_the_answer_is_no_interruption(log: WireLines, tmp_path: Pa
     timeline = told(log, tmp_path)
 
     assert timeline.marks == []
-    assert [turn.is_barge_in for turn in timeline.turns] == [False, False]
+    assert [turn.is_barge_in for turn in timeline.exchanges] == [False, False]
 
 
 def test_words_after_a_lost_connection_are_no_barge_in(log: WireLines, tmp_path: Path) -> None:
@@ -170,7 +170,7 @@ def test_words_after_a_lost_connection_are_no_barge_in(log: WireLines, tmp_path:
     log.close()
     timeline = told(log, tmp_path)
 
-    assert [turn.is_barge_in for turn in timeline.turns] == [False, False]
+    assert [turn.is_barge_in for turn in timeline.exchanges] == [False, False]
     assert "interruption" not in {mark.kind for mark in timeline.marks}
     assert "lost" in {span.label for span in timeline.spans}
 
@@ -184,9 +184,9 @@ def test_a_discarded_turn_has_no_latency(log: WireLines, tmp_path: Path) -> None
     log.respond(1.0)
     timeline = told(log, tmp_path)
 
-    assert [turn.is_discarded for turn in timeline.turns] == [True, False]
-    assert timeline.turns[0].voice_to_voice_s is None
-    assert timeline.turns[1].voice_to_voice_s is not None
+    assert [turn.is_discarded for turn in timeline.exchanges] == [True, False]
+    assert timeline.exchanges[0].voice_to_voice_s is None
+    assert timeline.exchanges[1].voice_to_voice_s is not None
     assert [span.kind for span in timeline.spans if span.kind == "discarded"] == ["discarded"]
 
 
@@ -198,7 +198,7 @@ def test_a_late_speech_stopped_changes_nothing(log: WireLines, tmp_path: Path) -
     log.respond(1.0, think_s=0.2)
     timeline = told(log, tmp_path)
 
-    (turn,) = timeline.turns
+    (turn,) = timeline.exchanges
     assert turn.voice_to_voice_s == pytest.approx(0.6, abs=0.05)
 
 
@@ -211,7 +211,7 @@ def test_a_log_without_peaks_goes_by_the_server(log: WireLines, tmp_path: Path) 
             line["frame"]["audio"]["peak"] = 0.0
     timeline = told(log, tmp_path)
 
-    (turn,) = timeline.turns
+    (turn,) = timeline.exchanges
     assert not turn.is_measured
     assert turn.voice_to_voice_s == pytest.approx(0.2, abs=0.01)
 
@@ -226,8 +226,8 @@ def test_what_was_asked_for_is_no_user_turn(tmp_path: Path) -> None:
     log.respond(1.0, think_s=0.4)
     timeline = told(log, tmp_path)
 
-    assert [turn.kind for turn in timeline.turns] == ["greeting", "request"]
-    assert [turn.voice_to_voice_s for turn in timeline.turns] == [
+    assert [turn.kind for turn in timeline.exchanges] == ["greeting", "request"]
+    assert [turn.voice_to_voice_s for turn in timeline.exchanges] == [
         pytest.approx(0.2, abs=0.01),
         pytest.approx(0.4, abs=0.01),
     ]
@@ -356,7 +356,7 @@ FRAMES = st.builds(
 def test_any_log_has_a_page(frames: list[tuple[Any, str, Any]]) -> None:
     """Whatever a server or another tool writes, there is a page, and its data can be read."""
     lines = [
-        Line(number * 0.1, "call", 1, direction, kind, frame)
+        LogLine(number * 0.1, "call", 1, direction, kind, frame)
         for number, (direction, kind, frame) in enumerate(frames)
     ]
     text = render(lines)
@@ -375,14 +375,14 @@ def test_odd_values_of_a_frame_are_passed_over(odd: Any) -> None:
         ("received", "conversation.item.done", {"item": {"role": "user", "content": 7}}),
         ("received", "conversation.item.done", {"item": {"role": "user", "content": odd}}),
     ]
-    lines = [Line(0.1, "call", 1, *frame) for frame in frames]
+    lines = [LogLine(0.1, "call", 1, *frame) for frame in frames]
 
     assert "1 frame, 0.00 s of sound, peak 0.00" in render(lines)
 
 
 def test_an_odd_time_draws_a_day_at_most() -> None:
     """One line that is said to be years after the call makes no page of gigabytes."""
-    lines = [Line(at_s, "call", 1, "received", "odd", {}) for at_s in (0.0, 1e9)]
+    lines = [LogLine(at_s, "call", 1, "received", "odd", {}) for at_s in (0.0, 1e9)]
 
     assert len(render(lines)) < 30_000_000
 

@@ -20,9 +20,9 @@ from .observed import (
     Authentication,
     BareCreate,
     Ceiling,
-    Handshake,
     LiveKitTurn,
     NoConnection,
+    Opening,
     OtherForm,
     Ping,
     TextItem,
@@ -73,7 +73,7 @@ def connection(seen: NoConnection) -> Chosen:
     return Chosen(answer, words={"error": seen.error})
 
 
-def model(seen: Handshake) -> Chosen | None:
+def model(seen: Opening) -> Chosen | None:
     """Take a warning for one about the model: no other is known."""
     if seen.created_s is None:
         return None
@@ -85,7 +85,7 @@ def model(seen: Handshake) -> Chosen | None:
     return Chosen("warned", {"nested": body is not None}, words)
 
 
-def handshake(seen: Handshake) -> Chosen | None:
+def handshake(seen: Opening) -> Chosen | None:
     """Tell where it stopped; a refused voice is the question after this one."""
     if seen.created_s is None:
         answer = "not created" if seen.error is None else "not created, with an error"
@@ -105,7 +105,7 @@ def handshake(seen: Handshake) -> Chosen | None:
     return Chosen("refused", {"code": seen.error.code, "param": seen.error.param}, words)
 
 
-def voice(seen: Handshake) -> Chosen | None:
+def voice(seen: Opening) -> Chosen | None:
     """Compare the voice that was asked for with the one that speaks."""
     voice = seen.asked.voice
     if seen.is_voice_refused and seen.error is not None:
@@ -120,7 +120,7 @@ def voice(seen: Handshake) -> Chosen | None:
     return Chosen("accepted", {"voice": voice})
 
 
-def rate(seen: Handshake) -> Chosen | None:
+def rate(seen: Opening) -> Chosen | None:
     """Compare the rate with the one that is known of the model."""
     if seen.echoed is None:
         return None

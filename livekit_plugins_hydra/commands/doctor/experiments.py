@@ -18,7 +18,7 @@ from .observed import (
     BareCreate,
     Cancel,
     Ceiling,
-    Handshake,
+    Opening,
     Ping,
     TextItem,
     ToolTurn,
@@ -75,7 +75,7 @@ class Patience:
 
 async def shake_hands(
     probe: Probe, asked: ev.ClientSession, *, model: str, connected_s: float, patience: Patience
-) -> Handshake:
+) -> Opening:
     """Configure a connection, and keep what the server says of itself.
 
     Args:
@@ -87,7 +87,7 @@ async def shake_hands(
     """
     created = await probe.wait(ev.SessionCreated, patience.handshake_s)
     if created is None:
-        return Handshake(model, asked, connected_s, lost(probe), probe.first_error())
+        return Opening(model, asked, connected_s, lost(probe), probe.first_error())
     sent_at = time.monotonic()
     probe.send(ev.SessionConfigure(session=asked))
 
@@ -96,7 +96,7 @@ async def shake_hands(
 
     await probe.until(decided, patience.handshake_s)
     configured, warning = probe.first(ev.SessionConfigured), probe.first(ev.Warning)
-    return Handshake(
+    return Opening(
         model,
         asked,
         connected_s,

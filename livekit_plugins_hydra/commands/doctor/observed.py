@@ -36,7 +36,7 @@ class NoConnection:
 
 
 @dataclass(frozen=True)
-class Handshake:
+class Opening:
     """How a connection came up, and what the server says of itself. Times in seconds."""
 
     model: str

@@ -114,7 +114,7 @@ QUESTIONS: Final[tuple[Question[Any], ...]] = (
         title="Model",
         asks="Is the model served, and without a warning?",
         source="hydra warns since 2026-08-20 [docs]; the warning's shape is unpublished",
-        about=observed.Handshake,
+        about=observed.Opening,
         look=answering.model,
         answers={
             "served": Answer("ok", "{model} is served"),
@@ -131,7 +131,7 @@ QUESTIONS: Final[tuple[Question[Any], ...]] = (
         title="Handshake",
         asks="Does the handshake come to its end, and how fast?",
         source="session.created, session.configure, session.configured [docs]",
-        about=observed.Handshake,
+        about=observed.Opening,
         look=answering.handshake,
         answers={
             "ready": Answer(
@@ -170,7 +170,7 @@ QUESTIONS: Final[tuple[Question[Any], ...]] = (
         asks="Does the voice speak that was asked for?",
         source="an unknown voice is refused or replaced, by two pages [docs]; wren was refused"
         " on 2026-08-20 [probe]",
-        about=observed.Handshake,
+        about=observed.Opening,
         look=answering.voice,
         answers={
             "accepted": Answer("ok", "{voice} is accepted"),
@@ -195,7 +195,7 @@ QUESTIONS: Final[tuple[Question[Any], ...]] = (
         asks="Which format and rate does the agent's audio have?",
         source="pcm16; 24 kHz on hydra-v1.1, 48 kHz on the others [probe] [eva]; [docs] say 48 kHz",
         known="{known_hz} Hz on {model}, probed on 2026-08-20",
-        about=observed.Handshake,
+        about=observed.Opening,
         look=answering.rate,
         answers={
             "as known": Answer("ok", "{rate_hz} Hz"),

@@ -21,7 +21,7 @@ class LogUnreadable(Exception):
     """There is no wire log to read; the text says why, and what to do."""
 
 
-class Line(msgspec.Struct, frozen=True):
+class LogLine(msgspec.Struct, frozen=True):
     """One line: a frame, or a note about its connection."""
 
     offset_s: float
@@ -52,10 +52,10 @@ class Line(msgspec.Struct, frozen=True):
         return value if isinstance(value, str) else ""
 
 
-_decoder: Final = msgspec.json.Decoder(Line)
+_decoder: Final = msgspec.json.Decoder(LogLine)
 
 
-def read(path: Path) -> list[Line]:
+def read(path: Path) -> list[LogLine]:
     """Return all lines of a log, its rotated files first; lines that are torn are left out.
 
     Raises:
@@ -75,9 +75,9 @@ def read(path: Path) -> list[Line]:
     return lines
 
 
-def calls_in(lines: list[Line]) -> dict[str, list[Line]]:
+def calls_in(lines: list[LogLine]) -> dict[str, list[LogLine]]:
     """Return the lines of each call by its id, in order; the call that began last comes last."""
-    by_call: dict[str, list[Line]] = {}
+    by_call: dict[str, list[LogLine]] = {}
     for line in lines:
         by_call.setdefault(line.call, []).append(line)
     for of_call in by_call.values():
@@ -110,7 +110,7 @@ def _parts(path: Path) -> list[Path]:
     return [each for _, _, each in sorted(found)]
 
 
-def _lines_of(path: Path) -> Iterator[Line]:
+def _lines_of(path: Path) -> Iterator[LogLine]:
     try:
         with path.open("rb") as file:
             for text in file:

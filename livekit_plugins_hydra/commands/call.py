@@ -25,7 +25,7 @@ from livekit_plugins_hydra.report import (
     timeline_of,
 )
 from livekit_plugins_hydra.report.lines import LogLine
-from livekit_plugins_hydra.report.page import SOUND_RATE_HZ
+from livekit_plugins_hydra.report.page import AUDIO_RATE_HZ
 from livekit_plugins_hydra.testing import Scenario, recordings, write_call
 
 from . import server
@@ -75,10 +75,10 @@ def call(
     base_url: server.BaseUrl = "",
     header: server.Header = False,
 ) -> None:
-    """Hold a call with recorded speech as the user, measure it, and write it down.
+    """Hold a call with recorded speech as the user, measure it, and show it as files.
 
     The files are played at real time through a real AgentSession. Files that are written:
-    call.wav (user left, agent right), wire.jsonl (every frame, without the sound), report.html.
+    call.wav (user left, agent right), wire.jsonl (every frame, without the audio), report.html.
 
     Example: livekit-hydra call --offline question.wav
     """
@@ -174,7 +174,9 @@ async def _hold(
     failure: CallFailed | None = None
     async with server.emulated(scenario, is_offline=offline) as emulator:
         if emulator is not None:
-            console.print("Hydra is emulated here: its wits and its latencies say nothing.")
+            console.print(
+                "Hydra is emulated here: what it answers and how fast says nothing of the real one."
+            )
         realtime = server.model_of(
             emulator,
             model=model,
@@ -196,9 +198,9 @@ async def _hold(
         except TimeoutError:
             failure = CallFailed("Hydra was not ready in time.", kind="connection")
         except asyncio.CancelledError:  # Ctrl-C
-            _write_down(console, caller, log, out)
+            _write_files(console, caller, log, out)
             raise
-    _write_down(console, caller, log, out)
+    _write_files(console, caller, log, out)
     return failure
 
 
@@ -212,10 +214,10 @@ def _print(console: Console, at_s: float, who: str, what: str) -> None:
 # ------------------------------------------------------------------------- what is left of it
 
 
-def _write_down(console: Console, caller: Caller, log: Path, out: Path) -> None:
+def _write_files(console: Console, caller: Caller, log: Path, out: Path) -> None:
     try:
         calls = calls_in(read(log)).values()
-    except LogUnreadable as problem:  # nothing was dialled, or the log has warned
+    except LogUnreadable as problem:  # there was no connection, or the log has warned
         errors().print(f"There is no report of this call: {problem}", markup=False)
         return
     # Earlier calls may stand in the log, and one that began meanwhile.
@@ -230,18 +232,18 @@ def _write_down(console: Console, caller: Caller, log: Path, out: Path) -> None:
     except OSError as error:
         errors().print(f"{recording} can't be written: {error.strerror or error}", markup=False)
         recording = None  # type: ignore[assignment]
-    sound = None
+    audio = None
     if recording is not None:
-        sound = recordings.read(recording, rate_hz=SOUND_RATE_HZ, n_channels=2)
+        audio = recordings.read(recording, rate_hz=AUDIO_RATE_HZ, n_channels=2)
     page = out / "report.html"
-    write(page, render(lines, sound=sound))
+    write(page, render(lines, audio=audio))
     print_latencies(console, timeline_of(lines))
     written = [path for path in (recording, log, page) if path is not None]
     console.print(f"Written: {', '.join(str(path) for path in written)}", markup=False)
 
 
 def _began_at(lines: list[LogLine]) -> float:
-    """Return the call's first dial by the monotonic clock: there, log and recording both begin."""
+    """Return when the log, and so the recording, begins, by the monotonic clock."""
     wall = datetime.fromisoformat(lines[0].time).timestamp() - lines[0].offset_s
     return wall - (time.time() - time.monotonic())
 
@@ -249,13 +251,13 @@ def _began_at(lines: list[LogLine]) -> float:
 def print_latencies(console: Console, timeline: Timeline) -> None:
     """Print the latencies of a call as a table."""
     table = Table(box=None, pad_edge=False, header_style="dim", title=None)
-    for name in ("at", "turn", "voice to voice", "detection", "thinking", "tools", "first sound"):
+    for name in ("at", "turn", "voice to voice", "detection", "thinking", "tools", "first audio"):
         table.add_column(name, justify="left" if name == "turn" else "right")
     for exchange in timeline.exchanges:
         spent: dict[str, float] = {}
         for name, seconds in exchange.segments:
             spent[name] = spent.get(name, 0.0) + seconds
-        names = ("turn detection", "thinking", "tools", "first sound")
+        names = ("turn detection", "thinking", "tools", "first audio")
         table.add_row(
             f"{exchange.begin_s:.1f}\N{NO-BREAK SPACE}s",
             _describe(exchange),
@@ -271,7 +273,7 @@ def print_latencies(console: Console, timeline: Timeline) -> None:
     if summary["tools"]["count"]:
         figures.append(f"mean with tools {_in_ms(summary['tools']['mean_s'])}")
     console.print(
-        "Voice to voice: from the end of the user's speech to the first sound of the answer"
+        "Voice to voice: from the end of the user's speech to the first audio of the answer"
         f"{'; ' if figures else ''}{', '.join(figures)}."
     )
     console.print()

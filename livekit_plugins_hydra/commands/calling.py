@@ -1,4 +1,4 @@
-"""A call with recorded speech as the user: a real `AgentSession`, ears and mouth in memory."""
+"""A call with recorded speech as the user: a real `AgentSession`, without a room."""
 
 from __future__ import annotations
 
@@ -26,13 +26,13 @@ from livekit_plugins_hydra.testing import Loudspeaker, Microphone
 from livekit_plugins_hydra.testing.recordings import Samples
 
 RATE_HZ: Final = 16_000
-"""Of the user's sound: as Hydra hears it, so that nothing is resampled twice."""
+"""Of the user's audio: what Hydra takes, so that nothing is resampled twice."""
 
 PATIENCE_S: Final = 30.0
 """How long the user waits for an answer; a slow tool fits in. Our choice."""
 
 ENDLESS_S: Final = 300.0
-"""How long the user listens to one answer. Our choice."""
+"""How long one answer may be played. Our choice."""
 
 _PAUSE_S: Final = 0.8
 """How long the agent is silent before the user takes it for done. Our choice."""
@@ -68,7 +68,7 @@ class CallFailed(Exception):
 
 
 Note = Callable[[float, str, str], None]
-"""Is told what happens: seconds since the begin, who, what."""
+"""Takes what happens: seconds since the begin, who, what."""
 
 
 class Caller:
@@ -82,7 +82,7 @@ class Caller:
         Args:
             model: whom the agent speaks with.
             agent: instructions and tools.
-            note: is told what happens.
+            note: takes what happens.
             patience_s: how long the user waits for an answer.
         """
         self._patience_s = patience_s
@@ -90,7 +90,7 @@ class Caller:
         self.loudspeaker = Loudspeaker()
         self._model = model
         self._agent = agent
-        # The desk has no echo, so barge-ins count from the first second on.
+        # There is no echo, so barge-ins count from the first second on.
         self._session: AgentSession[Any] = AgentSession(llm=model, aec_warmup_duration=None)
         self._session.input.audio = self.microphone
         self._session.output.audio = self.loudspeaker
@@ -116,11 +116,11 @@ class Caller:
         self._session.on("close", self._on_close)
 
     async def hold(self, turns: Sequence[Recording], *, barge_in_s: float | None) -> None:
-        """Say one recording after another, and hear each answer.
+        """Say one recording after another, and wait for each answer.
 
         Args:
             turns: what the user says.
-            barge_in_s: how much of an answer the user hears before the next recording; None
+            barge_in_s: how much of an answer is played before the next recording; None
                 waits until it is over.
 
         Raises:
@@ -233,7 +233,7 @@ class Caller:
         self._playing_since = time.monotonic()
         waited = ""
         if self._spoken_at and len(self.loudspeaker.heard) == self._n_playouts + 1:
-            waited = f", {time.monotonic() - self._spoken_at:.2f} s after the user's last sound"
+            waited = f", {time.monotonic() - self._spoken_at:.2f} s after the user's last audio"
         self._note("agent", f"begins to speak{waited}")
         self._changed.set()
 

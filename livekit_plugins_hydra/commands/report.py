@@ -11,7 +11,7 @@ from rich.console import Console
 
 from livekit_plugins_hydra.report import LogUnreadable, calls_in, read, render
 from livekit_plugins_hydra.report.lines import LogLine
-from livekit_plugins_hydra.report.page import SOUND_RATE_HZ
+from livekit_plugins_hydra.report.page import AUDIO_RATE_HZ
 from livekit_plugins_hydra.testing import recordings
 
 from .exits import Exit, stop
@@ -23,7 +23,7 @@ def report(
     ],
     recording: Annotated[
         Path | None,
-        typer.Argument(help="The call as sound: user left, agent right; wav, flac, ogg, mp3."),
+        typer.Argument(help="The call as audio: user left, agent right; wav, flac, ogg, mp3."),
     ] = None,
     out: Annotated[Path, typer.Option(help="Where to write the page.")] = Path("report.html"),
     call: Annotated[
@@ -31,7 +31,7 @@ def report(
     ] = "",
     recording_at: Annotated[
         float,
-        typer.Option(help="Seconds from the call's first dial to the recording's begin."),
+        typer.Option(help="Seconds from the call's begin to the recording's."),
     ] = 0.0,
     title: Annotated[str, typer.Option(help="A heading for the page.")] = "",
 ) -> None:
@@ -43,13 +43,13 @@ def report(
     lines = _choose(calls, call)
     if not math.isfinite(recording_at):
         stop(Exit.USAGE, f"--recording-at takes seconds, not {recording_at}")
-    sound = None
+    audio = None
     if recording is not None:
         try:
-            sound = recordings.read(recording, rate_hz=SOUND_RATE_HZ, n_channels=2)
+            audio = recordings.read(recording, rate_hz=AUDIO_RATE_HZ, n_channels=2)
         except recordings.RecordingUnreadable as problem:
             stop(Exit.USAGE, str(problem))
-    write(out, render(lines, sound=sound, sound_at_s=recording_at, title=title))
+    write(out, render(lines, audio=audio, audio_at_s=recording_at, title=title))
     console = Console(soft_wrap=True, highlight=False)
     number = list(calls).index(lines[0].call) + 1
     of = f", call {number} of {len(calls)} (--call chooses)" if len(calls) > 1 else ""

@@ -27,7 +27,7 @@ Voice = Annotated[str, typer.Option(help="A voice of the model.", show_default=F
 BaseUrl = Annotated[
     str,
     typer.Option(
-        help="Where to dial, instead of Smallest AI's server.",
+        help="Where to connect, instead of Smallest AI's server.",
         envvar="HYDRA_BASE_URL",
         show_default=False,
     ),

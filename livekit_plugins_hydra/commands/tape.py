@@ -1,4 +1,4 @@
-"""What ``livekit-hydra emulator --record`` writes: each connection's frames and its sound."""
+"""What ``livekit-hydra emulator --record`` writes: each connection's frames and its audio."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ class Tape:
 
         Args:
             folder: where the files go; it exists.
-            write: is told of each file.
+            write: takes a line about each file.
         """
         self.log = folder / "wire.jsonl"
         self._folder = folder
@@ -53,7 +53,7 @@ class Tape:
         reel.take(what)
 
     async def run(self, server: Emulator) -> None:
-        """Write the sound of each connection that ends, until cancelled."""
+        """Write the audio of each connection that ends, until cancelled."""
         while True:
             record = await server.wait_for(self._ended, timeout=_FOR_EVER_S)
             await self._finish(record)
@@ -85,18 +85,18 @@ def _number(path: Path) -> int:
 
 
 class _Reel:
-    """One connection's frames and sound."""
+    """One connection's frames and audio."""
 
     def __init__(self, record: ConnectionRecord, tap: Tap) -> None:
         self.record = record
         self._tap = tap
-        self._n_heard = 0
+        self._n_taken = 0
         self._pending: list[Received] = []
-        """Sound of the client that the record gets after its event."""
-        self._heard: list[tuple[float, bytes]] = []
-        self._said: list[tuple[float, bytes]] = []
-        self._said_until_s = 0.0
-        self._n_said: dict[str, int] = {}
+        """Audio of the client that the record gets after its event."""
+        self._user_audio: list[tuple[float, bytes]] = []
+        self._agent_audio: list[tuple[float, bytes]] = []
+        self._played_until_s = 0.0
+        self._n_sent: dict[str, int] = {}
 
     def take(self, what: Observed) -> None:
         self._flush()
@@ -110,10 +110,10 @@ class _Reel:
             case Sent(event=str(raw)):
                 self._tap.received(raw, at=what.at_s)
             case Sent(event=events.ResponseOutputAudioDelta() as delta):
-                pcm = self._sound_of(delta, what.n_audio_bytes)
+                pcm = self._audio_of(delta, what.n_audio_bytes)
                 whole = msgspec.structs.replace(delta, delta=pcm)
                 self._tap.received(wire.encode(whole), at=what.at_s)
-                self._say(what.at_s, pcm)
+                self._play(what.at_s, pcm)
             case Sent(event=events.Event() as event):
                 self._tap.received(wire.encode(event), at=what.at_s)
                 if isinstance(event, events.InputAudioBufferSpeechStarted):
@@ -122,43 +122,43 @@ class _Reel:
                 pass  # a violation; the client's frame is in the log
 
     def _flush(self) -> None:
-        """Log the client's sound, which the record has by now, unless it was refused."""
+        """Log the client's audio, which the record has by now, unless it was refused."""
         for received in self._pending:
-            end = self._n_heard + received.n_audio_bytes
-            pcm = bytes(self.record.received_audio[self._n_heard : end])
+            end = self._n_taken + received.n_audio_bytes
+            pcm = bytes(self.record.received_audio[self._n_taken : end])
             if len(pcm) == received.n_audio_bytes:
-                self._n_heard = end
+                self._n_taken = end
             else:
                 pcm = bytes(received.n_audio_bytes)
             frame = wire.encode(events.InputAudioBufferAppend(audio=pcm))
             self._tap.sent(frame, at=received.at_s)
             duration_s = len(pcm) / 2 / _INPUT_RATE_HZ
-            self._heard.append((received.at_s - duration_s, pcm))
+            self._user_audio.append((received.at_s - duration_s, pcm))
         self._pending.clear()
 
-    def _sound_of(self, delta: events.ResponseOutputAudioDelta, n_bytes: int) -> bytes:
+    def _audio_of(self, delta: events.ResponseOutputAudioDelta, n_bytes: int) -> bytes:
         for response in reversed(self.record.responses):
             if response.id == delta.response_id:
                 whole = bytes(response.pcm + response.late_pcm)
-                begin = self._n_said.get(response.id, 0)
-                self._n_said[response.id] = begin + n_bytes
+                begin = self._n_sent.get(response.id, 0)
+                self._n_sent[response.id] = begin + n_bytes
                 return whole[begin : begin + n_bytes]
         return bytes(n_bytes)
 
-    def _say(self, at_s: float, pcm: bytes) -> None:
-        begin_s = max(at_s, self._said_until_s)
-        self._said.append((begin_s, pcm))
-        self._said_until_s = begin_s + len(pcm) / 2 / self.record.output_rate_hz
+    def _play(self, at_s: float, pcm: bytes) -> None:
+        begin_s = max(at_s, self._played_until_s)
+        self._agent_audio.append((begin_s, pcm))
+        self._played_until_s = begin_s + len(pcm) / 2 / self.record.output_rate_hz
 
     def _cut(self, at_s: float) -> None:
         """Forget what a client that falls silent at once has not played."""
         rate_hz = self.record.output_rate_hz
-        self._said = [
+        self._agent_audio = [
             (begin_s, pcm[: 2 * max(0, round((at_s - begin_s) * rate_hz))])
-            for begin_s, pcm in self._said
+            for begin_s, pcm in self._agent_audio
             if begin_s < at_s
         ]
-        self._said_until_s = min(self._said_until_s, at_s)
+        self._played_until_s = min(self._played_until_s, at_s)
 
     async def close(self) -> None:
         record = self.record
@@ -169,20 +169,20 @@ class _Reel:
         )
 
     def save(self, path: Path) -> None:
-        """Write the sound as a stereo wav file that begins with the connection."""
+        """Write the audio as a stereo wav file that begins with the connection."""
         import soxr
 
         rate_hz = self.record.output_rate_hz
         began_s = self._tap.began_at
-        heard, said = (
-            _track(self._heard, began_s, _INPUT_RATE_HZ),
-            _track(self._said, began_s, rate_hz),
+        user, agent = (
+            _track(self._user_audio, began_s, _INPUT_RATE_HZ),
+            _track(self._agent_audio, began_s, rate_hz),
         )
-        if rate_hz != _INPUT_RATE_HZ and heard.size:
-            heard = soxr.resample(heard, _INPUT_RATE_HZ, rate_hz)
-        both = np.zeros((max(heard.size, said.size), 2), dtype=np.int16)
-        both[: heard.size, 0] = heard
-        both[: said.size, 1] = said
+        if rate_hz != _INPUT_RATE_HZ and user.size:
+            user = soxr.resample(user, _INPUT_RATE_HZ, rate_hz)
+        both = np.zeros((max(user.size, agent.size), 2), dtype=np.int16)
+        both[: user.size, 0] = user
+        both[: agent.size, 1] = agent
         with wave.open(str(path), "wb") as file:
             file.setnchannels(2)
             file.setsampwidth(2)

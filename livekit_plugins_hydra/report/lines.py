@@ -14,7 +14,7 @@ import msgspec
 INPUT_RATE_HZ: Final = 16_000
 
 _ODD: Final = 1e9
-"""No number of a frame of sound is as large as this."""
+"""No number of a frame of audio is as large as this."""
 
 
 class LogUnreadable(Exception):
@@ -25,7 +25,7 @@ class LogLine(msgspec.Struct, frozen=True):
     """One line: a frame, or a note about its connection."""
 
     offset_s: float
-    """Seconds since the call's first dial."""
+    """Seconds since the call began."""
     call: str
     connection: int
     direction: Literal["sent", "received", "note"]

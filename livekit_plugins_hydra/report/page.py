@@ -1,4 +1,4 @@
-"""One HTML file that shows a call: data, sound, style and script in it, no network.
+"""One HTML file that shows a call: data, audio, style and script in it, no network.
 
 What comes from the wire is data, never markup: it travels as JSON in which ``<``, ``>`` and ``&``
 are escaped, and the script only ever sets text. A content security policy names the one script
@@ -28,9 +28,9 @@ from .timeline import Piece, Timeline
 BIN_S: Final = 0.01
 """Resolution of the waveforms: ten minutes are 60,000 bins a side."""
 
-SOUND_RATE_HZ: Final = 24_000
+AUDIO_RATE_HZ: Final = 24_000
 
-_MAX_SOUND_S: Final = 2 * 3600
+_MAX_AUDIO_S: Final = 2 * 3600
 """A longer call is drawn without a player: its page would have more than 25 MB. Our choice."""
 
 _MAX_WAVES_S: Final = 24 * 3600
@@ -43,27 +43,27 @@ _SCRIPTS: Final = ("page_base.js", "page_scene.js", "page_lists.js")
 def render(
     lines: list[LogLine],
     *,
-    sound: recordings.Samples | None = None,
-    sound_at_s: float = 0.0,
+    audio: recordings.Samples | None = None,
+    audio_at_s: float = 0.0,
     title: str = "",
 ) -> str:
     """Return the page of a call.
 
     Args:
         lines: the call's lines, in order; at least one.
-        sound: int16 (n_samples, 2) at `SOUND_RATE_HZ`, user left and agent right; None draws the
+        audio: int16 (n_samples, 2) at `AUDIO_RATE_HZ`, user left and agent right; None draws the
             waveforms from the peaks in the log, and has no player.
-        sound_at_s: where in the call the sound begins: seconds after the first dial.
+        audio_at_s: where in the call the audio begins: seconds after the call began.
         title: a heading; by default the time of the call.
     """
     timeline = timeline_of(lines)
     data = _data_of(timeline, lines, title)
     encoded = ""
-    placed = None if sound is None else _place(sound, sound_at_s)
+    placed = None if audio is None else _place(audio, audio_at_s)
     if placed is not None:
-        data["duration_s"] = max(data["duration_s"], placed.shape[0] / SOUND_RATE_HZ)
-        data["waves"] = _waves_of_sound(placed)
-        encoded = base64.b64encode(recordings.to_opus(placed, rate_hz=SOUND_RATE_HZ)).decode()
+        data["duration_s"] = max(data["duration_s"], placed.shape[0] / AUDIO_RATE_HZ)
+        data["waves"] = _waves_of_audio(placed)
+        encoded = base64.b64encode(recordings.to_opus(placed, rate_hz=AUDIO_RATE_HZ)).decode()
     else:
         data["waves"] = _waves_of_pieces(timeline)
     return _fill(data, encoded)
@@ -91,29 +91,29 @@ def _data_of(timeline: Timeline, lines: list[LogLine], title: str) -> dict[str, 
     }
 
 
-def _place(sound: recordings.Samples, at_s: float) -> recordings.Samples | None:
-    """Return sound that begins with the call: padded in front, or cut there.
+def _place(audio: recordings.Samples, at_s: float) -> recordings.Samples | None:
+    """Return audio that begins with the call: padded in front, or cut there.
 
     None where nothing of it is left, or where it is too long for a player.
     """
-    n_samples = round(at_s * SOUND_RATE_HZ)
-    if not 0 < sound.shape[0] + n_samples <= _MAX_SOUND_S * SOUND_RATE_HZ:
+    n_samples = round(at_s * AUDIO_RATE_HZ)
+    if not 0 < audio.shape[0] + n_samples <= _MAX_AUDIO_S * AUDIO_RATE_HZ:
         return None
     if n_samples <= 0:
-        return sound[-n_samples:]
-    return np.concatenate([np.zeros((n_samples, sound.shape[1]), dtype=np.int16), sound])
+        return audio[-n_samples:]
+    return np.concatenate([np.zeros((n_samples, audio.shape[1]), dtype=np.int16), audio])
 
 
-def _waves_of_sound(sound: recordings.Samples) -> dict[str, Any]:
+def _waves_of_audio(audio: recordings.Samples) -> dict[str, Any]:
     sides = [
-        recordings.envelope(sound[:, side], rate_hz=SOUND_RATE_HZ, bin_s=BIN_S) for side in (0, 1)
+        recordings.envelope(audio[:, side], rate_hz=AUDIO_RATE_HZ, bin_s=BIN_S) for side in (0, 1)
     ]
     return _waves(*sides, source="recording")
 
 
 def _waves_of_pieces(timeline: Timeline) -> dict[str, Any]:
     n_bins = int(min(timeline.duration_s, _MAX_WAVES_S) / BIN_S) + 1
-    sides = [_envelope_of(pieces, n_bins) for pieces in (timeline.heard, timeline.said)]
+    sides = [_envelope_of(pieces, n_bins) for pieces in (timeline.user_audio, timeline.agent_audio)]
     return _waves(*sides, source="log")
 
 
@@ -143,7 +143,7 @@ def _as_bytes(peaks: npt.NDArray[np.float64]) -> str:
     return base64.b64encode(quantized.tobytes()).decode()
 
 
-def _fill(data: dict[str, Any], sound: str) -> str:
+def _fill(data: dict[str, Any], recording: str) -> str:
     page, style = _text_of("page.html"), _text_of("page.css")
     script = "\n".join(map(_text_of, _SCRIPTS))
     parts = {
@@ -153,7 +153,7 @@ def _fill(data: dict[str, Any], sound: str) -> str:
         ),
         "{{style}}": style,
         "{{script}}": script,
-        "{{sound}}": sound,
+        "{{recording}}": recording,
         "{{data}}": _as_json(data),
     }
     # One pass over the template: what looks like a placeholder in the data stays as it is.

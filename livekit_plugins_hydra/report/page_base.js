@@ -43,7 +43,7 @@ const wish = matchMedia("(prefers-color-scheme: dark)");
 let chosen = null;
 let colors = {};
 const names = ["page", "card", "ink", "soft", "line", "well", "user", "agent", "tool", "think",
-  "detect", "sound", "bad", "warn", "link", "cursor", "select"];
+  "detect", "audio", "bad", "warn", "link", "cursor", "select"];
 const dress = () => {
   root.dataset.theme = chosen ?? (wish.matches ? "dark" : "light");
   const style = getComputedStyle(root);
@@ -79,14 +79,14 @@ $("figures").append(
   figure("Errors", String(of_kind("error")), of_kind("warning") ? count(of_kind("warning"), "warning") : "", of_kind("error") > 0),
 );
 
-// ------------------------------------------------------------------ sound
+// ------------------------------------------------------------------ player
 
 const audio = $("audio");
-const encoded = $("sound").textContent;
-const has_sound = encoded.length > 0;
+const encoded = $("recording").textContent;
+const has_recording = encoded.length > 0;
 let loaded = false;
 const load = () => {
-  if (loaded || !has_sound) return;
+  if (loaded || !has_recording) return;
   loaded = true;
   const raw = atob(encoded);
   const bytes = new Uint8Array(raw.length);
@@ -96,5 +96,5 @@ const load = () => {
   audio.currentTime = at;
 };
 let at = 0;
-for (const id of ["play", "speed-label"]) $(id).hidden = !has_sound;
+for (const id of ["play", "speed-label"]) $(id).hidden = !has_recording;
 $("length").textContent = `/ ${clock(duration)}`;

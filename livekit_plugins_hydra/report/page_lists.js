@@ -8,7 +8,7 @@ const swatch = (color, shape_path) => {
   return svg;
 };
 const legend = [
-  ["detect", "turn detection"], ["think", "thinking"], ["tool", "tools"], ["sound", "first sound"],
+  ["detect", "turn detection"], ["think", "thinking"], ["tool", "tools"], ["audio", "first audio"],
   ["warn", "interruption", "M0-6L6 5H-6z"], ["bad", "error", "M-5-5H5V5H-5z"],
   ["link", "reconnect", "M0-6L6 0 0 6-6 0z"]];
 $("legend").append(...legend.map(([color, name, path]) => make("span", {}, swatch(color, path), name)));
@@ -29,7 +29,7 @@ const part = (exchange, name) => {
 const jump = (exchange) => seek(Math.max(0, exchange.end_s - 1));
 const turn_rows = [];
 const table = () => {
-  const head = ["At", "Turn", "Voice to voice", "Detection", "Thinking", "Tools", "First sound"];
+  const head = ["At", "Turn", "Voice to voice", "Detection", "Thinking", "Tools", "First audio"];
   const body = exchanges.map((exchange) => {
     const button = make("button", { type: "button" }, what(exchange));
     const tools = exchange.tools.flatMap((calls) => calls.names).join(", ");
@@ -37,7 +37,7 @@ const table = () => {
       make("td", { class: "n" }, clock(exchange.begin_s)),
       make("td", {}, button, ...(tools ? [make("div", { class: "sub" }, tools)] : [])),
       make("td", { class: "n big" }, exchange.is_discarded ? "" : span_of(exchange.voice_to_voice_s) + (exchange.is_measured || exchange.kind !== "speech" ? "" : " *")),
-      ...["turn detection", "thinking", "tools", "first sound"].map((name) => make("td", { class: "n" }, part(exchange, name))),
+      ...["turn detection", "thinking", "tools", "first audio"].map((name) => make("td", { class: "n" }, part(exchange, name))),
     ];
     const row = make("tr", {}, ...cells);
     row.addEventListener("click", () => jump(exchange));
@@ -86,8 +86,8 @@ const chart = (wide) => {
 const chart_place = make("div", { class: "chart-place" });
 $("turns").append(table(), chart_place);
 const place_chart = () => chart_place.replaceChildren(chart(Math.max(260, chart_place.clientWidth - 18)));
-$("meaning").textContent = "Voice to voice is from the end of the user's speech, as heard in the sound that was sent, to the first sound of the answer, as it came in; "
-  + "where functions were called, to the first sound after their last output. Turns with functions count apart, as in the vendor's benchmark."
+$("meaning").textContent = "Voice to voice is from the end of the user's speech, as found in the audio that was sent, to the first audio of the answer, as it came in; "
+  + "where functions were called, to the first audio after their last output. Turns with functions count apart, as in the vendor's benchmark."
   + (exchanges.some((exchange) => exchange.kind !== "speech") ? " ◦ was asked for and not spoken to." : "")
   + (exchanges.some((exchange) => exchange.kind === "speech" && !exchange.is_measured) ? " * from the server's speech_stopped: the log has no peaks for this turn." : "");
 
@@ -161,7 +161,7 @@ const filter = () => {
   shown = [];
   rows.forEach((row, i) => {
     if (only_errors && row[5] !== "error") return;
-    if (!on[row[1]] || (row[5] === "sound" && !on.sound) || (kind && row[3] !== kind)) return;
+    if (!on[row[1]] || (row[5] === "audio" && !on.audio) || (kind && row[3] !== kind)) return;
     if (wish_for.length && !wish_for.every((word) => text_of(i).includes(word))) return;
     shown.push(i);
   });

@@ -26,7 +26,7 @@ const LANES = [
 const tint = (kind) => ({ speech: colors.user, discarded: colors.soft, voice: colors.agent,
   response: colors.agent, cancelled: colors.bad, tool: colors.tool, connection: colors.link,
   interruption: colors.warn, error: colors.bad, warning: colors.warn, reconnect: colors.link })[kind];
-const SEGMENTS = { "turn detection": "detect", thinking: "think", tools: "tool", "first sound": "sound" };
+const SEGMENTS = { "turn detection": "detect", thinking: "think", tools: "tool", "first audio": "audio" };
 
 const x_of = (seconds) => gutter + ((seconds - view.from) / (view.to - view.from)) * (width - gutter);
 const s_of = (x) => view.from + ((x - gutter) / (width - gutter)) * (view.to - view.from);
@@ -119,8 +119,8 @@ const paint_latency = (top, tall) => {
     if (exchange.voice_to_voice_s === null) continue;
     let begin = exchange.end_s;
     const first = Math.max(gutter, x_of(exchange.end_s));
-    const end = Math.min(width, x_of(exchange.answer_sound_s));
-    if (x_of(exchange.answer_sound_s) < gutter || first > width) continue;
+    const end = Math.min(width, x_of(exchange.answer_audio_s));
+    if (x_of(exchange.answer_audio_s) < gutter || first > width) continue;
     for (const [name, seconds] of exchange.segments) {
       const left = Math.max(gutter, x_of(begin)), right = Math.min(width, x_of(begin + seconds));
       scene.fillStyle = colors[SEGMENTS[name]];
@@ -316,7 +316,7 @@ const seek = (seconds) => {
   arrive();
 };
 const play = () => {
-  if (!has_sound) return;
+  if (!has_recording) return;
   load();
   if (audio.paused) {
     if (at >= duration - 0.05) { at = 0; audio.currentTime = 0; }

@@ -13,7 +13,7 @@ from .spans import LoggedResponse, end_of, span_of_response, span_of_speech, spa
 from .timeline import Caption, Exchange, Mark, MarkKind, Piece, Span, Timeline, ToolCalls
 
 _SPEECH_RANGE_DB: Final = 30.0
-"""How far under a turn's peak its sound may be and still be speech. Our choice."""
+"""How far under a turn's peak its audio may be and still be speech. Our choice."""
 
 _FLOOR: Final = 0.004
 """Peaks under this (-48 dBFS) are silence, however soft the turn is."""
@@ -42,11 +42,11 @@ class _Reader:
         self._marks: list[Mark] = []
         self._exchanges: list[Exchange] = []
         self._captions: list[Caption] = []
-        self._heard: list[Piece] = []
+        self._user_audio: list[Piece] = []
         self._about: dict[str, Any] = {"sessions": []}
         self._rate_hz = voices.FALLBACK_OUTPUT_RATE_HZ
         self._responses: dict[str, LoggedResponse] = {}
-        self._said_until_s = 0.0
+        self._played_until_s = 0.0
         self._speaking: Exchange | None = None
         self._speech_item: str | None = None
         self._spoken: list[tuple[Exchange, float]] = []
@@ -62,9 +62,9 @@ class _Reader:
         """Take a line."""
         match line.type:
             case "input_audio_buffer.append" if line.direction == "sent":
-                self._take_heard(line)
+                self._take_user_audio(line)
             case "response.output_audio.delta":
-                self._take_said(line)
+                self._take_agent_audio(line)
             case "response.output_audio_transcript.delta":
                 self._take_words(line)
             case "session.configure":
@@ -92,36 +92,36 @@ class _Reader:
             case kind if kind.startswith(("connection.", "log.")):
                 self._take_note(line)
 
-    def _take_heard(self, line: LogLine) -> None:
-        sound = line.child("audio")
-        duration_s = number(sound.get("bytes")) / 2 / INPUT_RATE_HZ
+    def _take_user_audio(self, line: LogLine) -> None:
+        audio = line.child("audio")
+        duration_s = number(audio.get("bytes")) / 2 / INPUT_RATE_HZ
         begin_s = max(0.0, line.offset_s - duration_s)
-        self._heard.append(Piece(begin_s, duration_s, number(sound.get("peak"), 1.0)))
+        self._user_audio.append(Piece(begin_s, duration_s, number(audio.get("peak"), 1.0)))
 
-    def _take_said(self, line: LogLine) -> None:
-        sound = line.child("delta")
-        duration_s = number(sound.get("bytes")) / 2 / self._rate_hz
+    def _take_agent_audio(self, line: LogLine) -> None:
+        audio = line.child("delta")
+        duration_s = number(audio.get("bytes")) / 2 / self._rate_hz
         response = self._response_of(line)
         if response is None or not duration_s:
             return
         if exchange := response.exchange:
             # What a response says before it calls a function is no answer.
             is_answer = not exchange.tools or not response.function_calls
-            if exchange.first_sound_s is None:
-                exchange.first_sound_s = line.offset_s
-            if exchange.answer_sound_s is None and is_answer:
-                exchange.answer_sound_s = line.offset_s
+            if exchange.first_audio_s is None:
+                exchange.first_audio_s = line.offset_s
+            if exchange.answer_audio_s is None and is_answer:
+                exchange.answer_audio_s = line.offset_s
         if response.cut_s is not None:
             return
-        begin_s = max(line.offset_s, self._said_until_s)
-        response.pieces.append(Piece(begin_s, duration_s, number(sound.get("peak"), 0.5)))
-        response.sound_s += duration_s
-        self._said_until_s = begin_s + duration_s
+        begin_s = max(line.offset_s, self._played_until_s)
+        response.pieces.append(Piece(begin_s, duration_s, number(audio.get("peak"), 0.5)))
+        response.audio_s += duration_s
+        self._played_until_s = begin_s + duration_s
 
     def _take_words(self, line: LogLine) -> None:
         if text := line.text("delta").strip():
-            # Words come with their sound, ten times too fast: they are heard where it is.
-            at_s = max(line.offset_s, self._said_until_s)
+            # Words come with their audio, ten times too fast: they belong where it is played.
+            at_s = max(line.offset_s, self._played_until_s)
             item = f"{line.connection} {line.text('response_id')} {line.text('item_id')}"
             if self._captions and self._captions[-1].item == item:
                 self._captions[-1].phrases.append((at_s, text))
@@ -167,7 +167,7 @@ class _Reader:
         begin_s = self._onset(line.offset_s)
         exchange = self._speaking = self._add_exchange("speech", begin_s, line.offset_s)
         self._speech_item = line.text("item_id") or None
-        if self._said_until_s > line.offset_s or self._is_generating():
+        if self._played_until_s > line.offset_s or self._is_generating():
             exchange.is_barge_in = self._cut(line.offset_s)
 
     def _is_generating(self) -> bool:
@@ -180,9 +180,9 @@ class _Reader:
         """End what the agent says; tell whether anything was cut."""
         was_cut = False
         for response in self._responses.values():
-            is_heard = bool(response.pieces) and end_of(response.pieces[-1]) > at_s
+            is_playing = bool(response.pieces) and end_of(response.pieces[-1]) > at_s
             is_generating = response.done_s is None and not response.function_calls
-            if response.cut_s is None and (is_heard or is_generating):
+            if response.cut_s is None and (is_playing or is_generating):
                 response.cut_s = at_s
                 response.pieces = [
                     Piece(each.begin_s, min(each.duration_s, at_s - each.begin_s), each.peak)
@@ -190,7 +190,7 @@ class _Reader:
                     if each.begin_s < at_s
                 ]
                 was_cut = True
-        self._said_until_s = min(self._said_until_s, at_s)
+        self._played_until_s = min(self._played_until_s, at_s)
         if was_cut:
             self._marks.append(Mark("interruption", at_s, "the user interrupts the agent"))
             self._cut_captions(at_s)
@@ -211,17 +211,17 @@ class _Reader:
         self._waiting = exchange
 
     def _onset(self, noticed_s: float) -> float:
-        """Return where the sound that the server has just noticed began."""
+        """Return where the speech that the server has just noticed began."""
         begin_s = noticed_s
-        for piece in reversed(self._heard):
+        for piece in reversed(self._user_audio):
             if piece.begin_s < noticed_s - _ONSET_S or piece.peak < _FLOOR:
                 break
             begin_s = piece.begin_s
         return begin_s
 
     def _end_of_speech(self, begin_s: float, noticed_s: float) -> tuple[float, bool]:
-        first = bisect.bisect_left(self._heard, begin_s, key=lambda piece: piece.begin_s)
-        pieces = [each for each in self._heard[first:] if each.begin_s <= noticed_s]
+        first = bisect.bisect_left(self._user_audio, begin_s, key=lambda piece: piece.begin_s)
+        pieces = [each for each in self._user_audio[first:] if each.begin_s <= noticed_s]
         peak = max((piece.peak for piece in pieces), default=0.0)
         threshold = max(_FLOOR, peak * 10 ** (-_SPEECH_RANGE_DB / 20))
         loud = [piece for piece in pieces if piece.peak >= threshold]
@@ -283,7 +283,7 @@ class _Reader:
                 exchange.tools[-1].names.append(name)
             else:
                 exchange.tools.append(ToolCalls([name], line.offset_s))
-            exchange.answer_sound_s = None
+            exchange.answer_audio_s = None
         if response is not None:
             response.function_calls.append(call_id)
         span = Span("tool", line.offset_s, line.offset_s, name, line.text("arguments"))
@@ -300,7 +300,7 @@ class _Reader:
         span.detail = f"{span.detail} → {item.get('output')}"
         if exchange is not None and calls is not None:
             calls.answered_s = line.offset_s
-            exchange.answer_sound_s = None
+            exchange.answer_audio_s = None
             if self._waiting is None and self._speaking is None:
                 self._waiting, self._asks_for_tools = exchange, True
 
@@ -333,7 +333,7 @@ class _Reader:
                         self._about.setdefault(name, line.text(name))
                 self._rate_hz = voices.output_rate_hz(line.text("model"))
                 if number > 1:
-                    label = f"connection {number} is dialled"
+                    label = f"connection {number} is tried"
                     self._marks.append(Mark("reconnect", line.offset_s, label))
             case "connection.opened":
                 span = Span("connection", line.offset_s, line.offset_s, f"connection {number}")
@@ -342,7 +342,7 @@ class _Reader:
             case "connection.closed":
                 self._close(line)
             case "connection.failed":
-                label = f"dial {number} failed: {line.text('error')}"
+                label = f"connection {number} failed: {line.text('error')}"
                 self._marks.append(Mark("error", line.offset_s, label))
             case "connection.redial":
                 label = f"a new connection: {line.text('reason')}"
@@ -369,7 +369,7 @@ class _Reader:
 
     def finish(self, lines: Sequence[LogLine]) -> Timeline:
         """Return the timeline."""
-        last_s = max(lines[-1].offset_s, self._said_until_s)
+        last_s = max(lines[-1].offset_s, self._played_until_s)
         self._end_speech(lines[-1].offset_s)
         for span, _, _ in self._function_calls.values():
             span.end_s, span.detail = last_s, f"{span.detail} → no output"
@@ -381,7 +381,7 @@ class _Reader:
         for response in self._responses.values():
             self._spans.append(span_of_response(response, last_s))
             self._spans.extend(spans_of_voice(response))
-        said = [piece for each in self._responses.values() for piece in each.pieces]
+        agent_audio = [piece for each in self._responses.values() for piece in each.pieces]
         return Timeline(
             began=lines[0].time,
             duration_s=last_s,
@@ -389,8 +389,8 @@ class _Reader:
             marks=sorted(self._marks, key=lambda mark: mark.at_s),
             exchanges=self._exchanges,
             captions=sorted(self._captions, key=lambda caption: caption.begin_s),
-            heard=self._heard,
-            said=said,
+            user_audio=self._user_audio,
+            agent_audio=agent_audio,
             about=self._about,
         )
 

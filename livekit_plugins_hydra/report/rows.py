@@ -1,4 +1,4 @@
-"""The log as people read it: a row for each event, and one for each run of sound."""
+"""The log as people read it: a row for each event, and one for each run of audio."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ from .lines import INPUT_RATE_HZ, LogLine, number, parts_of
 _SUMMARY_CHARS: Final = 160
 
 _RUN_S: Final = 1.0
-"""A run of sound is cut after so long, so that rows stay near their time."""
+"""A run of audio is cut after so long, so that rows stay near their time."""
 
-_SOUND: Final = {"input_audio_buffer.append": "audio", "response.output_audio.delta": "delta"}
+_AUDIO: Final = {"input_audio_buffer.append": "audio", "response.output_audio.delta": "delta"}
 
-Flag = Literal["", "sound", "error"]
+Flag = Literal["", "audio", "error"]
 
 
 @dataclass(slots=True)
@@ -35,12 +35,12 @@ class Row:
 
 
 def rows_of(lines: Sequence[LogLine]) -> list[Row]:
-    """Return the rows of a call, in order; frames of sound that follow each other make one."""
+    """Return the rows of a call, in order; frames of audio that follow each other make one."""
     rows: list[Row] = []
     runs: dict[tuple[int, str], _Run] = {}
     rate_hz = voices.FALLBACK_OUTPUT_RATE_HZ
     for line in lines:
-        field = _SOUND.get(line.type)
+        field = _AUDIO.get(line.type)
         if field is not None and "bytes" in line.child(field):
             key = line.connection, line.type
             run = runs.get(key)
@@ -51,7 +51,7 @@ def rows_of(lines: Sequence[LogLine]) -> list[Row]:
                 rows.append(run.row)
             run.take(line.offset_s, line.child(field))
             continue
-        # A frame of the same direction ends a run; the user's sound goes on under the server's.
+        # A frame of the same direction ends a run; the user's audio goes on under the server's.
         runs = {key: run for key, run in runs.items() if run.row.direction != line.direction}
         if line.type == "session.configured":
             rate = line.child("session").get("output_audio_sample_rate")
@@ -61,7 +61,7 @@ def rows_of(lines: Sequence[LogLine]) -> list[Row]:
 
 
 class _Run:
-    """Frames of sound, one behind the other."""
+    """Frames of audio, one behind the other."""
 
     def __init__(self, line: LogLine, rate_hz: int) -> None:
         self.begin_s = line.offset_s
@@ -72,23 +72,23 @@ class _Run:
         self._peak = 0.0
         self._gap_s = 0.0
         self.row = Row(
-            line.offset_s, line.direction, line.connection, line.type, "", "sound", line.frame
+            line.offset_s, line.direction, line.connection, line.type, "", "audio", line.frame
         )
 
-    def take(self, at_s: float, sound: dict[str, Any]) -> None:
+    def take(self, at_s: float, audio: dict[str, Any]) -> None:
         self._n_frames += 1
-        self._n_bytes += int(number(sound.get("bytes")))
-        self._peak = max(self._peak, number(sound.get("peak")))
+        self._n_bytes += int(number(audio.get("bytes")))
+        self._peak = max(self._peak, number(audio.get("peak")))
         self._gap_s = max(self._gap_s, at_s - self._last_s)
         self._last_s = at_s
         seconds = self._n_bytes / 2 / self._rate_hz
         frames = "1 frame" if self._n_frames == 1 else f"{self._n_frames} frames"
-        self.row.summary = f"{frames}, {seconds:.2f} s of sound, peak {self._peak:.2f}"
+        self.row.summary = f"{frames}, {seconds:.2f} s of audio, peak {self._peak:.2f}"
         self.row.frame = {
             "type": self.row.type,
             "frames": self._n_frames,
             "bytes": self._n_bytes,
-            "sound_s": round(seconds, 4),
+            "audio_s": round(seconds, 4),
             "peak": self._peak,
             "from_s": self.begin_s,
             "to_s": at_s,
@@ -125,7 +125,7 @@ def _words(line: LogLine) -> Iterable[str]:
             yield line.text("item_id")
             for name in ("audio_start_ms", "audio_end_ms"):
                 if isinstance(value := line.fields.get(name), int | float):
-                    yield f"at {value / 1000:.2f} s of the sound"
+                    yield f"at {value / 1000:.2f} s of the audio"
         case "conversation.item.added" | "conversation.item.done" | "conversation.item.create":
             yield from _of_item(line.child("item"))
         case "response.created" | "response.done":

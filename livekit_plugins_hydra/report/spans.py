@@ -8,7 +8,7 @@ from typing import Any, Final
 from .timeline import Exchange, Kind, Piece, Span
 
 _PAUSE_S: Final = 0.25
-"""Silence of the agent that is longer than this ends a span of its sound."""
+"""Silence of the agent that is longer than this ends a span of its voice."""
 
 
 @dataclass(slots=True)
@@ -22,7 +22,7 @@ class LoggedResponse:
     status: str = ""
     reason: str = ""
     usage: dict[str, Any] = field(default_factory=dict)
-    sound_s: float = 0.0
+    audio_s: float = 0.0
     pieces: list[Piece] = field(default_factory=list)
     cut_s: float | None = None
     function_calls: list[str] = field(default_factory=list)
@@ -46,8 +46,8 @@ def span_of_response(response: LoggedResponse, last_s: float) -> Span:
         end_s = end_of(response.pieces[-1])
     status = response.status or "no response.done"
     facts = [response.id, f"{status}{f' ({response.reason})' if response.reason else ''}"]
-    if response.sound_s:
-        facts.append(f"{response.sound_s:.2f} s of sound")
+    if response.audio_s:
+        facts.append(f"{response.audio_s:.2f} s of audio")
     if response.function_calls:
         facts.append(f"{len(response.function_calls)} function calls")
     if total := response.usage.get("total_tokens"):
@@ -57,7 +57,7 @@ def span_of_response(response: LoggedResponse, last_s: float) -> Span:
 
 
 def spans_of_voice(response: LoggedResponse) -> list[Span]:
-    """Return what is heard of a response as spans, one behind each pause."""
+    """Return what is played of a response as spans, one behind each pause."""
     spans: list[Span] = []
     for piece in response.pieces:
         if spans and piece.begin_s - spans[-1].end_s < _PAUSE_S:
@@ -70,5 +70,5 @@ def spans_of_voice(response: LoggedResponse) -> list[Span]:
 
 
 def end_of(piece: Piece) -> float:
-    """Return when a piece of sound ends."""
+    """Return when a piece of audio ends."""
     return piece.begin_s + piece.duration_s

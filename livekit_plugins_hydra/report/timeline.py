@@ -2,14 +2,14 @@
 
 The definitions, so that numbers can be compared:
 
-* A turn's *end of speech* is the end of the last sound that the user made before the server said
-  that the turn had ended: sound is what is at most `_SPEECH_RANGE_DB` below the turn's peak.
-  A log without peaks (another tool's) has the time of `speech_stopped` instead.
-* *Voice to voice* is from there to the first sound of the answer, as it comes in. Playing adds a
+* A turn's *end of speech* is the end of the user's last loud audio before the server said that the
+  turn had ended; loud is what comes near the turn's peak. A log without peaks (another tool's) has
+  the time of `speech_stopped` instead.
+* *Voice to voice* is from there to the first audio of the answer, as it comes in. Playing adds a
   few milliseconds, in a room the network's too.
 * A turn with function calls counts apart, as in the vendor's benchmark: its voice to voice is from
-  the end of speech to the first sound after the last output, which is what the user waits for.
-* What the agent says while sound comes ten times faster than real time is laid end to end.
+  the end of speech to the first audio after the last output, which is what the user waits for.
+* The agent's audio comes ten times faster than real time: it is laid end to end, as it is played.
 
 Source of the two figures: the vendor's benchmark (864 ms median without tools, 1624 ms mean with).
 """
@@ -82,15 +82,15 @@ class Exchange:
     end_s: float
     """The end of speech, or the sending of the request."""
     is_measured: bool = True
-    """Whether `end_s` was found in the sound; otherwise it is the time of `speech_stopped`."""
+    """Whether `end_s` was found in the audio; otherwise it is the time of `speech_stopped`."""
     noticed_s: float | None = None
     """When the server said that the speech had ended."""
     created_s: float | None = None
     """When the first response began."""
-    first_sound_s: float | None = None
-    """When the first sound came, of whatever response."""
-    answer_sound_s: float | None = None
-    """When the first sound after the last function output came; for turns without, the first."""
+    first_audio_s: float | None = None
+    """When the first audio came, of whatever response."""
+    answer_audio_s: float | None = None
+    """When the first audio after the last function output came; for turns without, the first."""
     tools: list[ToolCalls] = field(default_factory=list)
     is_barge_in: bool = False
     """Whether the user spoke over the agent."""
@@ -99,8 +99,8 @@ class Exchange:
 
     @property
     def voice_to_voice_s(self) -> float | None:
-        """From the end of speech to the first sound of the answer."""
-        return None if self.answer_sound_s is None else max(0.0, self.answer_sound_s - self.end_s)
+        """From the end of speech to the first audio of the answer."""
+        return None if self.answer_audio_s is None else max(0.0, self.answer_audio_s - self.end_s)
 
     @property
     def segments(self) -> list[tuple[str, float]]:
@@ -113,7 +113,7 @@ class Exchange:
             if number:
                 steps.append(("thinking", each.called_s))
             steps.append(("tools", each.answered_s))
-        steps.append(("first sound", self.answer_sound_s))
+        steps.append(("first audio", self.answer_audio_s))
         parts: list[tuple[str, float]] = []
         at_s = self.end_s
         for name, until_s in steps:
@@ -125,7 +125,7 @@ class Exchange:
 
 @dataclass(slots=True)
 class Piece:
-    """A piece of sound: when it begins, how long it is, how loud."""
+    """A piece of audio: when it begins, how long it is, how loud."""
 
     begin_s: float
     duration_s: float
@@ -137,16 +137,16 @@ class Timeline:
     """A call."""
 
     began: str
-    """Wall clock of the first dial: ISO 8601, UTC."""
+    """Wall clock when the call began to connect: ISO 8601, UTC."""
     duration_s: float
     spans: list[Span]
     marks: list[Mark]
     exchanges: list[Exchange]
     captions: list[Caption]
-    heard: list[Piece]
-    """The user's sound as it was sent."""
-    said: list[Piece]
-    """The agent's sound as it can have been played."""
+    user_audio: list[Piece]
+    """The user's audio as it was sent."""
+    agent_audio: list[Piece]
+    """The agent's audio as it can have been played."""
     about: dict[str, Any]
     """Model, voice, output rate, session ids, instructions and tools."""
 

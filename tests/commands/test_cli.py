@@ -86,7 +86,7 @@ def track(path: Path) -> tuple[Samples, int]:
 
 
 def heard_s(side: Samples, rate_hz: int) -> list[tuple[float, float]]:
-    """Return where sound begins and ends, pauses under half a second left out."""
+    """Return where audio begins and ends, pauses under half a second left out."""
     (loud,) = np.nonzero(np.abs(side.astype(int)) > 200)
     breaks = np.nonzero(np.diff(loud) > rate_hz / 2)[0]
     begins = loud[np.concatenate([[0], breaks + 1])] / rate_hz
@@ -98,7 +98,7 @@ def heard_s(side: Samples, rate_hz: int) -> list[tuple[float, float]]:
 
 
 async def test_a_call_with_real_speech(tmp_path: Path) -> None:
-    """Two recordings, a tool and a barge-in: told, measured, and written as three files."""
+    """Two recordings, a tool and a barge-in: printed, measured, and written as three files."""
     (tmp_path / "weather.py").write_text(TOOLS)
     (tmp_path / "scenario.toml").write_text(SCENARIO)
     question, barge_in = SPEECH / "user-question.wav", SPEECH / "user-barge-in.wav"
@@ -134,8 +134,8 @@ async def test_a_call_with_real_speech(tmp_path: Path) -> None:
     turns = json.loads(re.findall(r'id="data">(.*?)</script>', page)[0])["exchanges"]
     assert [turn["is_barge_in"] for turn in turns] == [False, True]
     assert turns[0]["end_s"] == pytest.approx(user[0][1], abs=0.1)
-    assert turns[0]["answer_sound_s"] == pytest.approx(agent[0][0], abs=0.2)
-    assert len(re.findall(r'id="sound">(.*?)</script>', page)[0]) > 20_000
+    assert turns[0]["answer_audio_s"] == pytest.approx(agent[0][0], abs=0.2)
+    assert len(re.findall(r'id="recording">(.*?)</script>', page)[0]) > 20_000
 
 
 def test_a_call_that_is_not_answered(tmp_path: Path) -> None:
@@ -244,7 +244,7 @@ GOODBYE = SPEECH / "user-goodbye.wav"
 def test_what_a_call_can_not_use(
     arguments: list[str | Path], sentence: str, tmp_path: Path
 ) -> None:
-    """Files, functions and options that can't work: exit code 2, before anything is dialled."""
+    """Files, functions and options that can't work: exit code 2, before any connection is made."""
     (tmp_path / "weather.py").write_text(TOOLS)
     (tmp_path / "broken.py").write_text("nonsense\n")
     (tmp_path / "decorated.py").write_text(DECORATED)
@@ -271,7 +271,7 @@ async def test_a_function_that_is_not_async_becomes_a_tool(tmp_path: Path) -> No
     "command", [("call", GOODBYE, "--out=."), ("doctor", "--wire-log=wire.jsonl")]
 )
 def test_a_log_that_can_not_be_written(command: tuple[str, ...], tmp_path: Path) -> None:
-    """Where the wire log can't be written, nothing is dialled: exit code 2."""
+    """Where the wire log can't be written, no connection is made: exit code 2."""
     (tmp_path / "wire.jsonl").mkdir()
     code, words = here(tmp_path, command[0], "--offline", *command[1:])
 

@@ -31,10 +31,10 @@ from tests.calls import KEY, tone
 from tests.command_line import ENVIRONMENT, SPEECH, here, hydra
 
 HURRY = Patience(
-    handshake_s=4.0, ping_s=1.0, answer_s=6.0, settle_s=0.4, bare_s=1.2, sound_s=1.5, done_s=6.0
+    handshake_s=4.0, ping_s=1.0, answer_s=6.0, settle_s=0.4, bare_s=1.2, audio_s=1.5, done_s=6.0
 )
 
-SOUND = tone(0.7, rate_hz=16_000).tobytes()
+TONE = tone(0.7, rate_hz=16_000).tobytes()
 """What is asked: a tone, which the emulator hears as speech."""
 
 
@@ -232,7 +232,7 @@ async def examine_case(case: Case) -> Examination:
     fields: dict[str, Any] = {"replies": answer, "think_s": 0.05, "tolerate": {"over_ceiling"}}
     async with Emulator(Scenario(**(fields | case.scenario))) as server:
         return await examine(
-            options(server, **case.options), is_quick=case.is_quick, patience=HURRY, sound=SOUND
+            options(server, **case.options), is_quick=case.is_quick, patience=HURRY, audio=TONE
         )
 
 
@@ -388,7 +388,7 @@ async def test_doctor_as_a_process(tmp_path: Path) -> None:
     short = tmp_path / "short.wav"
     with wave.open(str(short), "wb") as file:
         file.setparams((1, 2, 16_000, 0, "NONE", ""))
-        file.writeframes(SOUND)
+        file.writeframes(TONE)
     ran = await hydra(
         *("doctor", "--offline", "--json", "--question", short, "--wire-log", "wire.jsonl"),
         cwd=tmp_path,
@@ -431,7 +431,7 @@ async def test_a_refused_voice_tells_what_calls_do(voice: str, sentence: str) ->
     """A listed voice has another one in its place; a call with any other voice ends."""
     scenario = Scenario(replies=speak, bare_response_create="ignored", tolerate={"over_ceiling"})
     async with Emulator(scenario) as server:
-        found = await examine(options(server, voice=voice), patience=HURRY, sound=SOUND)
+        found = await examine(options(server, voice=voice), patience=HURRY, audio=TONE)
 
     (refused,) = [each for each in found.findings if each.id == "voice"]
     assert refused.remedy.endswith(sentence)
@@ -449,7 +449,7 @@ async def test_doctor_prints_where_there_is_no_check_mark(
 
 
 def test_doctor_without_a_key(tmp_path: Path) -> None:
-    """Without a key the network is looked at all the same: exit code 3, nothing is dialled."""
+    """Without a key the network is looked at all the same: exit code 3, no connection is made."""
     with socket.create_server(("127.0.0.1", 0)) as server:
         url = f"ws://127.0.0.1:{server.getsockname()[1]}"
         code, words = here(tmp_path, "doctor", SMALLEST_API_KEY=None, HYDRA_BASE_URL=url)

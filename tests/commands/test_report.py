@@ -51,7 +51,7 @@ def log() -> WireLines:
     return log
 
 
-def told(log: WireLines, folder: Path) -> Timeline:
+def timeline_in(log: WireLines, folder: Path) -> Timeline:
     """Return what happened in a call."""
     return timeline_of(lines_of(log, folder))
 
@@ -59,12 +59,12 @@ def told(log: WireLines, folder: Path) -> Timeline:
 # ------------------------------------------------------------------------- what happened
 
 
-def test_voice_to_voice_is_from_the_last_sound_to_the_first(log: WireLines, tmp_path: Path) -> None:
-    """Detection and thinking add up, and the end of speech is found in the sound."""
+def test_voice_to_voice_is_from_the_last_audio_to_the_first(log: WireLines, tmp_path: Path) -> None:
+    """Detection and thinking add up, and the end of speech is found in the audio."""
     log.speak(2.0, hang_s=0.4)
     log.respond(3.0, think_s=0.2)
     log.close()
-    timeline = told(log, tmp_path)
+    timeline = timeline_in(log, tmp_path)
 
     (turn,) = timeline.exchanges
     assert turn.is_measured
@@ -80,12 +80,12 @@ def test_voice_to_voice_is_from_the_last_sound_to_the_first(log: WireLines, tmp_
 
 
 def test_turns_with_tools_count_apart(log: WireLines, tmp_path: Path) -> None:
-    """A turn with a call ends with the first sound after the output; its parts add up to that."""
+    """A turn with a call ends with the first audio after the output; its parts add up to that."""
     log.speak(2.0)
     log.call_tool("get_weather", think_s=0.2, takes_s=0.8)
     log.respond(3.0, think_s=0.2)
     log.close()
-    timeline = told(log, tmp_path)
+    timeline = timeline_in(log, tmp_path)
 
     (turn,) = timeline.exchanges
     assert [each.names for each in turn.tools] == [["get_weather"]]
@@ -94,7 +94,7 @@ def test_turns_with_tools_count_apart(log: WireLines, tmp_path: Path) -> None:
         "turn detection": pytest.approx(0.4),
         "thinking": pytest.approx(0.2),
         "tools": pytest.approx(0.8),
-        "first sound": pytest.approx(0.2),
+        "first audio": pytest.approx(0.2),
     }
     assert timeline.summary()["tools"]["mean_s"] == turn.voice_to_voice_s
     assert timeline.summary()["plain"]["count"] == 0
@@ -104,7 +104,7 @@ def test_turns_with_tools_count_apart(log: WireLines, tmp_path: Path) -> None:
 
 
 def test_a_word_before_a_call_is_not_the_answer(log: WireLines, tmp_path: Path) -> None:
-    """Sound in the response that calls is the first; the answer is what comes after the output."""
+    """Audio in the response that calls is the first; the answer is what comes after the output."""
     log.speak(2.0)
     response = log.respond(0.8, name="resp-both")
     log.line(
@@ -119,30 +119,30 @@ def test_a_word_before_a_call_is_not_the_answer(log: WireLines, tmp_path: Path) 
     log.line("conversation.item.create", "sent", item=item)
     log.line("response.create", "sent")
     log.respond(1.0, think_s=0.4)
-    timeline = told(log, tmp_path)
+    timeline = timeline_in(log, tmp_path)
 
     (turn,) = timeline.exchanges
-    assert turn.first_sound_s is not None
-    assert turn.answer_sound_s is not None
-    assert turn.first_sound_s - turn.end_s == pytest.approx(0.6, abs=0.05)
-    assert turn.answer_sound_s - turn.end_s == pytest.approx(2.0, abs=0.05)
+    assert turn.first_audio_s is not None
+    assert turn.answer_audio_s is not None
+    assert turn.first_audio_s - turn.end_s == pytest.approx(0.6, abs=0.05)
+    assert turn.answer_audio_s - turn.end_s == pytest.approx(2.0, abs=0.05)
 
 
-def test_an_interruption_cuts_what_was_not_heard(log: WireLines, tmp_path: Path) -> None:
-    """Sound comes ten times too fast: what was not played when the user spoke was not heard."""
+def test_an_interruption_cuts_what_was_not_played(log: WireLines, tmp_path: Path) -> None:
+    """Audio comes ten times too fast: what was not played when the user spoke is cut."""
     log.speak(2.0)
     log.respond(6.0, text="one,two,three,four")
     log.send_sound(2.0)
     log.speak(1.0)
     log.respond(1.0)
-    timeline = told(log, tmp_path)
+    timeline = timeline_in(log, tmp_path)
 
     assert [mark.kind for mark in timeline.marks] == ["interruption"]
     first, second = timeline.exchanges
     assert (first.is_barge_in, second.is_barge_in) == (False, True)
-    heard = next(span for span in timeline.spans if span.kind == "voice")
-    assert heard.detail == "interrupted"
-    assert heard.end_s - heard.begin_s == pytest.approx(2.0, abs=0.1)
+    voice = next(span for span in timeline.spans if span.kind == "voice")
+    assert voice.detail == "interrupted"
+    assert voice.end_s - voice.begin_s == pytest.approx(2.0, abs=0.1)
 
 
 def test_a_turn_after_the_answer_is_no_interruption(log: WireLines, tmp_path: Path) -> None:
@@ -151,7 +151,7 @@ def test_a_turn_after_the_answer_is_no_interruption(log: WireLines, tmp_path: Pa
         log.speak(1.0)
         log.respond(2.0)
         log.send_sound(3.0)
-    timeline = told(log, tmp_path)
+    timeline = timeline_in(log, tmp_path)
 
     assert timeline.marks == []
     assert [turn.is_barge_in for turn in timeline.exchanges] == [False, False]
@@ -168,7 +168,7 @@ def test_words_after_a_lost_connection_are_no_barge_in(log: WireLines, tmp_path:
     log.speak(1.0)
     log.respond(1.0)
     log.close()
-    timeline = told(log, tmp_path)
+    timeline = timeline_in(log, tmp_path)
 
     assert [turn.is_barge_in for turn in timeline.exchanges] == [False, False]
     assert "interruption" not in {mark.kind for mark in timeline.marks}
@@ -182,7 +182,7 @@ def test_a_discarded_turn_has_no_latency(log: WireLines, tmp_path: Path) -> None
     log.send_sound(1.0)
     log.speak(1.0)
     log.respond(1.0)
-    timeline = told(log, tmp_path)
+    timeline = timeline_in(log, tmp_path)
 
     assert [turn.is_discarded for turn in timeline.exchanges] == [True, False]
     assert timeline.exchanges[0].voice_to_voice_s is None
@@ -191,12 +191,12 @@ def test_a_discarded_turn_has_no_latency(log: WireLines, tmp_path: Path) -> None
 
 
 def test_a_late_speech_stopped_changes_nothing(log: WireLines, tmp_path: Path) -> None:
-    """Where the server says late or never that the user has stopped, the sound still tells."""
+    """Where the server says late or never that the user has stopped, the audio still tells."""
     log.speak(2.0)
     stopped = next(line for line in log.lines if line["type"].endswith("speech_stopped"))
     log.lines.remove(stopped)
     log.respond(1.0, think_s=0.2)
-    timeline = told(log, tmp_path)
+    timeline = timeline_in(log, tmp_path)
 
     (turn,) = timeline.exchanges
     assert turn.voice_to_voice_s == pytest.approx(0.6, abs=0.05)
@@ -209,7 +209,7 @@ def test_a_log_without_peaks_goes_by_the_server(log: WireLines, tmp_path: Path) 
     for line in log.lines:
         if line["type"] == "input_audio_buffer.append":
             line["frame"]["audio"]["peak"] = 0.0
-    timeline = told(log, tmp_path)
+    timeline = timeline_in(log, tmp_path)
 
     (turn,) = timeline.exchanges
     assert not turn.is_measured
@@ -224,7 +224,7 @@ def test_what_was_asked_for_is_no_user_turn(tmp_path: Path) -> None:
     log.send_sound(2.0)
     log.line("response.create", "sent")
     log.respond(1.0, think_s=0.4)
-    timeline = told(log, tmp_path)
+    timeline = timeline_in(log, tmp_path)
 
     assert [turn.kind for turn in timeline.exchanges] == ["greeting", "request"]
     assert [turn.voice_to_voice_s for turn in timeline.exchanges] == [
@@ -235,7 +235,7 @@ def test_what_was_asked_for_is_no_user_turn(tmp_path: Path) -> None:
 
 
 def test_trouble_is_marked(log: WireLines, tmp_path: Path) -> None:
-    """Errors, warnings, lost connections, failed dials and redials are marks with their words."""
+    """Errors, warnings and connections that fail, end or begin again are marks with their words."""
     log.line("error", error={"code": "tool_response_timeout", "message": "too late"})
     log.line("warning", code="model_deprecated", message="use another")
     log.close(1011, "server", "oops")
@@ -248,13 +248,13 @@ def test_trouble_is_marked(log: WireLines, tmp_path: Path) -> None:
     log.line("connection.redial", "note", reason="another voice")
     log.line("log.lines_lost", "note", lines=7)
     log.close()
-    timeline = told(log, tmp_path)
+    timeline = timeline_in(log, tmp_path)
 
     marks = [(mark.kind, mark.label) for mark in timeline.marks]
     assert ("error", "tool_response_timeout: too late") in marks
     assert ("warning", "model_deprecated: use another") in marks
     assert ("error", "connection 1 closed by the server with 1011 (oops)") in marks
-    assert ("error", "dial 2 failed: nobody there") in marks
+    assert ("error", "connection 2 failed: nobody there") in marks
     assert ("reconnect", "a new connection: another voice") in marks
     assert [kind for kind, _ in marks].count("reconnect") == 3
     assert any("7 lines are missing" in label for _, label in marks)
@@ -262,12 +262,12 @@ def test_trouble_is_marked(log: WireLines, tmp_path: Path) -> None:
     assert [span.label for span in spans] == ["connection 1", "connection 3"]
 
 
-def test_captions_come_when_they_are_heard(log: WireLines, tmp_path: Path) -> None:
+def test_captions_come_when_they_are_played(log: WireLines, tmp_path: Path) -> None:
     """Phrases of a response are one caption; the user's text is another, at its turn."""
     log.speak(2.0)
     log.lines[-1]["frame"]["item"]["content"] = [{"type": "input_audio", "text": "And today?"}]
     log.respond(3.0, text="It is sunny,and warm.")
-    timeline = told(log, tmp_path)
+    timeline = timeline_in(log, tmp_path)
 
     user, agent = timeline.captions
     assert (user.who, user.text) == ("user", "And today?")
@@ -276,20 +276,20 @@ def test_captions_come_when_they_are_heard(log: WireLines, tmp_path: Path) -> No
     assert len(agent.phrases) == 2
 
 
-def test_a_run_of_sound_is_one_row(log: WireLines, tmp_path: Path) -> None:
-    """Frames of sound are counted together, second by second; every other frame has its row."""
+def test_a_run_of_audio_is_one_row(log: WireLines, tmp_path: Path) -> None:
+    """Frames of audio are counted together, second by second; every other frame has its row."""
     log.speak(2.0)
     log.respond(2.0)
     rows = rows_of(lines_of(log, tmp_path))
 
-    sound = [row for row in rows if row.flag == "sound"]
+    audio = [row for row in rows if row.flag == "audio"]
     others = [line for line in log.lines if "append" not in line["type"]]
     others = [line for line in others if "audio.delta" not in line["type"]]
-    assert len(rows) - len(sound) == len(others)
-    assert len(sound) < 12
-    heard = sum(row.frame["frames"] for row in sound if row.direction == "sent")
-    assert heard == len([line for line in log.lines if "append" in line["type"]])
-    assert sum(row.frame["sound_s"] for row in sound if row.direction == "received") == 2.0
+    assert len(rows) - len(audio) == len(others)
+    assert len(audio) < 12
+    sent = sum(row.frame["frames"] for row in audio if row.direction == "sent")
+    assert sent == len([line for line in log.lines if "append" in line["type"]])
+    assert sum(row.frame["audio_s"] for row in audio if row.direction == "received") == 2.0
 
 
 # ------------------------------------------------------------------------- anything at all
@@ -377,7 +377,7 @@ def test_odd_values_of_a_frame_are_passed_over(odd: Any) -> None:
     ]
     lines = [LogLine(0.1, "call", 1, *frame) for frame in frames]
 
-    assert "1 frame, 0.00 s of sound, peak 0.00" in render(lines)
+    assert "1 frame, 0.00 s of audio, peak 0.00" in render(lines)
 
 
 def test_an_odd_time_draws_a_day_at_most() -> None:
@@ -547,7 +547,7 @@ def test_the_page_is_one_file_that_allows_nothing_else(log: WireLines, tmp_path:
     """Its policy names the one script and the one style in it, and no address is anywhere."""
     log.speak(1.0)
     log.respond(1.0)
-    text = render(lines_of(log, tmp_path), sound=speech(3.0))
+    text = render(lines_of(log, tmp_path), audio=speech(3.0))
 
     policy = re.findall(r'Content-Security-Policy" content="([^"]*)"', text)[0]
     (script,) = re.findall(r"<script>(.*?)</script>", text, re.DOTALL)
@@ -564,11 +564,11 @@ def test_the_page_is_one_file_that_allows_nothing_else(log: WireLines, tmp_path:
 def test_a_recording_beside_the_call_makes_no_player(
     at_s: float, log: WireLines, tmp_path: Path
 ) -> None:
-    """Sound that ends before the call or begins hours later is left out; the page is drawn."""
-    text = render(lines_of(log, tmp_path), sound=speech(2.7), sound_at_s=at_s)
+    """Audio that ends before the call or begins hours later is left out; the page is drawn."""
+    text = render(lines_of(log, tmp_path), audio=speech(2.7), audio_at_s=at_s)
 
     assert '"source":"log"' in text
-    assert re.findall(r'id="sound">(.*?)</script>', text) == [""]
+    assert re.findall(r'id="recording">(.*?)</script>', text) == [""]
 
 
 EVIL = "</script><script>window.hacked = 1</script><img src=x onerror='window.hacked = 2'>{{data}}"
@@ -618,8 +618,8 @@ async def test_report_as_a_process(tmp_path: Path) -> None:
     assert "call 1 of 2" in ran.words
     text = (tmp_path / "report.html").read_text(encoding="utf-8")
     assert '"began":"2026-11-23' in text
-    sound = re.findall(r'id="sound">(.*?)</script>', text)[0]
-    assert base64.b64decode(sound)[:4] == b"OggS"
+    recording = re.findall(r'id="recording">(.*?)</script>', text)[0]
+    assert base64.b64decode(recording)[:4] == b"OggS"
 
 
 @pytest.mark.parametrize(
@@ -662,7 +662,7 @@ async def test_the_page_in_a_browser(tmp_path: Path) -> None:
     """It plays, seeks by mouse and keys, searches and filters its log, without any network."""
     log = long_call(1.0)
     path = tmp_path / "report.html"
-    path.write_text(render(lines_of(log, tmp_path), sound=speech(60.0)), encoding="utf-8")
+    path.write_text(render(lines_of(log, tmp_path), audio=speech(60.0)), encoding="utf-8")
     async with page() as tab:
         await tab.resize(1280, 900)
         await opened(tab, path)
@@ -738,10 +738,10 @@ async def test_the_page_on_a_phone_and_in_the_dark(tmp_path: Path) -> None:
 
 @needs_chromium
 async def test_a_ten_minute_call_opens_in_two_seconds(tmp_path: Path) -> None:
-    """Ten minutes with sound and 24,000 frames: drawn in under two seconds, the log too."""
+    """Ten minutes with audio and 24,000 frames: drawn in under two seconds, the log too."""
     log = long_call(10.0)
     path = tmp_path / "report.html"
-    path.write_text(render(lines_of(log, tmp_path), sound=speech(600.0)), encoding="utf-8")
+    path.write_text(render(lines_of(log, tmp_path), audio=speech(600.0)), encoding="utf-8")
     async with page() as tab:
         await tab.resize(1280, 900)
         took_ms = [await opened(tab, path) for _ in range(2)]

@@ -92,7 +92,7 @@ def handshake(seen: Opening) -> Chosen | None:
         return Chosen(answer, words={"lost": seen.lost})
     if seen.configured_s is not None:
         facts = {
-            "dial_ms": in_ms(seen.connected_s),
+            "connect_ms": in_ms(seen.connected_s),
             "created_ms": in_ms(seen.created_s),
             "configured_ms": in_ms(seen.configured_s),
         }
@@ -165,10 +165,10 @@ def tool_call(seen: ToolTurn) -> Chosen:
     facts = {
         "after_ms": in_ms(seen.called_s),
         "calls": seen.n_calls,
-        "sound_in_same_response": seen.has_audio,
+        "audio_in_same_response": seen.has_audio,
         "name_in_done": seen.call.name is not None,
     }
-    more = ", with sound in the same response" if seen.has_audio else ""
+    more = ", with audio in the same response" if seen.has_audio else ""
     return Chosen("called" if is_object else "odd arguments", facts, {"more": more})
 
 

@@ -92,7 +92,7 @@ def doctor(
     logging.basicConfig(format="log: %(message)s", level=logging.ERROR)
     logging.getLogger("livekit").setLevel(logging.CRITICAL)
     behaviour = scenario_option(scenario, is_offline=offline)
-    sound = _sound(question_file)
+    audio = _audio_of(question_file)
     if wire_log is not None:
         require_writable(wire_log, "Name another file with --wire-log.")
     examination, options = asyncio.run(
@@ -104,7 +104,7 @@ def doctor(
             offline=offline,
             scenario=behaviour,
             quick=quick,
-            sound=sound,
+            audio=audio,
             wire_log=wire_log,
             quiet=as_json,
         )
@@ -118,7 +118,7 @@ def doctor(
     raise typer.Exit(code)
 
 
-def _sound(path: Path | None) -> bytes:
+def _audio_of(path: Path | None) -> bytes:
     if path is None:
         return question()
     try:
@@ -136,7 +136,7 @@ async def _run(
     offline: bool,
     scenario: Scenario | None,
     quick: bool,
-    sound: bytes,
+    audio: bytes,
     wire_log: Path | None,
     quiet: bool,
 ) -> tuple[Examination, Options]:
@@ -151,7 +151,7 @@ async def _run(
             return found, options
 
         async def one_turn() -> LiveKitTurn:
-            return await hold_one_turn(emulator, options, sound, header=header, wire_log=wire_log)
+            return await hold_one_turn(emulator, options, audio, header=header, wire_log=wire_log)
 
         console = errors()
         status: AbstractContextManager[Any] = nullcontext()
@@ -168,7 +168,7 @@ async def _run(
                 one_turn=one_turn,
                 is_quick=quick,
                 progress=progress,
-                sound=sound,
+                audio=audio,
             )
         examined.findings = [*found.findings, *examined.findings]
         return examined, options
@@ -191,7 +191,7 @@ def _options(
     try:
         key = server.OFFLINE_KEY if emulator else resolve_key(None)
     except ConfigurationError:
-        key = ""  # said as a finding; nothing is dialled
+        key = ""  # said as a finding; no connection is made
     return Options(
         model=tag,
         voice=name,
@@ -217,7 +217,7 @@ def _answer(context: Context) -> Reply:
 async def hold_one_turn(
     emulator: Emulator | None,
     options: Options,
-    sound: bytes,
+    audio: bytes,
     *,
     header: bool,
     wire_log: Path | None,
@@ -233,17 +233,17 @@ async def hold_one_turn(
     )
     agent = Agent(instructions="You are friendly. Answer in one short sentence.")
     caller = Caller(model, agent, lambda at_s, who, what: None)
-    recording = Recording(Path("question"), np.frombuffer(sound, dtype=np.int16))
+    recording = Recording(Path("question"), np.frombuffer(audio, dtype=np.int16))
     try:
         await caller.hold([recording], barge_in_s=None)
     except (CallFailed, TimeoutError) as problem:
         what = str(problem) or "Hydra was not ready in time."
         remedy = getattr(problem, "remedy", "") or "Run it again with --wire-log wire.jsonl."
         return LiveKitTurn(failure=what, remedy=remedy)
-    heard = caller.loudspeaker.heard
+    played = caller.loudspeaker.heard
     return LiveKitTurn(
-        waited_s=heard[0].started_at - caller.microphone.ended_at,
-        answer_s=sum(playout.duration_s for playout in heard),
+        waited_s=played[0].started_at - caller.microphone.ended_at,
+        answer_s=sum(playout.duration_s for playout in played),
     )
 
 

@@ -74,7 +74,7 @@ async def examine(
     is_quick: bool = False,
     patience: Patience | None = None,
     progress: Progress = lambda what: None,
-    sound: bytes | None = None,
+    audio: bytes | None = None,
 ) -> Examination:
     """Look at the way to a server, at the server, and at a call with it.
 
@@ -83,8 +83,8 @@ async def examine(
         one_turn: holds a call of one turn through the framework; None leaves it out.
         is_quick: ends after the handshake.
         patience: how long to wait for what may never come.
-        progress: is told what is looked at.
-        sound: what is asked, int16 mono 16 kHz; by default the doctor's own question.
+        progress: takes what is looked at.
+        audio: what is asked, int16 mono 16 kHz; by default the doctor's own question.
     """
     found = Examination()
     patience = patience or Patience()
@@ -94,7 +94,7 @@ async def examine(
             found.add(*await network.look_at(network.Address.of(options.base_url)))
             trace = Trace(options.wire_log)
             progress("the handshake")
-            options = await _first(found, options, trace, patience, progress, is_quick, sound)
+            options = await _first(found, options, trace, patience, progress, is_quick, audio)
             if is_quick or not _may_go_on(found):
                 return found
             progress("the other form of authentication")
@@ -135,7 +135,7 @@ async def _first(
     patience: Patience,
     progress: Progress,
     is_quick: bool,
-    sound: bytes | None,
+    audio: bytes | None,
 ) -> Options:
     """Look at the handshake, and on the same connection at the open questions.
 
@@ -159,7 +159,7 @@ async def _first(
             found.observe(Authentication(options.auth))
             found.observe(shaken)
             if shaken.is_ready and not is_quick:
-                await _ask(found, probe, patience, progress, sound or question())
+                await _ask(found, probe, patience, progress, audio or question())
     except ConnectionFailed as error:
         await _observe_refusal(found, options, error, trace, patience)
         return options
@@ -168,20 +168,20 @@ async def _first(
         again = ("auth", "model", "voice")
         found.findings = [each for each in found.findings if each.id not in again]
         options = replace(options, voice=SERVER_DEFAULT_VOICE)
-        options = await _first(found, options, trace, patience, progress, is_quick, sound)
+        options = await _first(found, options, trace, patience, progress, is_quick, audio)
         found.findings = [refusal if each.id == "voice" else each for each in found.findings]
     return options
 
 
 async def _ask(
-    found: Examination, probe: Probe, patience: Patience, progress: Progress, sound: bytes
+    found: Examination, probe: Probe, patience: Patience, progress: Progress, audio: bytes
 ) -> None:
     streaming = asyncio.create_task(probe.stream())
     try:
         progress("pings")
         found.observe(await experiments.ping(probe, patience))
         progress("a turn with a function call")
-        found.observe(await experiments.hold_tool_turn(probe, sound, patience))
+        found.observe(await experiments.hold_tool_turn(probe, audio, patience))
         if probe.ended is None:
             progress("a bare response.create")
             found.observe(await experiments.create_out_of_the_blue(probe, patience))

@@ -29,7 +29,7 @@ from .probe import Probe, lost, open_probe
 CEILINGS_BYTES: Final = (CONFIGURE_BUDGET_BYTES, 48_000, 120_000)
 """Configurations that are tried: what this plugin allows itself, and more.
 
-A client saw sound vanish over 18 KB on 2026-07-01, and over 32 KB on 2026-07-02.
+A client saw audio vanish over 18 KB on 2026-07-01, and over 32 KB on 2026-07-02.
 """
 
 TOOL: Final = ev.Tool(
@@ -64,8 +64,8 @@ class Patience:
     """From a calling response's last event to its end, before the outputs are sent."""
     bare_s: float = 4.0
     """For what may be ignored: a `response.create`, an item."""
-    sound_s: float = 8.0
-    """For the first sound of a first response, with a large configuration."""
+    audio_s: float = 8.0
+    """For the first audio of a first response, with a large configuration."""
     done_s: float = 20.0
     """For the end of a response that has begun."""
 
@@ -172,7 +172,7 @@ async def _speaks_with(
             probe.of(ev.ResponseOutputAudioDelta) or probe.of(ev.Error) or probe.of(ev.ResponseDone)
         )
 
-    await probe.until(decided, patience.handshake_s + patience.sound_s)
+    await probe.until(decided, patience.handshake_s + patience.audio_s)
     if probe.of(ev.ResponseOutputAudioDelta):
         return "speaks", None
     if (error := probe.first_error()) is not None:
@@ -236,7 +236,7 @@ async def hold_tool_turn(probe: Probe, question: bytes, patience: Patience) -> T
 async def _have_narrated(
     probe: Probe, mark: int, patience: Patience
 ) -> tuple[float | None, str | None]:
-    """Send the outputs and ask for the narration; return when it sounds, and its id."""
+    """Send the outputs and ask for the narration; return when it begins, and its id."""
     for _, call in probe.of(ev.ResponseFunctionCallArgumentsDone, mark):
         item = ev.Item(type="function_call_output", call_id=call.call_id, output=_OUTPUT)
         probe.send(ev.ConversationItemCreate(item=item))
@@ -246,7 +246,7 @@ async def _have_narrated(
     if created is None:
         return None, None
     narration = created[1].response.id
-    return await probe.wait_audio(narration, patience.sound_s), narration
+    return await probe.wait_audio(narration, patience.audio_s), narration
 
 
 async def create_out_of_the_blue(probe: Probe, patience: Patience) -> BareCreate:
@@ -260,7 +260,7 @@ async def create_out_of_the_blue(probe: Probe, patience: Patience) -> BareCreate
         names_event = error is not None and error.event_id == event_id
         return BareCreate(patience.bare_s, error=error, names_event=names_event)
     response_id = created[1].response.id
-    has_audio = await probe.wait_audio(response_id, patience.sound_s) is not None
+    has_audio = await probe.wait_audio(response_id, patience.audio_s) is not None
     cancelled = await _cancel(probe, response_id, patience)
     return BareCreate(patience.bare_s, has_audio=has_audio, cancel=cancelled)
 

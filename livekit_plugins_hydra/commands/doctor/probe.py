@@ -41,16 +41,16 @@ class Probe:
         """Begin to listen; `open_probe` makes one."""
         self.connection = connection
         self.opened_at = time.monotonic()
-        self.heard: list[tuple[float, events.ServerEvent]] = []
-        """What came, without its sound."""
+        self.received: list[tuple[float, events.ServerEvent]] = []
+        """What came, without its audio."""
         self.n_audio_bytes: Counter[str] = Counter()
-        """Sound by response."""
+        """Bytes of audio by response."""
         self.unknown: Counter[str] = Counter()
         """Types that this plugin does not know."""
         self.ended: HydraError | None = None
         """How the connection ended by itself; None while it stands."""
         self._changed = asyncio.Event()
-        self._waiting_sound = bytearray()
+        self._unsent = bytearray()
         self._is_quiet = asyncio.Event()
         self._is_quiet.set()
 
@@ -70,19 +70,19 @@ class Probe:
         else:
             if isinstance(event, events.ResponseOutputAudioDelta):
                 self.n_audio_bytes[event.response_id or ""] += len(event.delta)
-            self.heard.append((time.monotonic(), wire.elide(event)))
+            self.received.append((time.monotonic(), wire.elide(event)))
         self._changed.set()
 
     async def stream(self) -> None:
-        """Send sound at real time, for ever: what is to be said, and silence around it."""
+        """Send audio at real time, for ever: what is to be said, and silence around it."""
         next_at = time.monotonic()
         while True:
-            chunk = bytes(self._waiting_sound[:_CHUNK_BYTES])
-            del self._waiting_sound[:_CHUNK_BYTES]
+            chunk = bytes(self._unsent[:_CHUNK_BYTES])
+            del self._unsent[:_CHUNK_BYTES]
             if chunk:
                 chunk = chunk.ljust(_CHUNK_BYTES, b"\0")
             self.connection.send_audio([chunk or bytes(_CHUNK_BYTES)])
-            if not self._waiting_sound:
+            if not self._unsent:
                 self._is_quiet.set()
             next_at = max(next_at + _CHUNK_S, time.monotonic() - _LATE_S)
             await asyncio.sleep(max(0.0, next_at - time.monotonic()))
@@ -99,7 +99,7 @@ class Probe:
 
     async def say(self, pcm: bytes) -> float:
         """Speak; return when the last of it has been sent."""
-        self._waiting_sound += pcm
+        self._unsent += pcm
         self._is_quiet.clear()
         await self._is_quiet.wait()
         return time.monotonic()
@@ -121,12 +121,12 @@ class Probe:
 
     @property
     def mark(self) -> int:
-        """A place in `heard`: what comes from now on is behind it."""
-        return len(self.heard)
+        """A place in `received`: what comes from now on is behind it."""
+        return len(self.received)
 
     def of(self, kind: type[_E], since: int = 0) -> list[tuple[float, _E]]:
         """Return the events of a class behind a mark, and when they came."""
-        return [(at, event) for at, event in self.heard[since:] if isinstance(event, kind)]
+        return [(at, event) for at, event in self.received[since:] if isinstance(event, kind)]
 
     def first(self, kind: type[_E], since: int = 0) -> tuple[float, _E] | None:
         """Return the first event of a class behind a mark, and when it came; None for none."""

@@ -136,7 +136,7 @@ QUESTIONS: Final[tuple[Question[Any], ...]] = (
         answers={
             "ready": Answer(
                 "ok",
-                "dial {dial_ms} ms, session.created {created_ms} ms,"
+                "connected in {connect_ms} ms, session.created {created_ms} ms,"
                 " session.configured {configured_ms} ms",
             ),
             "not created": Answer(
@@ -211,7 +211,7 @@ QUESTIONS: Final[tuple[Question[Any], ...]] = (
             ),
             "another format": Answer(
                 "fail",
-                "the sound comes as {format}",
+                "the audio comes as {format}",
                 "This plugin plays pcm16 only: please open an issue.",
                 known="pcm16",
             ),
@@ -248,7 +248,7 @@ QUESTIONS: Final[tuple[Question[Any], ...]] = (
             "unheard": Answer(
                 "fail",
                 "no speech_started: {ended}",
-                "The sound does not reach the server, or not as it wants it: open an issue.",
+                "The audio does not reach the server, or not as it wants it: open an issue.",
                 known="",
             ),
         },
@@ -325,7 +325,7 @@ QUESTIONS: Final[tuple[Question[Any], ...]] = (
         look=answering.bare_create,
         answers={
             "spoken": Answer("ok", "yes"),
-            "silent": Answer("note", "a response without sound"),
+            "silent": Answer("note", "a response without audio"),
             "refused": Answer("note", "no: refused with {code}", _NEW_CONNECTION),
             "ignored": Answer("note", "no: ignored for {patience_s:g} s", _NEW_CONNECTION),
         },
@@ -445,7 +445,7 @@ QUESTIONS: Final[tuple[Question[Any], ...]] = (
         title="Payload ceiling",
         asks="How large may a configuration be until the server falls silent?",
         source="no limit is named [docs]; the audio stops without an error [eva]",
-        known="sound was missing over 18 KB on 2026-07-01, over 32 KB on 2026-07-02",
+        known="audio was missing over 18 KB on 2026-07-01, over 32 KB on 2026-07-02",
         about=observed.Ceiling,
         look=answering.payload_ceiling,
         answers={

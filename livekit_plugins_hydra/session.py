@@ -37,9 +37,9 @@ from .transport.spare import Spare
 from .transport.wirelog import Trace
 from .voice.chat import ChatLog, output_as_text
 from .voice.listening import Listening
-from .voice.listening import Turn as UserTurn
 from .voice.speaking import Speaking
 from .voice.transcription import Transcriber
+from .voice.utterance import Utterance
 
 CLOSE_BUDGET_S: Final = 2.0
 """`aclose` takes no longer: the framework waits for it without a bound."""
@@ -618,20 +618,20 @@ class RealtimeSession(llm.RealtimeSession[SessionEvents]):
         elif generation := self._speaking.resume():
             self.emit("generation_created", generation.created_event(user_initiated=False))
 
-    def _tell_user_text(self, turn: UserTurn, text: str, is_final: bool) -> None:
+    def _tell_user_text(self, utterance: Utterance, text: str, is_final: bool) -> None:
         """Tell what the user said; the message stands where it was said."""
         if is_final:
             message = llm.ChatMessage(
-                id=turn.item_id, role="user", content=[text], created_at=turn.began_at
+                id=utterance.item_id, role="user", content=[text], created_at=utterance.began_at
             )
-            self._chat.add(message, place=turn.place)
+            self._chat.add(message, place=utterance.place)
         self.emit(
             "input_audio_transcription_completed",
             llm.InputTranscriptionCompleted(
-                item_id=turn.item_id,
+                item_id=utterance.item_id,
                 transcript=text,
                 is_final=is_final,
-                turn_started_at=turn.began_at,
+                turn_started_at=utterance.began_at,
             ),
         )
 
@@ -748,8 +748,8 @@ class _Host:
     def send_audio(self, appends: list[bytes]) -> None:
         self._session._send_audio(appends)
 
-    def user_transcribed(self, turn: UserTurn, text: str, *, is_final: bool) -> None:
-        self._session._tell_user_text(turn, text, is_final)
+    def user_transcribed(self, utterance: Utterance, text: str, *, is_final: bool) -> None:
+        self._session._tell_user_text(utterance, text, is_final)
 
     def input_audio_lost(self) -> None:
         self._session._warn_of_lost_sound()

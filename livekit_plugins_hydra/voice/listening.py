@@ -7,7 +7,6 @@ import math
 import time
 from collections import deque
 from collections.abc import Iterable
-from dataclasses import dataclass, field
 from typing import Final, Protocol
 
 from livekit import rtc
@@ -15,7 +14,8 @@ from livekit.agents.utils import shortuuid
 
 from .audio import INPUT_RATE_HZ, Sent, Uplink, is_quiet, worth_hearing
 from .chat import ChatLog
-from .transcription import Recognition, Transcriber
+from .transcription import Transcriber
+from .utterance import Cause, State, Utterance
 
 KEPT_S: Final = 6.0
 """How much of the sound that was sent is sent again, in case the server has not heard it."""
@@ -32,36 +32,8 @@ NOTICE_S: Final = 0.5
 PRE_ROLL_S: Final = 0.5 + NOTICE_S
 """Sound before `speech_started` that belongs to the turn, unless it belongs to the last one."""
 
-REMEMBERED_TURNS: Final = 8
-"""How many turns the server may still write down."""
-
-
-@dataclass(slots=True)
-class Turn:
-    """Something that the user says."""
-
-    item_id: str
-    """The server's, or our own where the server gives none."""
-    wire_id: str
-    """The server's; empty where it gives none."""
-    began_at: float
-    """Wall clock."""
-    place: int
-    """In the chat log."""
-    recognition: Recognition | None = None
-    text: str = ""
-    """What was said, as long as nobody was told."""
-    is_over: bool = False
-    is_heard_again: bool = False
-    """Whether its sound goes to the next server too, which makes a turn of its own of it."""
-    beginning: list[rtc.AudioFrame] = field(default_factory=list)
-    """What of its sound does not go there."""
-
-    def drop(self) -> None:
-        """Its words are not wanted, or known better."""
-        if self.recognition is not None:
-            self.recognition.drop()
-            self.recognition = None
+REMEMBERED_UTTERANCES: Final = 8
+"""How many utterances the server may still transcribe."""
 
 
 class InputHost(Protocol):
@@ -78,8 +50,8 @@ class InputHost(Protocol):
     def send_audio(self, appends: list[bytes]) -> None:
         """Send appends to the server, each int16 mono 16 kHz."""
 
-    def user_transcribed(self, turn: Turn, text: str, *, is_final: bool) -> None:
-        """Take the text of a turn, or what it looks like so far."""
+    def user_transcribed(self, utterance: Utterance, text: str, *, is_final: bool) -> None:
+        """Take the text of an utterance, or what it looks like so far."""
 
     def input_audio_lost(self) -> None:
         """Take note that audio was thrown away because too much waited."""
@@ -103,14 +75,13 @@ class Listening:
         self._tick: asyncio.TimerHandle | None = None
         self._sent: deque[Sent] = deque()
         self._tidy_at = 0.0
-        self._turn: Turn | None = None
-        self._turns: dict[str, Turn] = {}
-        self._unanswered_since: float | None = None
-        """Since when sound belongs to a turn that the server has not answered yet."""
-        self._unanswered_before: float | None = None
-        """The same, as it was when the present turn began: it may be discarded."""
-        self._understood_until = 0.0
-        """When the server last said that a turn had ended: it has heard all that came before."""
+        self._utterances: dict[str, Utterance] = {}
+        self._present: Utterance | None = None
+        """The newest utterance, as long as the server may take it back."""
+        self._kept: Utterance | None = None
+        """The newest that counts."""
+        self._user_stopped_at = 0.0
+        """When the server last said that the user had stopped: it has heard all before that."""
 
     # --------------------------------------------------------------------------- sound
 
@@ -126,38 +97,39 @@ class Listening:
         self._uplink.start(now)
         self._arm(now)
 
-    def stop(self, heard_at: float) -> bool:
-        """The server no longer listens; sound waits for the next connection.
+    def stop(self, alive_at: float) -> bool:
+        """The server no longer listens; audio waits for the next connection.
 
         What this one may not have heard is sent again there.
 
         Args:
-            heard_at: when it last gave a sign of life; monotonic clock.
+            alive_at: when it last gave a sign of life; monotonic clock.
 
         Returns:
             Whether there is speech that the next server will hear at once.
         """
-        since = self._unheard_since(heard_at)
-        turn_began_at = self._unanswered_since
-        self._unanswered_since = self._unanswered_before = None
+        is_owed = self._owed is not None
+        since = self._resent_since(alive_at)
         again = worth_hearing((sent for sent in self._sent if sent[0] >= since), KEPT_S)
         unheard = [chunk for _, chunk in again]
-        if turn_began_at is not None and self._turn is not None:
-            self._turn.is_heard_again = True
-            self._turn.beginning = self._sound_before(again, self._turn)
+        if self._present is not None and self._present.is_owed:
+            self._present.beginning = self._audio_before(again, self._present)
+        for utterance in (self._present, self._kept):
+            if utterance is not None:
+                utterance.move(Cause.LOST)
         self._sent.clear()
-        if turn_began_at is None and all(is_quiet(chunk) for chunk in unheard):
+        if not is_owed and all(is_quiet(chunk) for chunk in unheard):
             unheard = []
         self._uplink.stop(unheard)
         return bool(unheard)
 
-    def _sound_before(self, again: list[Sent], turn: Turn) -> list[rtc.AudioFrame]:
-        """Return what is written down of a turn, without what is sent again."""
-        if turn.recognition is None or not again:
+    def _audio_before(self, again: list[Sent], utterance: Utterance) -> list[rtc.AudioFrame]:
+        """Return what is transcribed of an utterance, without what is sent again."""
+        if utterance.recognition is None or not again:
             return []
-        ended_at = self._understood_until if turn.recognition.ended.is_set() else math.inf
+        ended_at = math.inf if utterance.state is State.OPEN else self._user_stopped_at
         n_again = sum(again[0][0] <= at <= ended_at for at, _ in self._sent)
-        return turn.recognition.before(n_again)
+        return utterance.recognition.before(n_again)
 
     def close(self) -> None:
         """Stop listening."""
@@ -170,8 +142,8 @@ class Listening:
         self._host.send_audio(chunks)
         for chunk in chunks:
             self._sent.append((now, chunk))
-            if self._turn is not None and self._turn.recognition is not None:
-                self._turn.recognition.push(_frame(chunk))
+            if self._present is not None and self._present.recognition is not None:
+                self._present.recognition.push(_frame(chunk))
         if now >= self._tidy_at:
             self._tidy_at = now + TIDY_EVERY_S
             self._forget(now)
@@ -180,18 +152,24 @@ class Listening:
 
     def _forget(self, now: float) -> None:
         """Let go of what was sent and need not be sent again."""
-        since = min(now - PRE_ROLL_S, self._unheard_since(self._host.server_alive_at))
+        since = min(now - PRE_ROLL_S, self._resent_since(self._host.server_alive_at))
         since = max(now - KEPT_FOR_S, since)
         while self._sent and self._sent[0][0] < since:
             self._sent.popleft()
 
-    def _unheard_since(self, heard_at: float) -> float:
-        """Return since when the server may not have heard: a turn without an answer began, or
-        its last sign of life.
+    @property
+    def _owed(self) -> Utterance | None:
+        """The newest utterance that the server owes an answer."""
+        newest = (self._present, self._kept)
+        return next((each for each in newest if each is not None and each.is_owed), None)
+
+    def _resent_since(self, alive_at: float) -> float:
+        """Return since when audio is sent again, should the connection be lost by now: since an
+        utterance began that is not answered, or since the server's last sign of life.
         """
-        if self._unanswered_since is not None:
-            return self._unanswered_since
-        return max(heard_at - NOTICE_S, self._understood_until)
+        if (owed := self._owed) is not None:
+            return owed.resent_since
+        return max(alive_at - NOTICE_S, self._user_stopped_at)
 
     def _arm(self, now: float) -> None:
         """See to it that `_on_tick` runs when the uplink next needs it."""
@@ -211,99 +189,102 @@ class Listening:
 
     def turn_started(self, item_id: str | None) -> None:
         """The user begins to speak."""
-        last = self._turn
-        if last is not None and last.is_heard_again:
-            self.turn_discarded(None)
-            self._keep_beginning(last)
+        if self._present is not None and self._present.state is State.AGAIN:
+            self._keep_beginning(self._present)
+            self._present = None
         self.turn_kept()
-        now = time.monotonic()
-        turn = self._turn = self._new_turn(item_id)
-        since = max(now - PRE_ROLL_S, self._understood_until)
-        self._unanswered_before = self._unanswered_since
-        if self._unanswered_since is None or self._transcriber is not None:
-            self._unanswered_since = since  # else nobody knows what was said before
-        self._write_down(turn, (_frame(chunk) for at, chunk in self._sent if at >= since))
+        since = max(time.monotonic() - PRE_ROLL_S, self._user_stopped_at)
+        earlier = self._owed
+        utterance = self._present = self._new_utterance(item_id)
+        utterance.resent_since = since
+        if earlier is not None and self._transcriber is None:  # nobody knows what was said then
+            utterance.resent_since = earlier.resent_since
+        self._transcribe(utterance, (_frame(chunk) for at, chunk in self._sent if at >= since))
 
-    def _keep_beginning(self, turn: Turn) -> None:
-        """Write down what came before the sound of which the next server makes a turn."""
-        turn.is_over = True
-        turn.text = ""
-        if any(not is_quiet(bytes(frame.data)) for frame in turn.beginning):
-            self._write_down(turn, turn.beginning)
-            if turn.recognition is not None:
-                turn.recognition.end()
+    def _keep_beginning(self, utterance: Utterance) -> None:
+        """Transcribe what came before the audio of which the next server makes an utterance."""
+        utterance.drop()
+        utterance.move(Cause.REPEATED)
+        utterance.text = ""
+        if any(not is_quiet(bytes(frame.data)) for frame in utterance.beginning):
+            self._transcribe(utterance, utterance.beginning)
+            if utterance.recognition is not None:
+                utterance.recognition.end()
 
-    def _write_down(self, turn: Turn, frames: Iterable[rtc.AudioFrame]) -> None:
+    def _transcribe(self, utterance: Utterance, frames: Iterable[rtc.AudioFrame]) -> None:
         if self._transcriber is None:
             return
-        turn.recognition = self._transcriber.begin(
-            on_text=lambda text: self._recognized(turn, text),
-            on_guess=lambda text: self._host.user_transcribed(turn, text, is_final=False),
+        utterance.recognition = self._transcriber.begin(
+            on_text=lambda text: self._recognized(utterance, text),
+            on_guess=lambda text: self._host.user_transcribed(utterance, text, is_final=False),
         )
         for frame in frames:
-            turn.recognition.push(frame)
+            utterance.recognition.push(frame)
 
     def turn_stopped(self) -> None:
         """The user has stopped."""
-        self._understood_until = time.monotonic()
-        if self._turn is not None and self._turn.recognition is not None:
-            self._turn.recognition.end()
+        self._user_stopped_at = time.monotonic()
+        if self._present is not None:
+            self._present.move(Cause.STOPPED)
+            if self._present.recognition is not None:
+                self._present.recognition.end()
 
     def turn_discarded(self, item_id: str | None) -> None:
-        """A turn was none: nothing is written down."""
-        turn = self._turn
-        if turn is not None and (not item_id or turn.wire_id in ("", item_id)):
-            self._turn = None
-            self._unanswered_since = self._unanswered_before
-            turn.drop()
+        """A turn was none: nothing is transcribed."""
+        utterance = self._present
+        if utterance is not None and (not item_id or utterance.wire_id in ("", item_id)):
+            self._present = None
+            utterance.drop()
 
     def turn_answered(self) -> None:
         """The server has answered, unless the user goes on: it need not hear the turn again."""
-        self._unanswered_before = None
-        if self._turn is None or not self._host.is_user_speaking:
-            self._unanswered_since = None
+        if self._kept is not None:
+            self._kept.move(Cause.ANSWERED)
+        if self._present is not None and not self._host.is_user_speaking:
+            self._present.move(Cause.ANSWERED)
 
     def turn_kept(self) -> None:
         """The turn counts: it is answered, or can't be taken back any more."""
-        turn, self._turn = self._turn, None
-        if turn is None:
+        utterance, self._present = self._present, None
+        if utterance is None:
             return
-        if turn.recognition is not None:
-            turn.recognition.end()
-        turn.is_over = True
-        self._tell(turn)
+        self._kept = utterance
+        utterance.move(Cause.KEPT)
+        if utterance.recognition is not None:
+            utterance.recognition.end()
+        self._tell(utterance)
 
     def turn_written(self, item_id: str, text: str) -> None:
-        """The server itself has written down a turn, so it counts."""
-        turn = self._turns.get(item_id)
-        if turn is None and (not item_id or (self._turn and not self._turn.wire_id)):
-            turn = next(reversed(self._turns.values()), None)
-        turn = turn or self._new_turn(item_id)
-        turn.drop()
-        turn.is_over = True
-        turn.text = text
-        self._tell(turn)
+        """The server itself has transcribed a turn, so it counts."""
+        utterance = self._utterances.get(item_id)
+        if utterance is None and (not item_id or (self._present and not self._present.wire_id)):
+            utterance = next(reversed(self._utterances.values()), None)
+        utterance = utterance or self._new_utterance(item_id)
+        utterance.drop()
+        utterance.move(Cause.KEPT)
+        utterance.text = text
+        self._tell(utterance)
 
-    def _new_turn(self, item_id: str | None) -> Turn:
+    def _new_utterance(self, item_id: str | None) -> Utterance:
         wire_id = item_id or ""
         own_id = self._chat.unique_id(wire_id) if wire_id else shortuuid("turn_")
-        turn = Turn(own_id, wire_id, time.time(), self._chat.take_place())
-        self._turns[wire_id or own_id] = turn
-        if len(self._turns) > REMEMBERED_TURNS:
-            del self._turns[next(iter(self._turns))]
-        return turn
+        utterance = Utterance(own_id, wire_id, time.time(), self._chat.take_place())
+        self._utterances[wire_id or own_id] = utterance
+        if len(self._utterances) > REMEMBERED_UTTERANCES:
+            del self._utterances[next(iter(self._utterances))]
+        return utterance
 
-    def _recognized(self, turn: Turn, text: str) -> None:
-        turn.text = text
-        if turn.text and not turn.is_over:
-            self._host.user_transcribed(turn, text, is_final=False)
-        self._tell(turn)
+    def _recognized(self, utterance: Utterance, text: str) -> None:
+        utterance.text = text
+        if text and not utterance.counts:
+            self._host.user_transcribed(utterance, text, is_final=False)
+        self._tell(utterance)
 
-    def _tell(self, turn: Turn) -> None:
-        """Tell the text once it is known that the turn counts."""
-        if turn.is_over and turn.text:
-            self._host.user_transcribed(turn, turn.text, is_final=True)
-            turn.text = ""
+    def _tell(self, utterance: Utterance) -> None:
+        """Tell the text once it is known that the utterance counts."""
+        if utterance.counts and utterance.text:
+            self._host.user_transcribed(utterance, utterance.text, is_final=True)
+            utterance.text = ""
 
 
 def _frame(chunk: bytes) -> rtc.AudioFrame:

@@ -32,10 +32,8 @@ class Generation:
         self._messages: Stream[llm.MessageGeneration] = Stream()
         self._functions: Stream[llm.FunctionCall] = Stream()
         self._calls: list[HandedCall] = []
-        self._opened: list[Message] = []
-        self._by_item: dict[str, Message] = {}
-        """Those whose item is known; ids of deltas may lack."""
-        self._sounding: Message | None = None
+        self._opened: dict[str, Message] = {}
+        """By item, in order."""
 
     @property
     def is_empty(self) -> bool:
@@ -45,12 +43,12 @@ class Generation:
     @property
     def is_speechless(self) -> bool:
         """Whether something of it is heard, but nobody tells what is said."""
-        return any(message.is_speechless for message in self._opened)
+        return any(message.is_speechless for message in self._opened.values())
 
     @property
     def is_playing(self) -> bool:
         """Whether something of it is being heard, as far as time tells."""
-        return any(message.is_playing for message in self._opened)
+        return any(message.is_playing for message in self._opened.values())
 
     @property
     def waiting_calls(self) -> list[llm.FunctionCall]:
@@ -60,7 +58,7 @@ class Generation:
     @property
     def is_over(self) -> bool:
         """Whether nothing of it is still to be heard or to run, and nothing is being heard."""
-        is_heard = all(it.was_played and not it.is_playing for it in self._opened)
+        is_heard = all(it.was_played and not it.is_playing for it in self._opened.values())
         return is_heard and not self.waiting_calls
 
     def created_event(self, *, user_initiated: bool) -> llm.GenerationCreatedEvent:
@@ -72,45 +70,29 @@ class Generation:
             response_id=self.id,
         )
 
-    def sounding(self, item_id: str) -> Message:
-        """Return the message that plays an item's sound; it ends the sound of those before it.
+    def message(self, item_id: str) -> Message:
+        """Return the message of an item, which is opened if there is none.
 
-        A message that has no sound yet, or whose item is not known, takes any sound.
+        What has no id belongs to the newest message, and the first may get its id later: no
+        document has text, so it may lack ids, and it comes before its audio. In all clients seen,
+        audio has ids.
         """
-        message = self._by_item.get(item_id)
-        if message is None:
-            newest = self._opened[-1] if self._opened else None
-            if newest and (not item_id or newest is not self._sounding or self._is_nameless):
-                message = newest
-        if message is None or message.is_over:
-            message = self._open(item_id)
-        if message is not self._sounding:
-            self._sounding = self._name(message, item_id)
-            for earlier in self._opened[: self._opened.index(message)]:
-                earlier.finish(text_may_lag=False)
-        return message
+        if not item_id and self._opened:
+            return next(reversed(self._opened.values()))
+        if "" in self._opened:
+            self._opened[item_id] = self._opened.pop("")
+        elif item_id not in self._opened:
+            message = self._opened[item_id] = self._open_message(item_id)
+            self._messages.send(message.present())
+        return self._opened[item_id]
 
-    def written(self, item_id: str) -> Message:
-        """Return the message of an item's text; a message whose item is not known takes any."""
-        message = self._by_item.get(item_id)
-        if message is None and self._opened and (not item_id or self._is_nameless):
-            message = self._name(self._opened[-1], item_id)
-        return message or self._open(item_id)
-
-    @property
-    def _is_nameless(self) -> bool:
-        """Whether nobody has told the newest message's item."""
-        return self._opened[-1] not in self._by_item.values()
-
-    def _open(self, item_id: str) -> Message:
-        message = self._name(self._open_message(item_id), item_id)
-        self._opened.append(message)
-        self._messages.send(message.present())
-        return message
-
-    def _name(self, message: Message, item_id: str) -> Message:
-        if item_id:
-            self._by_item[item_id] = message
+    def audio_message(self, item_id: str) -> Message:
+        """Return the message that plays an item's audio; it ends the audio of those before it."""
+        message = self.message(item_id)
+        for earlier in self._opened.values():
+            if earlier is message:
+                break
+            earlier.finish(text_may_lag=False)
         return message
 
     def push_call(self, call: llm.FunctionCall) -> None:
@@ -120,7 +102,7 @@ class Generation:
 
     def finish(self, *, cut: bool) -> None:
         """Nothing more comes; texts may still be awaited."""
-        for message in self._opened:
+        for message in self._opened.values():
             # The outputs of functions go out after the messages.
             message.finish(cut=cut, text_may_lag=not self._calls)
         self._messages.close()

@@ -123,11 +123,6 @@ class Message:
         """Whether it is being heard, as far as time tells."""
         return self._is_played and self.heard_until > time.monotonic()
 
-    @property
-    def is_over(self) -> bool:
-        """Whether its sound has ended."""
-        return self._audio.closed
-
     def present(self) -> llm.MessageGeneration:
         """Return what the framework plays."""
         modalities: asyncio.Future[list[Literal["text", "audio"]]] = asyncio.Future()

@@ -87,7 +87,7 @@ class Speaking:
     def audio(self, generation_id: str, item_id: str, pcm: bytes) -> None:
         """Play sound."""
         if generation := self._open.get(generation_id):
-            message = generation.sounding(item_id)
+            message = generation.audio_message(item_id)
             if self._speech is not None and self._speech.generation_id == generation_id:
                 self._speech.forget(message.unheard_s)
                 self._speech.push(message.id, pcm)
@@ -105,7 +105,7 @@ class Speaking:
     def text(self, generation_id: str, item_id: str, phrase: str) -> None:
         """Write down a phrase."""
         if generation := self._open.get(generation_id):
-            generation.written(item_id).push_text(phrase)
+            generation.message(item_id).push_text(phrase)
 
     def late_text(self, response_id: str, phrase: str) -> None:
         """Keep a phrase that came after the cut; write it down if the cut was none."""
@@ -212,7 +212,7 @@ class Speaking:
             return None
         text = self._rest_of_text(speech)
         generation = self._generation(f"{speech.generation_id}~{speech.n_resumed + 1}")
-        message = generation.sounding(generation.id)
+        message = generation.audio_message(generation.id)
         speech.resume(message.id, begins_at_s)
         message.push_text(text)
         step = int(_RESUMED_FRAME_S * speech.rate_hz) * 2

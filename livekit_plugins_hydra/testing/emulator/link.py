@@ -21,7 +21,7 @@ from .records import ConnectionRecord, Received, ResponseRecord, Rule, Sent, Vio
 from .scenario import Scenario
 
 _QUEUE_LIMIT: Final = 32
-"""Frames that may wait for a slow reader before generation pauses."""
+"""Frames that may wait for a slow reader before a response pauses."""
 
 CLOSE_CODE_OF: Final = {"server_full": 1013, "invalid_request_error": 1008, "internal_error": 1011}
 """How the server closes after an `error`; 1000 after the others. Source: docs; 1000 is a guess."""

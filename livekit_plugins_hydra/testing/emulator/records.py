@@ -139,7 +139,7 @@ class ResponseRecord:
     status: str = "in_progress"
     reason: str | None = None
     ended_at_s: float | None = None
-    """When generation ended, whether `response.done` was sent or not."""
+    """When it ended, whether `response.done` was sent or not."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Final
 
 from livekit_plugins_hydra.protocol import events
 
-from .generation import Generation
+from .outgoing import OutgoingResponse
 from .replies import Call, Context, Piece, Reply, Say, ToolOutput, Trigger, UserTurn, pieces_of
 
 if TYPE_CHECKING:
@@ -41,10 +41,10 @@ class _Issued:
 
 
 @dataclass
-class _Round:
+class _OpenFunctionCalls:
     """The calls of one response."""
 
-    generation: Generation
+    response: OutgoingResponse
     missing: set[str] = field(default_factory=set)
     timer: asyncio.Task[None] | None = None
 
@@ -74,9 +74,9 @@ class Responder:
         self._user_speaks = False
         self._pending: _Pending | None = None
         self._thinking: asyncio.Task[None] | None = None
-        self._generation: Generation | None = None
-        self._cut: Generation | None = None
-        self._round: _Round | None = None
+        self._response: OutgoingResponse | None = None
+        self._cut: OutgoingResponse | None = None
+        self._open_calls: _OpenFunctionCalls | None = None
         self._calls: dict[str, _Issued] = {}
         self._newest: _Issued | None = None
         self._outputs: list[ToolOutput] = []
@@ -166,19 +166,19 @@ class Responder:
             return "this call has its output"
         issued.is_answered = True
         self._outputs.append(replace(issued.call, output=output))
-        if self._round is not None:
-            self._round.missing.discard(issued.call.call_id)
-            self._finish_calling_response(self._round)
+        if self._open_calls is not None:
+            self._open_calls.missing.discard(issued.call.call_id)
+            self._finish_calling_response(self._open_calls)
         return None
 
     # ---------------------------------------------------------------------- inside
 
     @property
-    def _active(self) -> Generation | None:
-        generation = self._generation
-        return generation if generation is not None and generation.is_active else None
+    def _active(self) -> OutgoingResponse | None:
+        response = self._response
+        return response if response is not None and response.is_active else None
 
-    def _may_create_during(self, active: Generation, event_id: str | None) -> bool:
+    def _may_create_during(self, active: OutgoingResponse, event_id: str | None) -> bool:
         if active.record.call_ids:
             # The client may take its calls for complete: no response.done is promised then.
             return True
@@ -191,10 +191,12 @@ class Responder:
         return self._scenario.busy_response_create == "queued"
 
     def _check_that_round_is_complete(self) -> None:
-        if self._round is None or self._texts:
+        if self._open_calls is None or self._texts:
             return  # with a text, the client asks for more than the narration
         batches = {self._calls[output.call_id].batch for output in self._outputs}
-        n_missing = sum(self._calls[call_id].batch in batches for call_id in self._round.missing)
+        n_missing = sum(
+            self._calls[call_id].batch in batches for call_id in self._open_calls.missing
+        )
         if n_missing:
             self._link.violate("early_create", f"{n_missing} outputs missing")
 
@@ -233,11 +235,11 @@ class Responder:
             connection_number=self._link.record.number,
         )
         self._outputs, self._texts = [], []
-        if self._round is not None and not self._round.missing:
-            self._round.stop_timer()
-            self._round = None
+        if self._open_calls is not None and not self._open_calls.missing:
+            self._open_calls.stop_timer()
+            self._open_calls = None
         reply = pending.reply if pending.reply is not None else self._scenario.reply_to(context)
-        self._generation = Generation(
+        self._response = OutgoingResponse(
             self._link,
             context,
             self._with_speech(pieces_of(reply)),
@@ -246,7 +248,7 @@ class Responder:
             on_call=self._called,
             on_end=self._ended,
         )
-        self._generation.begin()
+        self._response.begin()
         self._finish_cut()
 
     def _with_speech(self, pieces: tuple[Piece, ...]) -> tuple[Piece, ...]:
@@ -265,67 +267,67 @@ class Responder:
         if self._active is not None:
             self._cut_short(self._active, "interrupted")
 
-    def _cut_short(self, generation: Generation, reason: str) -> None:
-        generation.cancel(reason)
+    def _cut_short(self, response: OutgoingResponse, reason: str) -> None:
+        response.cancel(reason)
         late = self._scenario.late_deltas
         is_deferred = (
             reason == "interrupted" and self._scenario.cancelled_done == "after_next_created"
         )
         if not is_deferred:
-            generation.close_cancelled()
-        generation.send_late_deltas(late - 1 if late > 1 else late)
-        self._cut = generation if is_deferred or late > 1 else None
-        if self._round is not None and self._round.generation is generation:
+            response.close_cancelled()
+        response.send_late_deltas(late - 1 if late > 1 else late)
+        self._cut = response if is_deferred or late > 1 else None
+        if self._open_calls is not None and self._open_calls.response is response:
             # What was called before the cut may still be answered, but nothing waits for it.
-            self._round.stop_timer()
-            self._round = None
+            self._open_calls.stop_timer()
+            self._open_calls = None
         self._continue()
 
     def _called(self, call: ToolOutput) -> None:
-        assert self._generation is not None, "only a generation calls"
+        assert self._response is not None, "only a response calls"
         now, newest = self._link.now(), self._newest
         batch = newest.batch if newest else 0
         if newest is None or now - newest.issued_at_s > _SETTLING_S:
             batch += 1
         self._newest = self._calls[call.call_id] = _Issued(call, now, batch)
-        if self._round is None or self._round.generation is not self._generation:
-            if self._round is not None:
-                self._round.stop_timer()
-            self._round = _Round(self._generation)
-        self._round.missing.add(call.call_id)
-        self._round.stop_timer()
+        if self._open_calls is None or self._open_calls.response is not self._response:
+            if self._open_calls is not None:
+                self._open_calls.stop_timer()
+            self._open_calls = _OpenFunctionCalls(self._response)
+        self._open_calls.missing.add(call.call_id)
+        self._open_calls.stop_timer()
         if self._scenario.tool_response_timeout_s is not None:
-            self._round.timer = self._link.after(
+            self._open_calls.timer = self._link.after(
                 self._scenario.tool_response_timeout_s, self._give_up_round
             )
 
-    def _ended(self, generation: Generation) -> None:
-        if not generation.record.call_ids or self._scenario.calling_response_done == (
+    def _ended(self, response: OutgoingResponse) -> None:
+        if not response.record.call_ids or self._scenario.calling_response_done == (
             "before_outputs"
         ):
-            generation.send_done()
-        elif self._round is not None and self._round.generation is generation:
-            self._finish_calling_response(self._round)
+            response.send_done()
+        elif self._open_calls is not None and self._open_calls.response is response:
+            self._finish_calling_response(self._open_calls)
         self._continue()
 
     def _continue(self) -> None:
         if self._pending is not None and self._thinking is None:
             self._think()
 
-    def _finish_calling_response(self, tool_round: _Round) -> None:
-        ended = not tool_round.generation.is_active and not tool_round.missing
+    def _finish_calling_response(self, open_calls: _OpenFunctionCalls) -> None:
+        ended = not open_calls.response.is_active and not open_calls.missing
         if ended and self._scenario.calling_response_done == "after_outputs":
-            tool_round.generation.send_done()
+            open_calls.response.send_done()
 
     def _give_up_round(self) -> None:
-        tool_round, self._round = self._round, None
-        if tool_round is None:
+        open_calls, self._open_calls = self._open_calls, None
+        if open_calls is None:
             return
-        generation = tool_round.generation
-        if self._scenario.calling_response_done == "after_outputs" and not generation.is_active:
-            generation.record.status = "failed"
-            generation.record.reason = "tool_response_timeout"
-            generation.send_done()
+        response = open_calls.response
+        if self._scenario.calling_response_done == "after_outputs" and not response.is_active:
+            response.record.status = "failed"
+            response.record.reason = "tool_response_timeout"
+            response.send_done()
         self._link.send_error(
             "tool_response_timeout", "the output and response.create did not come in time"
         )

@@ -21,11 +21,11 @@ from livekit_plugins_hydra.protocol import events, voices
 
 from . import door
 from .books import Books, Observer
+from .handler import Handler
 from .link import Link
 from .records import ConnectionRecord, Dial, ProtocolViolation
 from .replies import Reply
 from .scenario import Scenario
-from .session import Session
 
 _MAX_FRAME_BYTES: Final = 16 * 1024 * 1024
 """Largest frame taken from a client; the real limit is not documented."""
@@ -107,7 +107,7 @@ class Emulator(Books):
         self._closing = asyncio.Event()
         self._faults: list[Exception] = []
         self._on_fault = on_fault
-        self._live: dict[int, tuple[Link, Session]] = {}
+        self._live: dict[int, tuple[Link, Handler]] = {}
         self._door = door.Door(self._closing)
 
     def __repr__(self) -> str:
@@ -224,8 +224,8 @@ class Emulator(Books):
 
     def speak(self, reply: Reply, *, connection: ConnectionRecord | None = None) -> None:
         """Begin a response that nothing has asked for, on the newest open connection."""
-        _, session = self._chosen(connection)[-1]
-        session.speak_unasked(reply)
+        _, handler = self._chosen(connection)[-1]
+        handler.speak_unasked(reply)
 
     def freeze(self, connection: ConnectionRecord | None = None) -> None:
         """Hang: read and write nothing, not even pongs, with the connections open."""
@@ -237,7 +237,7 @@ class Emulator(Books):
         for link, _ in self._chosen(connection):
             link.thaw()
 
-    def _chosen(self, connection: ConnectionRecord | None) -> list[tuple[Link, Session]]:
+    def _chosen(self, connection: ConnectionRecord | None) -> list[tuple[Link, Handler]]:
         if connection is None:
             chosen = list(self._live.values())
         else:
@@ -319,8 +319,8 @@ class Emulator(Books):
             socket.protocol.answers_pings = scenario.answers_pings
         async with asyncio.TaskGroup() as tasks:
             link = Link(socket, scenario, record, self, tasks)
-            session = Session(link)
-            self._live[record.number] = link, session
+            handler = Handler(link)
+            self._live[record.number] = link, handler
             link.spawn(link.write())
             if caller.model is None:
                 link.violate("missing_model")
@@ -329,10 +329,10 @@ class Emulator(Books):
                 link.spawn(_close_when_idle(link, scenario.idle_timeout_s))
             if scenario.created_delay_s:
                 await asyncio.sleep(scenario.created_delay_s)
-            session.open()
+            handler.open()
             try:
                 async for frame in socket:
-                    session.receive(frame)
+                    handler.receive(frame)
             except ConnectionClosed:
                 pass
             await socket.wait_closed()

@@ -30,7 +30,7 @@ _SEED_VOICES: Final = voices.MODELS["hydra"].voices
 _UPDATE_FIELDS: Final = frozenset({"type", "event_id", "session"})
 
 
-class Session:
+class Handler:
     """Serves one client."""
 
     def __init__(self, link: Link) -> None:

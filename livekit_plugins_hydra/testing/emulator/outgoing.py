@@ -28,7 +28,7 @@ _TOKENS_PER_S: Final = 12.5
 """Plausible usage; nothing is known of the real count."""
 
 
-class Generation:
+class OutgoingResponse:
     """Plays the pieces of one response; ends once, by itself or by `cancel`."""
 
     def __init__(
@@ -40,7 +40,7 @@ class Generation:
         late_events: Iterable[events.ServerEvent] = (),
         silent: bool = False,
         on_call: Callable[[ToolOutput], None],
-        on_end: Callable[[Generation], None],
+        on_end: Callable[[OutgoingResponse], None],
     ) -> None:
         self._link = link
         self._scenario = link.scenario

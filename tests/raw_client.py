@@ -42,7 +42,7 @@ class RawClient:
     """One connection; keeps every frame that came.
 
     Args:
-        server: whom to dial.
+        server: where to connect.
         query: the query string.
         headers: more headers of the upgrade.
     """
@@ -95,7 +95,7 @@ class RawClient:
         await self.socket.send(json.dumps({"type": kind, **fields}))
 
     async def hear(self, pcm: bytes) -> None:
-        """Send sound, as fast as it goes, in chunks of 40 ms."""
+        """Send audio, as fast as it goes, in chunks of 40 ms."""
         for start in range(0, len(pcm), CHUNK_BYTES):
             chunk = base64.b64encode(pcm[start : start + CHUNK_BYTES]).decode()
             await self.send("input_audio_buffer.append", audio=chunk)
@@ -106,7 +106,7 @@ class RawClient:
         return await self.wait("session.configured")
 
     async def output(self, call_id: str, output: str = "42") -> None:
-        """Send the output of a call."""
+        """Send the output of a function call."""
         item = {"type": "function_call_output", "call_id": call_id, "output": output}
         await self.send("conversation.item.create", item=item)
 
@@ -142,8 +142,8 @@ class RawClient:
                 kinds.append(frame["type"])
         return kinds
 
-    def sound(self, response_id: str) -> bytes:
-        """Return the sound of a response so far."""
+    def audio(self, response_id: str) -> bytes:
+        """Return the audio of a response so far."""
         return b"".join(
             base64.b64decode(frame["delta"])
             for frame in self.of("response.output_audio.delta")

@@ -1,4 +1,4 @@
-"""What the tests of an agent need: a local Hydra, and ears and a mouth in memory.
+"""What the tests of an agent need: a local Hydra, and a microphone and a loudspeaker in memory.
 
 ::
 

@@ -1,4 +1,4 @@
-"""An `AgentSession`'s ears and mouth in memory: calls at real time without a room.
+"""A microphone and a loudspeaker in memory, for an `AgentSession`: calls at real time, no room.
 
 ::
 
@@ -7,8 +7,8 @@
     await session.start(agent)
     microphone.say(pcm)
 
-Both keep what passed and when, so that a call can be written to a file and measured. Clocks are
-seconds of `time.monotonic`; PCM is int16 mono.
+Both keep what was said and played, and when, so that a call can be measured and saved to a file.
+Clocks are seconds of `time.monotonic`; PCM is int16 mono.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ Samples = npt.NDArray[np.int16]
 
 
 class Microphone(io.AudioInput):
-    """Gives frames at real time: what it was told to say, and silence around it."""
+    """Gives frames at real time: what `say` was given, and silence around it."""
 
     def __init__(self, *, rate_hz: int = 24_000, frame_ms: int = 50, num_channels: int = 1) -> None:
         """Prepare a microphone.
@@ -41,7 +41,7 @@ class Microphone(io.AudioInput):
         Args:
             rate_hz: of the frames, and of the PCM that `say` takes.
             frame_ms: length of a frame; the default is that of LiveKit's rooms.
-            num_channels: the frames' channels, all with the same sound.
+            num_channels: the frames' channels, all with the same audio.
         """
         super().__init__(label="desk microphone")
         self.rate_hz = rate_hz
@@ -104,46 +104,46 @@ class Microphone(io.AudioInput):
 
 @dataclass(slots=True)
 class Playout:
-    """One piece of speech that came out, or is coming out."""
+    """One piece of speech that was played, or is being played."""
 
     started_at: float
     rate_hz: int
     pieces: list[tuple[float, Samples]] = field(default_factory=list)
-    """When each piece begins to sound, and what it is."""
+    """When each piece begins to be played, and what it is."""
     ends_at: float = 0.0
     interrupted: bool = False
 
     @property
     def samples(self) -> Samples:
-        """All that was heard."""
+        """All that was played."""
         if not self.pieces:
             return np.empty(0, dtype=np.int16)
         return np.concatenate([samples for _, samples in self.pieces])
 
     @property
     def duration_s(self) -> float:
-        """How long it was heard."""
+        """How long it was played."""
         return sum(samples.size for _, samples in self.pieces) / self.rate_hz
 
     def cut(self, at: float) -> None:
-        """Keep what was heard before `at`."""
-        heard: list[tuple[float, Samples]] = []
+        """Keep what was played before `at`."""
+        played: list[tuple[float, Samples]] = []
         for begins_at, samples in self.pieces:
             n_samples = int(max(0.0, at - begins_at) * self.rate_hz)
             if n_samples:
-                heard.append((begins_at, samples[:n_samples]))
-        self.pieces = heard
+                played.append((begins_at, samples[:n_samples]))
+        self.pieces = played
         self.interrupted = True
 
 
 class Loudspeaker(io.AudioOutput):
-    """Plays frames at real time and remembers what was heard."""
+    """Plays frames at real time and keeps what was played."""
 
     def __init__(self, *, speed: float = 1.0) -> None:
         """Prepare a loudspeaker.
 
         Args:
-            speed: how many times real time it plays; for tests that do not listen.
+            speed: how many times faster than real time it plays, for tests that need not wait.
         """
         super().__init__(
             label="desk loudspeaker", capabilities=io.AudioOutputCapabilities(pause=False)
@@ -152,9 +152,9 @@ class Loudspeaker(io.AudioOutput):
         self._open: Playout | None = None
         self._finishing: deque[tuple[Playout, asyncio.TimerHandle]] = deque()
         self.heard: list[Playout] = []
-        """What came out, one playout after another."""
+        """What was played, one playout after another."""
         self.n_finished = 0
-        """How many playouts have ended, by themselves or cut."""
+        """How many playouts have ended, by themselves or interrupted."""
         self.cleared_at: list[float] = []
         """When playing was stopped."""
 
@@ -173,7 +173,7 @@ class Loudspeaker(io.AudioOutput):
         playout.ends_at = begins_at + frame.duration / self._speed
 
     def flush(self) -> None:
-        """Nothing more comes in this playout; it ends when it was heard."""
+        """Nothing more comes in this playout; it ends when all of it was played."""
         super().flush()
         playout, self._open = self._open, None
         if playout is None:
@@ -221,7 +221,7 @@ def write_call(
         loudspeaker: the user's.
         rate_hz: of the file.
         began_at: where the file begins, on the clock of `time.monotonic`; by default at the first
-            sound. What is earlier is left out.
+            audio. What is earlier is left out.
     """
     sides = [
         [(at, samples, microphone.rate_hz) for at, samples in microphone.heard],

@@ -1,4 +1,4 @@
-"""Sound files of any kind in, compact sound and waveforms out; PyAV comes with livekit-agents."""
+"""Audio files of any kind in, compact audio and waveforms out; PyAV comes with livekit-agents."""
 
 from __future__ import annotations
 
@@ -22,23 +22,23 @@ _OPUS_FRAME: Final = 480
 """20 ms."""
 
 _OPUS_EFFORT: Final = "2"
-"""Of 10: ten minutes take seconds instead of half a minute, and nobody hears it. Measured."""
+"""Of 10: ten minutes take seconds instead of half a minute, and it sounds the same. Measured."""
 
 
 class RecordingUnreadable(Exception):
-    """A file is no sound; the text says why."""
+    """A file has no audio that can be read; the text says why."""
 
 
 def read(path: str | os.PathLike[str], *, rate_hz: int, n_channels: int = 1) -> Samples:
-    """Return the sound of a file: int16 (n_samples, n_channels).
+    """Return the audio of a file: int16 (n_samples, n_channels).
 
     Args:
-        path: wav, flac, ogg, mp3 and what else FFmpeg reads; of a video, its sound.
+        path: wav, flac, ogg, mp3 and what else FFmpeg reads; of a video, its audio.
         rate_hz: what it is brought to.
         n_channels: 1 mixes all channels down; 2 keeps left and right, and doubles one channel.
 
     Raises:
-        RecordingUnreadable: there is no such file, or no sound in it.
+        RecordingUnreadable: there is no such file, or no audio in it.
     """
     import av
     import av.error
@@ -52,7 +52,7 @@ def read(path: str | os.PathLike[str], *, rate_hz: int, n_channels: int = 1) -> 
         # Absolute, as FFmpeg takes what is before a colon for a protocol.
         with av.open(os.path.abspath(name)) as container:
             if not container.streams.audio:
-                raise RecordingUnreadable(f"{name} has no sound in it")
+                raise RecordingUnreadable(f"{name} has no audio in it")
             resampler = av.AudioResampler(format="s16", layout=layout, rate=rate_hz)
             for frame in container.decode(audio=0):
                 frame.pts = None
@@ -61,16 +61,16 @@ def read(path: str | os.PathLike[str], *, rate_hz: int, n_channels: int = 1) -> 
     except (av.error.FFmpegError, ValueError) as error:
         why = getattr(error, "strerror", None) or error
         raise RecordingUnreadable(
-            f"{name} can't be read as sound ({why}); wav, flac, ogg and mp3 can"
+            f"{name} can't be read as audio ({why}); wav, flac, ogg and mp3 can"
         ) from None
     if not pieces:
-        raise RecordingUnreadable(f"{name} has no sound in it")
+        raise RecordingUnreadable(f"{name} has no audio in it")
     samples: Samples = np.concatenate([piece.reshape(-1, n_channels) for piece in pieces])
     return samples
 
 
 def to_opus(samples: Samples, *, rate_hz: int) -> bytes:
-    """Return sound as an Ogg Opus file.
+    """Return audio as an Ogg Opus file.
 
     Args:
         samples: int16 (n_samples, n_channels).

@@ -221,7 +221,7 @@ GOODBYE = SPEECH / "user-goodbye.wav"
     ("arguments", "sentence"),
     [
         (["nowhere.wav"], "nowhere.wav is no file"),
-        (["weather.py"], "weather.py can't be read as sound"),
+        (["weather.py"], "weather.py can't be read as audio"),
         ([GOODBYE, "--tools", "weather"], "write module:function"),
         ([GOODBYE, "--tools", "wether:get_weather"], "there is no module 'wether' here"),
         ([GOODBYE, "--tools", "weather.py:get_wether"], "did you mean 'get_weather'?"),

@@ -509,7 +509,7 @@ def test_what_is_no_sound_is_refused(content: bytes, tmp_path: Path) -> None:
     path = tmp_path / "x.wav"
     path.write_bytes(content)
 
-    with pytest.raises(recordings.RecordingUnreadable, match=r"x\.wav .*(wav, flac|no sound)"):
+    with pytest.raises(recordings.RecordingUnreadable, match=r"x\.wav .*(wav, flac|no audio)"):
         recordings.read(path, rate_hz=16_000)
 
 
@@ -627,7 +627,7 @@ async def test_report_as_a_process(tmp_path: Path) -> None:
     [
         (["nowhere.jsonl"], "HYDRA_WIRE_LOG"),
         (["wire.jsonl", "nowhere.wav"], "nowhere.wav is no file"),
-        (["wire.jsonl", "wire.jsonl"], "can't be read as sound"),
+        (["wire.jsonl", "wire.jsonl"], "can't be read as audio"),
         (["wire.jsonl", "--recording-at", "nan"], "--recording-at takes seconds, not nan"),
         (["wire.jsonl", "--recording-at=-inf"], "--recording-at takes seconds, not -inf"),
         (["wire.jsonl", "--call", "7"], "1 call-1 2026-11-23T09:00:00.000000Z"),

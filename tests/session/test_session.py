@@ -548,7 +548,7 @@ async def test_an_id_that_the_server_uses_twice_is_made_unique() -> None:
         assert len({item.id for item in opened.session.chat_ctx.items}) == 2
 
 
-@pytest.mark.parametrize("switch", ["sound_alone_names_its_item", "text_alone_names_its_item"])
+@pytest.mark.parametrize("switch", ["audio_alone_names_its_item", "text_alone_names_its_item"])
 async def test_sound_and_text_of_an_item_are_one_message(switch: str) -> None:
     """Deltas of one kind name their item, those of the other don't: all is heard and written."""
     story = Say(duration_s=3.0, tone_hz=500, text="one two three four five six seven eight")

@@ -1,4 +1,4 @@
-"""The emulator, dialled by a bare WebSocket client that knows nothing of ours."""
+"""The emulator, seen by a bare WebSocket client that knows nothing of ours."""
 
 from __future__ import annotations
 
@@ -41,14 +41,14 @@ FAST = Scenario(max_lead_s=None, think_s=0.01, audio_speed=200.0)
 """The default server for clients that can't wait: faster, and it may be flooded."""
 
 LONG = Say(duration_s=20.0)
-"""Speech that is still being generated when the next event comes, at `audio_speed` 10."""
+"""Speech that is still being sent when the next event comes, at `audio_speed` 10."""
 
 SLOW = dataclasses.replace(FAST, audio_speed=10.0, default_reply=LONG)
 
 
-def refused(dial: pytest.ExceptionInfo[InvalidStatus]) -> int:
-    """Return the status of a refused dial."""
-    return dial.value.response.status_code
+def refused(attempt: pytest.ExceptionInfo[InvalidStatus]) -> int:
+    """Return the status of a refused attempt to connect."""
+    return attempt.value.response.status_code
 
 
 # ------------------------------------------------------------------------------- a whole call
@@ -96,7 +96,7 @@ async def test_a_turn_gets_its_events_in_the_documented_order() -> None:
     assert all(re.fullmatch(r"sv_[0-9a-f]{16}", frame["event_id"]) for frame in client.frames)
 
 
-async def test_the_sound_of_a_response_is_what_the_script_says() -> None:
+async def test_the_audio_of_a_response_is_what_the_script_says() -> None:
     """PCM goes out byte for byte, and the record keeps it."""
     pcm = bytes(range(256)) * 100
     async with Emulator(dataclasses.replace(FAST, replies=[Say(pcm=pcm)])) as server:
@@ -105,12 +105,12 @@ async def test_the_sound_of_a_response_is_what_the_script_says() -> None:
             await client.hear(TURN)
             response = (await client.wait("response.done"))["response"]
 
-        assert client.sound(response["id"]) == pcm
+        assert client.audio(response["id"]) == pcm
         assert server.responses[0].pcm == pcm
 
 
 async def test_the_record_shows_both_sides_of_a_call() -> None:
-    """Connection, configuration, sound and turns can be read when the call is over."""
+    """Connection, configuration, audio and turns can be read when the call is over."""
     async with Emulator(FAST) as server:
         async with RawClient(server) as client:
             await client.configure(instructions="Be brief.")
@@ -134,7 +134,7 @@ async def test_the_record_shows_both_sides_of_a_call() -> None:
 
 
 async def test_delivery_outruns_real_time_tenfold() -> None:
-    """By default two seconds of sound take about a fifth of a second, and no less."""
+    """By default two seconds of audio take about a fifth of a second, and no less."""
     async with Emulator(dataclasses.replace(FAST, audio_speed=10.0)) as server:
         async with RawClient(server) as client:
             await client.configure()
@@ -147,7 +147,7 @@ async def test_delivery_outruns_real_time_tenfold() -> None:
 
 
 async def test_the_bot_speaks_first_when_asked_to() -> None:
-    """`generate_initial_response` is answered without any sound of the user."""
+    """`generate_initial_response` is answered without any audio of the user."""
     contexts: list[Context] = []
 
     def greet(context: Context) -> Reply:
@@ -191,8 +191,8 @@ async def test_the_script_is_consumed_reply_by_reply() -> None:
             ]
 
 
-async def test_a_callable_script_is_told_everything() -> None:
-    """The context names the trigger, the user's sound, the tools and the numbers."""
+async def test_a_callable_script_knows_everything() -> None:
+    """The context names the trigger, the user's audio, the tools and the numbers."""
     contexts: list[Context] = []
 
     def reply(context: Context) -> Reply:
@@ -329,7 +329,7 @@ async def test_a_barge_in_cancels_the_response_in_flight() -> None:
     assert client.of("conversation.item.done")[0]["item"]["status"] == "incomplete"
 
 
-async def test_a_barge_in_after_generation_only_says_that_speech_started() -> None:
+async def test_a_barge_in_after_the_response_only_says_that_speech_started() -> None:
     """What is already completed can't be cancelled, though it may still be playing."""
     async with Emulator(FAST) as server, RawClient(server) as client:
         await client.configure(generate_initial_response=True)
@@ -413,7 +413,7 @@ async def test_a_cough_delays_an_answer_and_never_loses_it() -> None:
 # --------------------------------------------------------------------------------------- tools
 
 
-async def test_a_call_streams_its_arguments() -> None:
+async def test_a_function_call_streams_its_arguments() -> None:
     """Arguments come in several deltas, the name only on the first, the whole at the end."""
     arguments = {"city": "San Francisco", "unit": "celsius"}
     async with Emulator(dataclasses.replace(FAST, replies=[Call("weather", arguments)])) as server:
@@ -434,8 +434,8 @@ async def test_a_call_streams_its_arguments() -> None:
         assert server.responses[1].trigger == "tool_outputs"
 
 
-async def test_parallel_calls_are_one_round() -> None:
-    """Several calls of one response are narrated together after one `response.create`."""
+async def test_parallel_function_calls_are_answered_together() -> None:
+    """Several function calls of one response are answered together after one `response.create`."""
     outputs: list[str] = []
 
     def reply(context: Context) -> Reply:
@@ -558,23 +558,23 @@ async def test_the_key_is_taken_from_query_or_header(
         ({}, f"/elsewhere?model=hydra&api_key={KEY}", 404),
     ],
 )
-async def test_refused_dials(changes: dict[str, Any], query: str, status: int) -> None:
+async def test_refused_connections(changes: dict[str, Any], query: str, status: int) -> None:
     """A refusal is an HTTP status, and is kept in the books."""
     async with Emulator(dataclasses.replace(FAST, **changes)) as server:
-        with pytest.raises(InvalidStatus) as dial:
+        with pytest.raises(InvalidStatus) as attempt:
             async with RawClient(server, query=query):
                 pass
 
-        assert refused(dial) == status
+        assert refused(attempt) == status
         assert [each.status for each in server.dials] == [status]
         assert not server.connections
         if status in (429, 503):
-            assert dial.value.response.headers["Retry-After"] == "1"
+            assert attempt.value.response.headers["Retry-After"] == "1"
             async with RawClient(server) as client:
                 await client.wait("session.created")
 
 
-async def test_a_bad_key_may_be_told_after_the_upgrade() -> None:
+async def test_a_bad_key_may_be_refused_after_the_upgrade() -> None:
     """The early model card's way: close 1008."""
     scenario = dataclasses.replace(FAST, keys=(), bad_key="close_1008")
     async with Emulator(scenario) as server, RawClient(server) as client:
@@ -587,13 +587,13 @@ async def test_tokens_expire() -> None:
     async with Emulator(dataclasses.replace(FAST, token_lifetime_s=0.0)) as server:
         async with RawClient(server, query=query) as client:
             await client.wait("session.created")
-        with pytest.raises(InvalidStatus) as dial:
+        with pytest.raises(InvalidStatus) as attempt:
             async with RawClient(server, query=query):
                 pass
         async with RawClient(server):
             pass
 
-    assert refused(dial) == 401
+    assert refused(attempt) == 401
 
 
 async def test_an_expired_token_may_end_its_session() -> None:
@@ -814,7 +814,7 @@ async def test_a_response_create_that_crosses_the_servers_own_is_forgiven() -> N
 
 
 async def test_one_response_create_per_output_is_a_violation() -> None:
-    """A round of two calls is complete when both outputs are there, and each comes once."""
+    """Two function calls are answered when both outputs are there, and each comes once."""
     scenario = dataclasses.replace(FAST, replies=[[Call("a"), Call("b")]])
     async with Emulator(scenario, strict=False) as server, RawClient(server) as client:
         await client.configure(generate_initial_response=True)
@@ -832,7 +832,7 @@ async def test_one_response_create_per_output_is_a_violation() -> None:
         assert [each.rule for each in server.violations] == ["early_create", "duplicate_output"]
 
 
-async def test_calls_far_apart_may_be_answered_apart() -> None:
+async def test_function_calls_far_apart_may_be_answered_apart() -> None:
     """A client that waited 200 ms for siblings may answer, though a third call comes later."""
     scenario = dataclasses.replace(FAST, replies=[[Call("a"), Wait(0.3), Call("b")]])
     async with Emulator(scenario) as server, RawClient(server) as client:
@@ -852,7 +852,7 @@ async def test_calls_far_apart_may_be_answered_apart() -> None:
 
 
 async def test_a_flood_ends_the_session() -> None:
-    """Sound that runs too far ahead of the clock gets `session_ended` and a close."""
+    """Audio that runs too far ahead of the clock gets `session_ended` and a close."""
     scenario = dataclasses.replace(FAST, max_lead_s=2.5)
     async with Emulator(scenario, strict=False) as server, RawClient(server) as client:
         await client.configure()
@@ -944,8 +944,8 @@ async def test_a_frozen_server_says_nothing_until_it_thaws() -> None:
         await asyncio.wait_for(pong, 5)
 
 
-async def test_an_offline_server_cuts_dials() -> None:
-    """While `offline`, a dial ends without an HTTP answer, and is counted."""
+async def test_an_offline_server_cuts_connections() -> None:
+    """While `offline`, an attempt to connect ends without an HTTP answer, and is counted."""
     async with Emulator(FAST) as server:
         server.offline = True
         with pytest.raises(Exception, match=r"connection|response"):
@@ -978,13 +978,13 @@ async def test_knobs_take_one_connection_or_all() -> None:
             server.drop(server.connections[1])
 
 
-async def test_failing_dials_are_raised_at_the_end() -> None:
-    """A predicate that fails refuses the dial with 500; several faults come as a group."""
+async def test_failing_predicates_are_raised_at_the_end() -> None:
+    """A predicate that fails refuses the client with 500; several faults come as a group."""
 
     def fail(key: str) -> bool:
         raise ValueError("a bug in the test")
 
-    async def dial() -> None:
+    async def connect() -> None:
         async with Emulator(dataclasses.replace(FAST, keys=fail)) as server:
             for _ in range(2):
                 with pytest.raises(InvalidStatus) as refusal:
@@ -993,12 +993,12 @@ async def test_failing_dials_are_raised_at_the_end() -> None:
                 assert refused(refusal) == 500
 
     with pytest.raises(ExceptionGroup) as group:
-        await dial()
+        await connect()
     assert [type(fault) for fault in group.value.exceptions] == [ValueError, ValueError]
 
 
 async def test_a_slow_reader_pauses_the_server() -> None:
-    """Sound waits for a client that does not read, and all of it arrives when it does."""
+    """Audio waits for a client that does not read, and all of it arrives when it does."""
     scenario = dataclasses.replace(
         FAST, default_reply=Say(duration_s=120.0), audio_speed=10_000.0, output_rate_hz=48_000
     )
@@ -1010,9 +1010,9 @@ async def test_a_slow_reader_pauses_the_server() -> None:
         with pytest.raises(TimeoutError):
             await server.wait_for(lambda books: books.responses[0].ended_at_s, timeout=0.3)
         client.socket.transport.resume_reading()
-        await client.wait("response.done", timeout=60.0)  # two minutes of sound, on a busy machine
+        await client.wait("response.done", timeout=60.0)  # two minutes of audio, on a busy machine
 
-        assert client.sound(server.responses[0].id) == server.responses[0].pcm
+        assert client.audio(server.responses[0].id) == server.responses[0].pcm
 
 
 async def test_knobs_need_a_connection() -> None:
@@ -1197,8 +1197,8 @@ async def test_a_taken_port_is_named_with_the_remedy() -> None:
     assert "--port 0" in remedy
 
 
-async def test_a_scenario_that_fails_is_told_as_such(tmp_path: Path) -> None:
-    """A recording that is missing is told at once and at the end, and never as a port's trouble."""
+async def test_a_scenario_that_fails_is_reported_as_such(tmp_path: Path) -> None:
+    """A missing recording is reported at once and at the end, never as trouble with the port."""
     path = tmp_path / "x.py"
     path.write_text(
         "from livekit_plugins_hydra.testing import Say, Scenario\n"
@@ -1217,11 +1217,11 @@ async def test_a_scenario_that_fails_is_told_as_such(tmp_path: Path) -> None:
         url = (await process.stdout.readline()).decode().split("=")[1].split()[0]
         async with RawClient(_At(url)) as client:  # type: ignore[arg-type]
             await client.configure(generate_initial_response=True)
-            told = (await process.stderr.readline()).decode()
+            reported = (await process.stderr.readline()).decode()
         process.send_signal(signal.SIGINT)
         _, complaints = await process.communicate()
 
     fault = "FileNotFoundError: [Errno 2] No such file or directory: 'missing.wav'"
-    assert told == f"The scenario fails: {fault}\n"
+    assert reported == f"The scenario fails: {fault}\n"
     assert complaints.decode() == f"The scenario failed once, first with {fault}\n"
     assert process.returncode == 1

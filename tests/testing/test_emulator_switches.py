@@ -25,7 +25,7 @@ def thrown(name: str, base: Scenario = FAST, **fields: Any) -> Scenario:
 
 
 async def converse(scenario: Scenario, *, model: str = "hydra-v1.1") -> RawClient:
-    """Have a greeting, a call, a cough and a turn, and return the client with what it saw."""
+    """Have a greeting, a function call, a cough and a turn; return the client with what it saw."""
     scenario = dataclasses.replace(
         scenario, replies=[Say(text="Good day to you, caller."), CALLING]
     )
@@ -45,7 +45,7 @@ async def converse(scenario: Scenario, *, model: str = "hydra-v1.1") -> RawClien
         await client.socket.close()
     assert [response.status for response in server.responses] == ["completed"] * 3
     for response in server.responses:
-        assert response.pcm == client.sound(response.id)
+        assert response.pcm == client.audio(response.id)
     return client
 
 
@@ -85,7 +85,7 @@ async def test_the_rate_follows_the_model(model: str, rate_hz: int) -> None:
     echoed = client.of("session.configured")[0]["session"]["output_audio_sample_rate"]
     first = client.of("response.created")[0]["response"]["id"]
     assert echoed == rate_hz
-    assert len(client.sound(first)) == 2 * 2 * rate_hz
+    assert len(client.audio(first)) == 2 * 2 * rate_hz
 
 
 async def test_rates_may_be_kept_secret() -> None:
@@ -168,7 +168,7 @@ async def test_transcripts_are_optional_on_both_sides() -> None:
 
 
 async def test_the_users_text_may_depend_on_the_turn() -> None:
-    """A callable writes it down."""
+    """A callable says what was said."""
     scenario = dataclasses.replace(FAST, user_text=lambda turn: f"turn {turn.number}")
     async with Emulator(scenario) as server, RawClient(server) as client:
         await client.configure()
@@ -259,10 +259,10 @@ async def test_a_handshake_may_take_its_time() -> None:
         assert record.opened_at_s - begun_at_s >= scenario.connect_delay_s
 
     async with Emulator(dataclasses.replace(FAST, connect_delay_s=60.0)) as server:
-        dial = asyncio.create_task(RawClient(server).__aenter__())
+        attempt = asyncio.create_task(RawClient(server).__aenter__())
         await server.wait_for(lambda books: books.n_dialling)
     with pytest.raises(Exception, match=r"503|closed|connection"):
-        await dial
+        await attempt
 
 
 async def test_early_audio_may_end_the_session() -> None:
@@ -276,7 +276,7 @@ async def test_early_audio_may_end_the_session() -> None:
 
 
 async def test_a_configuration_over_the_ceiling_silences_the_server() -> None:
-    """Responses go on without sound or error, also when later tools are too much."""
+    """Responses go on without audio or error, also when later tools are too much."""
     big = [{"type": "function", "name": "f", "description": "x" * 2000}]
     scenario = FAST.with_switches("low_payload_ceiling")
     async with Emulator(scenario, strict=False) as server, RawClient(server) as client:
@@ -316,7 +316,7 @@ async def test_speech_stopped_may_be_missing(mode: Any, after_cough: int, after_
 
 
 async def test_speech_stopped_may_be_late() -> None:
-    """Then it comes in the middle of the answer's sound."""
+    """Then it comes in the middle of the answer's audio."""
     client = await converse(thrown("speech_stopped_late"))
     kinds = [frame["type"] for frame in client.frames]
     async with Emulator(thrown("speech_stopped_late")) as server, RawClient(server) as client:
@@ -378,7 +378,7 @@ async def test_a_cough_may_cost_the_response() -> None:
         assert len(client.of("response.done")) == len(server.responses) == 1
 
 
-async def test_sound_may_follow_a_cancel() -> None:
+async def test_audio_may_follow_a_cancel() -> None:
     """Late deltas carry the cancelled id: after its end, and one after the next beginning."""
     scenario = SLOW.with_switches("late_deltas", "cancelled_items_stay_open")
     async with Emulator(scenario) as server, RawClient(server) as client:
@@ -403,7 +403,7 @@ async def test_sound_may_follow_a_cancel() -> None:
             if frame.get("response_id") == first.id and index > done
         ]
         assert [index > created for index in late] == [False, False, True]
-        assert client.sound(first.id) == first.pcm + first.late_pcm
+        assert client.audio(first.id) == first.pcm + first.late_pcm
         assert not client.of("response.output_audio.done")
         assert [item["item"]["role"] for item in client.of("conversation.item.done")] == ["user"]
 
@@ -531,7 +531,7 @@ async def test_a_calling_response_without_outputs_fails_in_the_end() -> None:
 
 
 async def test_a_barge_in_may_cut_a_calling_response() -> None:
-    """Its calls can still be answered, and nothing times out for want of an answer."""
+    """Its function calls can still be answered, and nothing times out for want of an answer."""
     scenario = SLOW.with_switches("tools_time_out_soon")
     scenario = dataclasses.replace(scenario, replies=[[Call("f"), Wait(60)]])
     async with Emulator(scenario) as server, RawClient(server) as client:
@@ -547,7 +547,7 @@ async def test_a_barge_in_may_cut_a_calling_response() -> None:
     assert done["status"] == "cancelled"
 
 
-async def test_a_later_round_replaces_an_unanswered_one() -> None:
+async def test_later_function_calls_replace_unanswered_ones() -> None:
     """The user goes on over a slow tool, and the answer calls again; both outputs are taken."""
     scenario = dataclasses.replace(FAST, replies=[Call("slow"), Call("quick")])
     async with Emulator(scenario) as server, RawClient(server) as client:
@@ -572,7 +572,7 @@ async def test_a_later_round_replaces_an_unanswered_one() -> None:
         ]
 
 
-async def test_a_call_may_overtake_a_response_create() -> None:
+async def test_a_function_call_may_overtake_a_response_create() -> None:
     """A client that took its calls for complete is answered when the response has ended."""
     scenario = dataclasses.replace(FAST, replies=[[Call("a"), Wait(0.3), Call("b")]])
     async with Emulator(scenario) as server, RawClient(server) as client:
@@ -587,16 +587,16 @@ async def test_a_call_may_overtake_a_response_create() -> None:
         assert [response.trigger for response in server.responses] == ["greeting", "tool_outputs"]
 
 
-async def test_speech_and_calls_may_share_a_response() -> None:
+async def test_speech_and_function_calls_may_share_a_response() -> None:
     """By switch, or because the script says so."""
     client = await converse(thrown("speaks_before_calls"))
     response_id = client.of("response.function_call_arguments.done")[0]["response_id"]
 
-    assert client.sound(response_id)
+    assert client.audio(response_id)
 
 
-async def test_a_call_may_be_streamed_slowly() -> None:
-    """The deltas of a call can be apart, so that a client sees it half-streamed."""
+async def test_a_function_call_may_be_streamed_slowly() -> None:
+    """The deltas of a function call can be apart, so that a client sees it half-streamed."""
     scenario = dataclasses.replace(FAST, replies=[Call("f", {"text": "x" * 20}, delta_s=0.05)])
     async with Emulator(scenario) as server, RawClient(server) as client:
         await client.configure(generate_initial_response=True)

@@ -1,4 +1,4 @@
-"""The emulator's ears: what is a turn, in the sound's own time."""
+"""Voice activity detection of the emulator: what is a turn, in the audio's own time."""
 
 from __future__ import annotations
 
@@ -55,7 +55,7 @@ def mixed(*sounds: bytes) -> bytes:
 
 @pytest.mark.parametrize("chunk_bytes", [320, 640, 642, 1280, 3200, 100_000])
 def test_turns_do_not_depend_on_the_cut(chunk_bytes: int) -> None:
-    """The same sound gives the same turns, in any chunks, exact to a frame."""
+    """The same audio gives the same turns, in any chunks, exact to a frame."""
     pcm = SECOND + tone(0.5) + SECOND + tone(2.0) + SECOND
 
     assert turns(pcm, chunk_bytes=chunk_bytes) == [(1000, 1500), (2500, 4500)]

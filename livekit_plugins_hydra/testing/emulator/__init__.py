@@ -5,7 +5,7 @@
     async with Emulator(Scenario(replies=[Say(text="Hello."), Call("weather")])) as server:
         model = hydra.RealtimeModel(base_url=server.url, api_key="anything")
 
-It is a real WebSocket server with real voice activity detection on the sound that it gets, and a
+It is a real WebSocket server with real voice activity detection on the audio that it gets, and a
 second, independent reading of the protocol: it shares the client's event classes and none of its
 logic. What a client does wrong is recorded, and raised when the block is left.
 
@@ -24,7 +24,7 @@ number), and what they are here:
                                           becomes ``sterling``, as probed
    5  configuring again after a refusal   `after_refused_configure`
    6  end of a calling response           `calling_response_done`
-   7  speech and call in one response     `speaks_before_calls`, or a reply of both
+   7  speech and function call together   `speaks_before_calls`, or a reply of both
    8  `response.create` out of the blue   `bare_response_create`, `busy_response_create`; fields
                                           in it are a violation
    9  message items                       `message_items`, `echoes_client_items`

@@ -1,4 +1,4 @@
-"""The emulator's books: every dial and connection, and a way to wait for what they will show."""
+"""Records of every attempt to connect and of every connection, and a way to wait for what comes."""
 
 from __future__ import annotations
 
@@ -133,7 +133,7 @@ class Books:
         )
 
     def noted(self, record: ConnectionRecord, what: Observed) -> None:
-        """Take note of something new: wake who waits, tell who watches."""
+        """Take note of something new: wake who waits, call the observer."""
         self.changed()
         if self._observer is not None:
             self._observer(record, what)

@@ -28,26 +28,26 @@ class ConsoleObserver:
 
     def __init__(self, write: Write) -> None:
         self._write = write
-        self._heard: dict[int, int] = {}
-        self._said: dict[int, int] = {}
+        self._n_received: dict[int, int] = {}
+        self._n_sent: dict[int, int] = {}
 
     def __call__(self, record: ConnectionRecord, what: Observed) -> None:
         """Take note of one event or violation."""
         match what:
             case Received(n_audio_bytes=n_bytes) if n_bytes:
-                self._heard[record.number] = self._heard.get(record.number, 0) + n_bytes
+                self._n_received[record.number] = self._n_received.get(record.number, 0) + n_bytes
             case Sent(n_audio_bytes=n_bytes) if n_bytes:
-                self._said[record.number] = self._said.get(record.number, 0) + n_bytes
+                self._n_sent[record.number] = self._n_sent.get(record.number, 0) + n_bytes
             case _:
                 self._write_audio(record, what.at_s)
                 arrow = {Received: ">", Sent: "<", Violation: "!"}[type(what)]
                 self._write_line(record, what.at_s, f"{arrow} {describe(what)}")
 
     def _write_audio(self, record: ConnectionRecord, at_s: float) -> None:
-        if n_bytes := self._heard.pop(record.number, 0):
+        if n_bytes := self._n_received.pop(record.number, 0):
             duration_s = n_bytes / _INPUT_BYTES_PER_S
             self._write_line(record, at_s, f"> audio, {duration_s:.2f} s")
-        if n_bytes := self._said.pop(record.number, 0):
+        if n_bytes := self._n_sent.pop(record.number, 0):
             duration_s = n_bytes / 2 / record.output_rate_hz
             self._write_line(record, at_s, f"< audio, {duration_s:.2f} s")
 

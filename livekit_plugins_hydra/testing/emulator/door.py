@@ -1,4 +1,4 @@
-"""Who may come in: the request of a dial, its key, and how it is refused."""
+"""Who may connect: what a request says, its key, and how it is refused."""
 
 from __future__ import annotations
 
@@ -27,8 +27,8 @@ _SECRET_HEADERS: Final = frozenset({"authorization", "cookie", "proxy-authorizat
 
 
 @dataclass(frozen=True)
-class Caller:
-    """Who dials, as the request says."""
+class Client:
+    """Who wants to connect, as the request says."""
 
     key: str = field(repr=False)
     auth: Literal["query", "header", "none"]
@@ -50,7 +50,7 @@ class Refusal:
     retry_after_s: int | None = None
 
 
-def read(request: Request) -> Caller:
+def read(request: Request) -> Client:
     """Return what `request` says of its sender."""
     target = urlsplit(request.path)
     query = {
@@ -62,7 +62,7 @@ def read(request: Request) -> Caller:
     auth: Literal["query", "header", "none"] = "query" if key else "none"
     if not key and bearer.lower().startswith("bearer "):
         key, auth = bearer[len("bearer ") :].strip(), "header"
-    return Caller(
+    return Client(
         key=key,
         auth=auth,
         path=target.path,
@@ -75,48 +75,50 @@ def read(request: Request) -> Caller:
 
 
 class Door:
-    """Decides about dials; remembers when each short-lived token was first used."""
+    """Decides who may connect; remembers when each short-lived token was first used."""
 
     def __init__(self, closing: asyncio.Event) -> None:
         self._closing = closing
         self._first_uses: dict[bytes, float] = {}
 
-    async def refuse(self, caller: Caller, scenario: Scenario, *, n_dials: int) -> Refusal | None:
-        """Return why `caller` may not come in, or None.
+    async def refuse(
+        self, client: Client, scenario: Scenario, *, n_attempts: int
+    ) -> Refusal | None:
+        """Return why `client` may not connect, or None.
 
         Args:
-            caller: who dials.
+            client: who wants to connect.
             scenario: how the server behaves.
-            n_dials: how many have dialled before.
+            n_attempts: how many attempts to connect came before.
         """
         if scenario.connect_delay_s:
             with contextlib.suppress(TimeoutError):
                 await asyncio.wait_for(self._closing.wait(), scenario.connect_delay_s)
         if self._closing.is_set():
             return Refusal(HTTPStatus.SERVICE_UNAVAILABLE, "the emulator is closing\n")
-        if caller.path != PATH:
+        if client.path != PATH:
             return Refusal(HTTPStatus.NOT_FOUND, "no such path\n")
-        if n_dials < scenario.http_refusals:
+        if n_attempts < scenario.http_refusals:
             return Refusal(
                 scenario.http_refusal_status, "come back later\n", scenario.http_retry_after_s
             )
-        if scenario.bad_key != "close_1008" and not self.accepts(caller, scenario):
+        if scenario.bad_key != "close_1008" and not self.accepts(client, scenario):
             return Refusal(int(scenario.bad_key.removeprefix("http_")), "bad key\n")
         return None
 
-    def accepts(self, caller: Caller, scenario: Scenario) -> bool:
+    def accepts(self, client: Client, scenario: Scenario) -> bool:
         """Tell whether the key is valid now."""
-        left_s = self.token_left_s(caller, scenario)
-        if not caller.key or (left_s is not None and left_s < 0):
+        left_s = self.token_left_s(client, scenario)
+        if not client.key or (left_s is not None and left_s < 0):
             return False
         if scenario.keys is None:
             return True
-        return scenario.keys(caller.key) if callable(scenario.keys) else caller.key in scenario.keys
+        return scenario.keys(client.key) if callable(scenario.keys) else client.key in scenario.keys
 
-    def token_left_s(self, caller: Caller, scenario: Scenario) -> float | None:
+    def token_left_s(self, client: Client, scenario: Scenario) -> float | None:
         """Return how long a short-lived token is still valid; None for lasting keys."""
-        if scenario.token_lifetime_s is None or not caller.key.startswith(_TOKEN_PREFIX):
+        if scenario.token_lifetime_s is None or not client.key.startswith(_TOKEN_PREFIX):
             return None
         now = asyncio.get_running_loop().time()
-        token = hashlib.sha256(caller.key.encode()).digest()
+        token = hashlib.sha256(client.key.encode()).digest()
         return scenario.token_lifetime_s - (now - self._first_uses.setdefault(token, now))

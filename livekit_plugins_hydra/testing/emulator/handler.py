@@ -43,7 +43,7 @@ class Handler:
         self._refused = False
         self._queued_audio_s = 0.0
         self._queue_read_at_s = 0.0
-        self._heard_s = 0.0
+        self._received_s = 0.0
 
     @property
     def _is_configured(self) -> bool:
@@ -256,13 +256,13 @@ class Handler:
 
     def _is_flooded_by(self, duration_s: float) -> bool:
         now = self._link.now()
-        self._heard_s += duration_s
+        self._received_s += duration_s
         read_s = now - self._queue_read_at_s
         self._queued_audio_s = max(0.0, self._queued_audio_s - read_s) + duration_s
         self._queue_read_at_s = now
         lead_s = self._queued_audio_s
         if self._scenario.flood_clock == "session":
-            lead_s = self._heard_s - (now - (self._record.configured_at_s or now))
+            lead_s = self._received_s - (now - (self._record.configured_at_s or now))
         if self._scenario.max_lead_s is None or lead_s <= self._scenario.max_lead_s:
             return False
         self._link.violate("flooded", f"{lead_s:.2f} s ahead")

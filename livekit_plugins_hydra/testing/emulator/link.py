@@ -71,7 +71,7 @@ class Link:
         self._last_item_id: str | None = None
         self._previous_of: dict[str, str | None] = {}
         self.is_closing = False
-        """Whether the end of the connection is decided; nothing is sent or heard any more."""
+        """Whether the end of the connection is decided; nothing is sent or received any more."""
 
         self.last_frame_at_s = self.now()
 
@@ -120,7 +120,7 @@ class Link:
     # ---------------------------------------------------------------------- sending
 
     def send(self, event: events.ServerEvent, *, into: ResponseRecord | None = None) -> None:
-        """Send `event`; the sound of a delta is added to the response's record."""
+        """Send `event`; the audio of a delta is added to the response's record."""
         if self.is_closing:
             return
         self._n_events += 1

@@ -1,4 +1,4 @@
-"""Turns the client's sound into user turns, and tells client and responder about them."""
+"""Finds the user's turns in the client's audio, and announces them to client and responder."""
 
 from __future__ import annotations
 
@@ -14,16 +14,16 @@ if TYPE_CHECKING:
     from .responder import Responder
 
 _PRE_ROLL_MS: Final = 200
-"""Sound before a turn that belongs to it: onsets are softer than the threshold. Our choice."""
+"""Audio before a turn that belongs to it: onsets are softer than the threshold. Our choice."""
 
 _BYTES_PER_MS: Final = INPUT_RATE_HZ * 2 // 1000
 
 _KEPT_WHEN_QUIET_MS: Final = 1000
-"""How much sound is held while nobody speaks: more than pre-roll and onset together."""
+"""How much audio is kept while nobody speaks: more than pre-roll and onset together."""
 
 
 class Listener:
-    """Hears one connection."""
+    """Listens to one connection."""
 
     def __init__(self, link: Link, responder: Responder) -> None:
         self._link = link
@@ -34,14 +34,14 @@ class Listener:
             start_ms=self._scenario.speech_start_ms,
             silence_ms=self._scenario.silence_ms,
         )
-        self._heard = bytearray()
-        self._heard_from_ms = 0
+        self._kept = bytearray()
+        self._kept_from_ms = 0
         self._n_turns = 0
         self._item_id = ""
 
     def hear(self, pcm: bytes) -> None:
-        """Take in sound of the user (int16 mono 16 kHz)."""
-        self._heard += pcm
+        """Take in audio of the user (int16 mono 16 kHz)."""
+        self._kept += pcm
         for change in self._detector.feed(pcm):
             match change:
                 case SpeechStarted():
@@ -70,7 +70,7 @@ class Listener:
             audio_start_ms=change.audio_start_ms,
             audio_end_ms=change.audio_end_ms,
             speech_ms=change.speech_ms,
-            pcm=self._sound(change.audio_start_ms - _PRE_ROLL_MS, change.audio_end_ms),
+            pcm=self._audio(change.audio_start_ms - _PRE_ROLL_MS, change.audio_end_ms),
         )
         stopped = events.InputAudioBufferSpeechStopped(
             audio_end_ms=change.audio_end_ms, item_id=self._link.shown(self._item_id)
@@ -105,12 +105,12 @@ class Listener:
             content=[events.Content(type="input_audio", text=text)],
         )
 
-    def _sound(self, start_ms: int, end_ms: int) -> bytes:
-        start = max(0, start_ms - self._heard_from_ms) * _BYTES_PER_MS
-        return bytes(self._heard[start : (end_ms - self._heard_from_ms) * _BYTES_PER_MS])
+    def _audio(self, start_ms: int, end_ms: int) -> bytes:
+        start = max(0, start_ms - self._kept_from_ms) * _BYTES_PER_MS
+        return bytes(self._kept[start : (end_ms - self._kept_from_ms) * _BYTES_PER_MS])
 
     def _forget(self, until_ms: int) -> None:
         # In steps of a second, for deleting at the front moves what follows.
-        if until_ms - self._heard_from_ms >= 1000:
-            del self._heard[: (until_ms - self._heard_from_ms) * _BYTES_PER_MS]
-            self._heard_from_ms = until_ms
+        if until_ms - self._kept_from_ms >= 1000:
+            del self._kept[: (until_ms - self._kept_from_ms) * _BYTES_PER_MS]
+            self._kept_from_ms = until_ms

@@ -22,7 +22,7 @@ _RAGGED_LENGTHS: Final = (4, 0, 1)
 """Between whole deltas: shorter than 6 bytes, empty, odd. Source: the clients that guard."""
 
 _DELTAS_PER_PHRASE: Final = 8
-"""About one phrase of a transcript for each 320 ms of sound."""
+"""About one phrase of a transcript for each 320 ms of audio."""
 
 _TOKENS_PER_S: Final = 12.5
 """Plausible usage; nothing is known of the real count."""
@@ -68,7 +68,7 @@ class OutgoingResponse:
 
     @property
     def is_active(self) -> bool:
-        """Whether it still generates."""
+        """Whether it has not ended."""
         return self.record.ended_at_s is None
 
     def begin(self) -> None:
@@ -98,13 +98,13 @@ class OutgoingResponse:
         self.send_done()
 
     def send_late_events(self) -> None:
-        """Send what was held back until some sound was sent, if it wasn't yet."""
+        """Send what was held back until some audio was sent, if it wasn't yet."""
         for event in self._late_events:
             self._link.send(event)
         self._late_events = []
 
     def send_late_deltas(self, count: int) -> None:
-        """Send sound of a cancelled response, as if it had been on its way."""
+        """Send audio of a cancelled response, as if it had been on its way."""
         for delta in itertools.islice(self._unsent, count):
             self._send_delta(delta)
 
@@ -164,11 +164,11 @@ class OutgoingResponse:
             self._link.new_id("item"),
         )
         if not self._silent:
-            await self._send_sound(say)
+            await self._send_audio(say)
             self._end_audio()
         self._end_item("completed")
 
-    async def _send_sound(self, say: Say) -> None:
+    async def _send_audio(self, say: Say) -> None:
         rate_hz = self._link.record.output_rate_hz
         phrases = iter(phrases_of(say.text or "") if self._scenario.transcripts else ())
         self._unsent = self._cut(say.sound(rate_hz), rate_hz)
@@ -252,7 +252,7 @@ class OutgoingResponse:
         self._link.send(
             events.ResponseOutputAudioDelta(
                 response_id=self.id,
-                item_id=self._named_by("sound"),
+                item_id=self._named_by("audio"),
                 output_index=self._link.index(len(self._output)),
                 content_index=self._link.index(0),
                 delta=delta,

@@ -58,11 +58,11 @@ RULES: Final[dict[Rule, str]] = {
     "bad_update": "session.update takes tools and nothing else",
     "bad_item": "items are function outputs, or messages",
     "response_fields": "response.create has no documented fields",
-    "unknown_call_id": "outputs answer calls of this connection",
-    "duplicate_output": "a call has one output",
+    "unknown_call_id": "outputs answer function calls of this connection",
+    "duplicate_output": "a function call has one output",
     "create_in_flight": "response.create waits until no response is in flight",
     "duplicate_create": "one response.create asks for one response",
-    "early_create": "response.create follows the last output of a round, not each",
+    "early_create": "response.create follows the last output of several, not each",
 }
 """What each rule asks for. Source: `protocol.md` sections 1 to 4, by the vendor's docs."""
 
@@ -130,7 +130,7 @@ class ResponseRecord:
     trigger: Trigger
     created_at_s: float
     pcm: bytearray = field(default_factory=bytearray, repr=False)
-    """The sound sent, up to a cancellation."""
+    """The audio sent, up to a cancellation."""
 
     late_pcm: bytearray = field(default_factory=bytearray, repr=False)
     """What was sent after the cancellation, where the scenario does that."""

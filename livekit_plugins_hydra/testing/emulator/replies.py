@@ -1,4 +1,4 @@
-"""What the emulated model says and calls, and what it is told when it is asked.
+"""What the emulated model says and which functions it calls, and what it knows when it answers.
 
 A reply is a piece, or a sequence of pieces, played in order::
 
@@ -30,7 +30,7 @@ _FADE_S: Final = 0.005
 """Tones begin and end softly, so that nothing clicks when people listen."""
 
 _ARGUMENTS_DELTA_CHARS: Final = 12
-"""How much of a call's arguments one delta carries: a few tokens."""
+"""How much of a function call's arguments one delta carries: a few tokens."""
 
 
 def require_amounts(**amounts: float) -> None:
@@ -46,7 +46,7 @@ def require_amounts(**amounts: float) -> None:
 
 @dataclass(frozen=True, kw_only=True)
 class Say:
-    """Sound: PCM, a wav file or, without either, a tone."""
+    """Speech: PCM, a wav file or, without either, a tone."""
 
     pcm: bytes | None = None
     """int16 little-endian mono at the session's output rate, sent as it is."""
@@ -143,24 +143,24 @@ class UserTurn:
 
     item_id: str
     audio_start_ms: int
-    """Where it begins in the sound of the connection since `session.configured`."""
+    """Where it begins in the audio of the connection since `session.configured`."""
 
     audio_end_ms: int
     speech_ms: int
     """How much of it is speech, without the gaps."""
 
     pcm: bytes
-    """Its sound, int16 mono 16 kHz, with up to 200 ms before it."""
+    """Its audio, int16 mono 16 kHz, with up to 200 ms before it."""
 
     @property
     def duration_s(self) -> float:
-        """From the first sound to the last, in seconds."""
+        """From the beginning of the speech to its end, in seconds."""
         return (self.audio_end_ms - self.audio_start_ms) / 1000
 
 
 @dataclass(frozen=True, kw_only=True)
 class ToolOutput:
-    """A call that the client has answered."""
+    """A function call that the client has answered."""
 
     call_id: str
     name: str
@@ -196,7 +196,7 @@ class Context:
 
     instructions: str = ""
     tools: tuple[events.Tool, ...] = ()
-    """What the model may call now."""
+    """The functions that the model may call now."""
 
     model: str = ""
     voice: str = ""

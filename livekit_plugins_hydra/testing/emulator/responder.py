@@ -1,4 +1,4 @@
-"""Decides when the model answers: pending reasons, barge-ins, tool rounds, time-outs.
+"""Decides when the model answers: pending reasons, barge-ins, function calls, time-outs.
 
 A reason to answer waits `think_s`, and while the user speaks; the answer takes up every output and
 text that came until then. A later reason replaces an earlier one that has not been answered.
@@ -20,29 +20,29 @@ if TYPE_CHECKING:
 
 
 _SETTLING_S: Final = 0.2
-"""Calls further apart than this may be answered as separate rounds: a client that got no
+"""Function calls further apart than this may be answered apart: a client that got no
 `response.done` can't wait longer. Source: docs ("200 ms after the last output")."""
 
 
 _ONE_MOMENT: Final = Say(tone_hz=330.0, duration_s=0.4, text="One moment.")
-"""What a reply of calls alone is given by `speaks_before_calls`."""
+"""What `speaks_before_calls` puts before a reply of function calls alone."""
 
 
 @dataclass
 class _Issued:
-    """A call of this connection."""
+    """A function call of this connection."""
 
     call: ToolOutput
     issued_at_s: float
     batch: int
-    """Calls that came close together share it."""
+    """Function calls that came close together share it."""
 
     is_answered: bool = False
 
 
 @dataclass
 class _OpenFunctionCalls:
-    """The calls of one response."""
+    """The function calls of one response."""
 
     response: OutgoingResponse
     missing: set[str] = field(default_factory=set)
@@ -136,7 +136,7 @@ class Responder:
         if self._texts and not self._outputs:
             trigger = "text"
         if trigger == "tool_outputs":
-            self._check_that_round_is_complete()
+            self._check_that_outputs_are_complete()
         elif self._scenario.bare_response_create != "spoken":
             if self._scenario.bare_response_create == "refused":
                 self._refuse("there is nothing to respond to", event_id)
@@ -149,21 +149,21 @@ class Responder:
         if active is not None and response_id in (None, active.id):
             self._cut_short(active, "client_cancelled")
 
-    # ---------------------------------------------------------------------- what the model hears
+    # ---------------------------------------------------------------------- what the model knows
 
     def add_text(self, item: events.Item) -> None:
         """Take up a message item."""
         self._texts.append(item)
 
     def add_output(self, call_id: str | None, output: str) -> str | None:
-        """Take up a call's output; return what is wrong with it, if anything."""
+        """Take up a function call's output; return what is wrong with it, if anything."""
         issued = self._calls.get(call_id or "")
         if issued is None:
             self._link.violate("unknown_call_id", str(call_id))
             return "unknown call_id"
         if issued.is_answered:
             self._link.violate("duplicate_output", issued.call.call_id)
-            return "this call has its output"
+            return "this function call has its output"
         issued.is_answered = True
         self._outputs.append(replace(issued.call, output=output))
         if self._open_calls is not None:
@@ -180,7 +180,7 @@ class Responder:
 
     def _may_create_during(self, active: OutgoingResponse, event_id: str | None) -> bool:
         if active.record.call_ids:
-            # The client may take its calls for complete: no response.done is promised then.
+            # The client may take the calls for complete, as no response.done is promised with them.
             return True
         age_s = self._link.now() - active.record.created_at_s
         asked = active.record.trigger in ("tool_outputs", "text", "bare_create")
@@ -190,9 +190,9 @@ class Responder:
             self._refuse("a response is in flight", event_id)
         return self._scenario.busy_response_create == "queued"
 
-    def _check_that_round_is_complete(self) -> None:
+    def _check_that_outputs_are_complete(self) -> None:
         if self._open_calls is None or self._texts:
-            return  # with a text, the client asks for more than the narration
+            return  # with a text, the client asks for more than an answer to the outputs
         batches = {self._calls[output.call_id].batch for output in self._outputs}
         n_missing = sum(
             self._calls[call_id].batch in batches for call_id in self._open_calls.missing
@@ -298,7 +298,7 @@ class Responder:
         self._open_calls.stop_timer()
         if self._scenario.tool_response_timeout_s is not None:
             self._open_calls.timer = self._link.after(
-                self._scenario.tool_response_timeout_s, self._give_up_round
+                self._scenario.tool_response_timeout_s, self._give_up_calls
             )
 
     def _ended(self, response: OutgoingResponse) -> None:
@@ -319,7 +319,7 @@ class Responder:
         if ended and self._scenario.calling_response_done == "after_outputs":
             open_calls.response.send_done()
 
-    def _give_up_round(self) -> None:
+    def _give_up_calls(self) -> None:
         open_calls, self._open_calls = self._open_calls, None
         if open_calls is None:
             return

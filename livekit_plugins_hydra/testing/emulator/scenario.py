@@ -46,10 +46,10 @@ class Scenario:
     """Whether the last of `replies` is repeated instead."""
 
     audio_speed: float = 10.0
-    """Seconds of sound sent in one second. Source: the vendor's reference client."""
+    """Seconds of audio sent in one second. Source: the vendor's reference client."""
 
     delta_ms: int = 40
-    """Sound in one delta."""
+    """Length of the audio in one delta."""
 
     ragged_deltas: bool = False
     """Some deltas are empty, of an odd length, or shorter than 6 bytes; the sum is the same."""
@@ -83,7 +83,7 @@ class Scenario:
     """Whether a session survives its token, or ends with 1008 when it expires."""
 
     http_refusals: int = 0
-    """The first so many dials are answered with `http_refusal_status`."""
+    """The first so many attempts to connect are answered with `http_refusal_status`."""
 
     http_refusal_status: int = 503
     http_retry_after_s: int | None = 1
@@ -105,7 +105,7 @@ class Scenario:
     """Whether `session.configured` names formats and rates, as the wire does and the docs don't."""
 
     output_rate_hz: int | None = None
-    """Rate of the server's sound; None: 24,000 on v1.1, 48,000 on the other tags."""
+    """Rate of the server's audio; None: 24,000 on v1.1, 48,000 on the other tags."""
 
     seed_voices: Literal["refused", "accepted"] = "refused"
     """What becomes of the six launch voices. Source of "refused": probe of 2026-08-20."""
@@ -143,7 +143,7 @@ class Scenario:
     """Whether a response is cancelled when the user begins, or once the turn is known to count."""
 
     speech_stopped: Literal["on_time", "late", "missing_if_discarded", "missing"] = "on_time"
-    """``late`` is after `response.created` and some sound."""
+    """``late`` is after `response.created` and some audio."""
 
     cancelled_items_close: bool = True
     """Whether a cancelled response sends `output_audio.done` and the item's end."""
@@ -167,16 +167,16 @@ class Scenario:
     """What becomes of a `response.create` while a response is in flight."""
 
     message_items: Literal["accepted", "refused", "dropped"] = "accepted"
-    """``dropped``: no error, and the model never hears of it."""
+    """``dropped``: no error, and the model never gets to know it."""
 
     calling_response_done: Literal["before_outputs", "after_outputs", "never"] = "before_outputs"
-    """When the `response.done` of a response with calls comes."""
+    """When the `response.done` of a response with function calls comes."""
 
     speaks_before_calls: bool = False
-    """Whether a reply of calls alone is given 0.4 s of sound, in the same response."""
+    """Whether 0.4 s of speech come before a reply of function calls alone, in the same response."""
 
     tool_response_timeout_s: float | None = 20.0
-    """From the last call to its output and `response.create`; the real value is unpublished."""
+    """From the last function call to its output and `response.create`; the real one is unknown."""
 
     echoes_client_items: bool = False
     """Whether items of the client come back as `conversation.item.added` and `done`."""
@@ -184,7 +184,7 @@ class Scenario:
     # ------------------------------------------------------------------ what events carry
 
     item_ids: bool = True
-    delta_item_ids: Literal["all", "sound", "text"] = "all"
+    delta_item_ids: Literal["all", "audio", "text"] = "all"
     """Which deltas of a response name their item."""
 
     indexes: bool = True
@@ -220,7 +220,7 @@ class Scenario:
     """Close 1000 after so long without a frame from either side."""
 
     max_lead_s: float | None = 2.5
-    """The session ends when the client's sound is further ahead of the clock than this."""
+    """The session ends when the client's audio is further ahead of the clock than this."""
 
     flood_clock: Literal["session", "queue"] = "session"
     """Ahead of what: of the time since `session.configured`, or of a queue read in real time."""
@@ -240,7 +240,7 @@ class Scenario:
     """What the server said less than this ago, the client may not have known."""
 
     records_audio: bool = True
-    """Whether the client's sound and its arrivals are kept; False for load tests."""
+    """Whether the client's audio and its arrivals are kept; False for load tests."""
 
     def __post_init__(self) -> None:
         if isinstance(self.replies, Say | Call | Wait | End):

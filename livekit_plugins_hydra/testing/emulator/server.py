@@ -35,7 +35,7 @@ _CLOSE_TIMEOUT_S: Final = 1.0
 
 
 _BACKLOG: Final = 1024
-"""Dials that may wait to be accepted: load tests dial hundreds at once."""
+"""Connections that may wait to be accepted: load tests make hundreds at once."""
 
 
 class _Protocol(ServerProtocol):
@@ -97,10 +97,10 @@ class Emulator(Books):
         self.host = host
         self.strict = strict
         self.offline = False
-        """While True, every dial is cut without an answer, as if no server were there."""
+        """While True, every attempt to connect is cut off, as if no server were there."""
 
         self.n_dialling = 0
-        """How many dials have not been answered yet."""
+        """How many attempts to connect have not been answered yet."""
 
         self._wanted_port = port
         self._server: Server | None = None
@@ -131,7 +131,7 @@ class Emulator(Books):
 
     async def start(self) -> None:
         """Begin to listen."""
-        # A logger of its own, heard by nobody: websockets logs request lines, and keys are there.
+        # A logger of its own, without a handler: websockets logs request lines, and keys are there.
         silent = logging.Logger(  # noqa: LOG001 - it must have no parent
             "livekit_plugins_hydra.testing.emulator", level=logging.CRITICAL + 1
         )
@@ -139,7 +139,7 @@ class Emulator(Books):
             self._serve,
             self.host,
             self._wanted_port,
-            process_request=self._answer_dial,
+            process_request=self._answer_request,
             create_connection=_Connection,
             compression=None,
             open_timeout=None,
@@ -246,23 +246,23 @@ class Emulator(Books):
             raise LookupError("no such connection is open")
         return chosen
 
-    # ---------------------------------------------------------------------- dials
+    # ---------------------------------------------------------------------- attempts to connect
 
-    async def _answer_dial(self, socket: ServerConnection, request: Request) -> Response | None:
-        caller = door.read(request)
-        n_dials = len(self.dials) + self.n_dialling
+    async def _answer_request(self, socket: ServerConnection, request: Request) -> Response | None:
+        client = door.read(request)
+        n_attempts = len(self.dials) + self.n_dialling
         self.n_dialling += 1
         self.changed()
         if self.offline:
             socket.transport.abort()
-            self._note_dial(caller, 0)
+            self._note_attempt(client, 0)
             return socket.respond(503, "")
         try:
-            refusal = await self._door.refuse(caller, self.scenario, n_dials=n_dials)
+            refusal = await self._door.refuse(client, self.scenario, n_attempts=n_attempts)
         except Exception as fault:  # raised when the emulator is left
             self._fail(fault)
             refusal = door.Refusal(500, "the emulator failed\n")
-        self._note_dial(caller, refusal.status if refusal else 101)
+        self._note_attempt(client, refusal.status if refusal else 101)
         if refusal is None:
             return None
         response = socket.respond(refusal.status, refusal.text)
@@ -275,23 +275,23 @@ class Emulator(Books):
         for fault in faults:
             self._on_fault(fault)
 
-    def _note_dial(self, caller: door.Caller, status: int) -> None:
+    def _note_attempt(self, client: door.Client, status: int) -> None:
         now = asyncio.get_running_loop().time()
         self.n_dialling -= 1
-        self.dials.append(Dial(now, status, caller.model, caller.auth))
+        self.dials.append(Dial(now, status, client.model, client.auth))
         self.changed()
 
     # ---------------------------------------------------------------------- connections
 
     async def _serve(self, socket: ServerConnection) -> None:
         assert socket.request is not None, "a connection has a request"
-        caller = door.read(socket.request)
+        client = door.read(socket.request)
         record = ConnectionRecord(
             number=len(self.connections) + 1,
-            model=caller.model or voices.DEFAULT_MODEL,
-            auth=caller.auth,
-            query=caller.query,
-            headers=caller.headers,
+            model=client.model or voices.DEFAULT_MODEL,
+            auth=client.auth,
+            query=client.query,
+            headers=client.headers,
             opened_at_s=asyncio.get_running_loop().time(),
             session_id=str(uuid.uuid4()),
         )
@@ -299,7 +299,7 @@ class Emulator(Books):
         self.connections.append(record)
         self.changed()
         try:
-            await self._converse(socket, caller, record)
+            await self._converse(socket, client, record)
         except ExceptionGroup as group:
             self._fail(*_leaves(group))
             await socket.close(1011, "the emulator failed")
@@ -312,7 +312,7 @@ class Emulator(Books):
             self.changed()
 
     async def _converse(
-        self, socket: ServerConnection, caller: door.Caller, record: ConnectionRecord
+        self, socket: ServerConnection, client: door.Client, record: ConnectionRecord
     ) -> None:
         scenario = self.scenario
         if isinstance(socket.protocol, _Protocol):
@@ -322,9 +322,9 @@ class Emulator(Books):
             handler = Handler(link)
             self._live[record.number] = link, handler
             link.spawn(link.write())
-            if caller.model is None:
+            if client.model is None:
                 link.violate("missing_model")
-            self._watch_key(link, caller)
+            self._watch_key(link, client)
             if scenario.idle_timeout_s is not None:
                 link.spawn(_close_when_idle(link, scenario.idle_timeout_s))
             if scenario.created_delay_s:
@@ -338,10 +338,10 @@ class Emulator(Books):
             await socket.wait_closed()
             link.cancel_tasks()
 
-    def _watch_key(self, link: Link, caller: door.Caller) -> None:
+    def _watch_key(self, link: Link, client: door.Client) -> None:
         scenario = link.scenario
-        left_s = self._door.token_left_s(caller, scenario)
-        if scenario.bad_key == "close_1008" and not self._door.accepts(caller, scenario):
+        left_s = self._door.token_left_s(client, scenario)
+        if scenario.bad_key == "close_1008" and not self._door.accepts(client, scenario):
             link.close(1008, "bad key")
         elif scenario.expired_token == "closed" and left_s is not None:
             link.after(max(0.0, left_s), lambda: link.close(1008, "token expired"))

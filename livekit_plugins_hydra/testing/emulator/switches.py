@@ -43,7 +43,7 @@ SWITCHES: Final[Mapping[str, Mapping[str, Any]]] = MappingProxyType(
         "speaks_before_calls": {"speaks_before_calls": True},
         "client_items_echoed": {"echoes_client_items": True},
         "no_item_ids": {"item_ids": False},
-        "sound_alone_names_its_item": {"delta_item_ids": "sound", "transcripts": True},
+        "audio_alone_names_its_item": {"delta_item_ids": "audio", "transcripts": True},
         "text_alone_names_its_item": {"delta_item_ids": "text", "transcripts": True},
         "no_indexes": {"indexes": False},
         "no_event_ids": {"event_ids": False},
@@ -72,7 +72,7 @@ FAULTS: Final[Mapping[str, Mapping[str, Any]]] = MappingProxyType(
         "busy_503": {"http_refusals": 1, "http_refusal_status": 503},
         "busy_429": {"http_refusals": 1, "http_refusal_status": 429},
         "server_full": {"server_full_connections": 1},
-        "token_for_one_dial": {"token_lifetime_s": 0.0},
+        "token_for_one_connection": {"token_lifetime_s": 0.0},
         "token_ends_session": {"token_lifetime_s": 1.0, "expired_token": "closed"},
         "never_created": {"handshake": "never_created"},
         "never_configured": {"handshake": "never_configured"},
@@ -98,4 +98,4 @@ FAULTS: Final[Mapping[str, Mapping[str, Any]]] = MappingProxyType(
         },
     }
 )
-"""The switches that end a call, cost it a redial, or refuse it something."""
+"""The switches that end a call, cost it a reconnect, or refuse it something."""

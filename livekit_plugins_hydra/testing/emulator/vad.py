@@ -1,4 +1,4 @@
-"""Voice activity detection on 16 kHz sound, counted in the sound's own time.
+"""Voice activity detection on 16 kHz audio, counted in the audio's own time.
 
 The same bytes give the same turns, however fast they come and however they are cut. It measures
 energy: enough for recorded or synthetic speech and for tones at the level of speech.
@@ -13,7 +13,7 @@ from typing import Final
 import numpy as np
 
 INPUT_RATE_HZ: Final = 16_000
-"""Rate of the sound that clients send. Source: docs of 2026-08-21."""
+"""Rate of the audio that clients send. Source: docs of 2026-08-21."""
 
 FRAME_MS: Final = 20
 """What is judged at once: long enough for one period of a low voice, short enough to be quick."""
@@ -44,7 +44,7 @@ class SpeechStarted:
     """The user has begun to speak."""
 
     audio_start_ms: int
-    """Where the speech begins, in milliseconds of the sound fed so far."""
+    """Where the speech begins, in milliseconds of the audio fed so far."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,14 +55,14 @@ class SpeechStopped:
     """Where the speech began."""
 
     audio_end_ms: int
-    """Where it ended: before the silence that tells."""
+    """Where it ended: before the silence that ends the turn."""
 
     speech_ms: int
     """How much of it was speech, without the gaps."""
 
 
 class VoiceActivityDetector:
-    """Finds turns in a stream of sound.
+    """Finds turns in a stream of audio.
 
     Args:
         threshold_dbfs: level (RMS, relative to full scale) from which a frame may be speech.
@@ -92,19 +92,19 @@ class VoiceActivityDetector:
 
     @property
     def position_ms(self) -> int:
-        """How much sound was judged."""
+        """How much audio was judged."""
         return self._n_frames * FRAME_MS
 
     def feed(self, pcm: bytes) -> list[SpeechStarted | SpeechStopped]:
         """Return what begins or ends in `pcm` (int16 mono, 16 kHz, any even length)."""
-        sound = self._rest + pcm
-        n_frames = len(sound) // _FRAME_BYTES
-        self._rest = sound[n_frames * _FRAME_BYTES :]
+        audio = self._rest + pcm
+        n_frames = len(audio) // _FRAME_BYTES
+        self._rest = audio[n_frames * _FRAME_BYTES :]
         if not n_frames:
             return []
-        samples = np.frombuffer(sound, dtype="<i2", count=n_frames * _FRAME_SAMPLES)
+        samples = np.frombuffer(audio, dtype="<i2", count=n_frames * _FRAME_SAMPLES)
         frames = samples.reshape(n_frames, _FRAME_SAMPLES).astype(np.float32)
-        # Without its mean, so that a microphone's DC offset is no sound; three times as fast as
+        # Without its mean, so that a microphone's DC offset is no level; three times as fast as
         # numpy's var, which counts with hundreds of sessions.
         means = frames @ _AVERAGE
         powers = np.einsum("ij,ij->i", frames, frames) / _FRAME_SAMPLES - means * means

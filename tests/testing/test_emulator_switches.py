@@ -167,6 +167,29 @@ async def test_transcripts_are_optional_on_both_sides() -> None:
     assert "what the user said" not in json.dumps(plain.frames)
 
 
+@pytest.mark.parametrize(
+    ("switch", "expected"),
+    [
+        ("transcripts", ["Good day to", "you, caller.", "Speak", "now."]),
+        ("transcripts_with_spaces", ["Good day to", " you, caller.", " Speak", " now."]),
+        (
+            "transcripts_by_token",
+            ["Good", " day", " to", " you", ",", " call", "er", ".", " Spea", "k", " now", "."],
+        ),
+    ],
+)
+async def test_transcripts_may_be_cut_in_three_ways(switch: str, expected: list[str]) -> None:
+    """Phrases without spaces, phrases with them, or parts of words: all say the same."""
+    spoken = [Say(text="Good day to  you, caller."), Say(text="Speak"), Say(text="now.")]
+    scenario = thrown(switch, replies=[spoken])
+    async with Emulator(scenario) as server, RawClient(server) as client:
+        await client.configure(generate_initial_response=True)
+        await client.wait("response.done")
+
+    deltas = client.of("response.output_audio_transcript.delta")
+    assert [frame["delta"] for frame in deltas] == expected
+
+
 async def test_the_users_text_may_depend_on_the_turn() -> None:
     """A callable says what was said."""
     scenario = dataclasses.replace(FAST, user_text=lambda turn: f"turn {turn.number}")

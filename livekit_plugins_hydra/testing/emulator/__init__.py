@@ -32,7 +32,7 @@ number), and what they are here:
                                           `ConnectionRecord.configuration` show
   11  payload ceiling                     `payload_ceiling_bytes`
   12  length of the server's history      none: the emulator answers by script and forgets nothing
-  13  transcripts                         `transcripts`, `user_text`
+  13  transcripts                         `transcripts`, `transcript_deltas`, `user_text`
   14  shape of the warning                `warning`, `deprecated_models`
   15  codes of refusals                   `error_codes`, `unknown_types`, `echoes_event_ids`
   16  audio before `session.configured`   `early_audio`

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import itertools
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Final
 
 import msgspec
@@ -13,7 +13,7 @@ from livekit_plugins_hydra.protocol import events
 
 from .link import Link
 from .records import ResponseRecord
-from .replies import Call, Context, End, Piece, Say, ToolOutput, Wait, phrases_of
+from .replies import Call, Context, End, Piece, Say, ToolOutput, TranscriptDeltas, Wait, cut_text
 
 _LATE_EVENTS_AFTER_DELTAS: Final = 3
 """A late `speech_stopped` comes after this much of the answer. Source: eva saw it, not how late."""
@@ -21,8 +21,12 @@ _LATE_EVENTS_AFTER_DELTAS: Final = 3
 _RAGGED_LENGTHS: Final = (4, 0, 1)
 """Between whole deltas: shorter than 6 bytes, empty, odd. Source: the clients that guard."""
 
-_DELTAS_PER_PHRASE: Final = 8
-"""About one phrase of a transcript for each 320 ms of audio."""
+_AUDIO_PER_TEXT: Final[Mapping[TranscriptDeltas, int]] = {
+    "phrases": 8,
+    "spaced_phrases": 8,
+    "tokens": 2,
+}
+"""How many audio deltas follow each transcript delta: about ten words for a second of audio."""
 
 _TOKENS_PER_S: Final = 12.5
 """Plausible usage; nothing is known of the real count."""
@@ -54,6 +58,7 @@ class OutgoingResponse:
         self._open_item: events.Item | None = None
         self._open_item_id = ""
         self._n_deltas = 0
+        self._has_text = False
         self._unsent: Iterator[bytes] = iter(())
         self._task: asyncio.Task[None] | None = None
         self.record = ResponseRecord(
@@ -170,13 +175,13 @@ class OutgoingResponse:
 
     async def _send_audio(self, say: Say) -> None:
         rate_hz = self._link.record.output_rate_hz
-        phrases = iter(phrases_of(say.text or "") if self._scenario.transcripts else ())
+        text = self._cut_text(say.text or "") if self._scenario.transcripts else iter(())
         self._unsent = self._cut(say.sound(rate_hz), rate_hz)
         begun_at_s = self._link.now()
         n_bytes = 0
         for number, delta in enumerate(self._unsent):
-            if number % _DELTAS_PER_PHRASE == 0:
-                self._send_phrase(next(phrases, None))
+            if number % _AUDIO_PER_TEXT[self._scenario.transcript_deltas] == 0:
+                self._send_text(next(text, None))
             self._send_delta(delta)
             n_bytes += len(delta)
             if self._n_deltas == _LATE_EVENTS_AFTER_DELTAS:
@@ -184,8 +189,13 @@ class OutgoingResponse:
             due_at_s = begun_at_s + n_bytes / (2 * rate_hz) / self._scenario.audio_speed
             await self._link.room()
             await asyncio.sleep(max(0.0, due_at_s - self._link.now()))
-        for phrase in phrases:
-            self._send_phrase(phrase)
+        for piece in text:
+            self._send_text(piece)
+
+    def _cut_text(self, text: str) -> Iterator[str]:
+        pieces = cut_text(text, self._scenario.transcript_deltas, goes_on=self._has_text)
+        self._has_text = self._has_text or bool(pieces)
+        return iter(pieces)
 
     def _cut(self, pcm: bytes, rate_hz: int) -> Iterator[bytes]:
         whole = 2 * max(1, rate_hz * self._scenario.delta_ms // 1000)
@@ -260,15 +270,15 @@ class OutgoingResponse:
             into=self.record,
         )
 
-    def _send_phrase(self, phrase: str | None) -> None:
-        if phrase is not None:
+    def _send_text(self, piece: str | None) -> None:
+        if piece is not None:
             self._link.send(
                 events.ResponseOutputAudioTranscriptDelta(
                     response_id=self.id,
                     item_id=self._named_by("text"),
                     output_index=self._link.index(len(self._output)),
                     content_index=self._link.index(0),
-                    delta=phrase,
+                    delta=piece,
                 )
             )
 

@@ -13,6 +13,7 @@ import functools
 import json
 import math
 import os
+import re
 import wave
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -222,13 +223,25 @@ def pieces_of(reply: Reply) -> tuple[Piece, ...]:
     return (reply,) if isinstance(reply, Say | Call | Wait | End) else tuple(reply)
 
 
-def phrases_of(text: str) -> list[str]:
-    """Cut `text` as the server cuts transcripts: phrases without the spaces between them.
+TranscriptDeltas: TypeAlias = Literal["phrases", "spaced_phrases", "tokens"]
 
-    Source: ServiceNow's eva harness, July 2026.
+_PIECE_OF_TEXT: Final[Mapping[TranscriptDeltas, str]] = {
+    "phrases": r"\S+(?: \S+){0,2}",
+    "spaced_phrases": r" ?\S+(?: \S+){0,2}",
+    "tokens": r" ?\w{1,4}| ?[^\w\s]",
+}
+"""Up to three words, or up to four letters of one."""
+
+
+def cut_text(text: str, kind: TranscriptDeltas, *, goes_on: bool) -> list[str]:
+    """Return `text` in pieces, as transcript deltas carry it.
+
+    Args:
+        text: what is said.
+        kind: where it is cut, and whether the pieces have the spaces between them.
+        goes_on: whether text of the same response comes before it.
     """
-    words = text.split()
-    return [" ".join(words[i : i + 3]) for i in range(0, len(words), 3)]
+    return re.findall(_PIECE_OF_TEXT[kind], " " * goes_on + " ".join(text.split()))
 
 
 @functools.lru_cache(maxsize=64)

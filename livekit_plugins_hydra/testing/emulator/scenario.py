@@ -23,6 +23,7 @@ from .replies import (
     Reply,
     Say,
     Script,
+    TranscriptDeltas,
     UserTurn,
     Wait,
     require_amounts,
@@ -203,6 +204,10 @@ class Scenario:
     usage: Literal["present", "zero", "absent"] = "present"
     transcripts: bool = False
     """Whether `response.output_audio_transcript.delta` is sent. Undocumented; seen on `hydra`."""
+
+    transcript_deltas: TranscriptDeltas = "phrases"
+    """Whether they are phrases without the space between them, as eva joins them (July 2026);
+    phrases with it, as the vendor's quickstart prints them; or parts of words, with it."""
 
     user_text: str | Callable[[UserTurn], str] | None = None
     """Text in the user's item, as the vendor's demo shows; None by the docs."""

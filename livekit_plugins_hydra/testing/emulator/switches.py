@@ -53,6 +53,8 @@ SWITCHES: Final[Mapping[str, Mapping[str, Any]]] = MappingProxyType(
         "usage_zero": {"usage": "zero"},
         "usage_absent": {"usage": "absent"},
         "transcripts": {"transcripts": True},
+        "transcripts_with_spaces": {"transcripts": True, "transcript_deltas": "spaced_phrases"},
+        "transcripts_by_token": {"transcripts": True, "transcript_deltas": "tokens"},
         "user_text": {"user_text": "what the user said"},
         "errors_all_invalid_request": {"error_codes": "invalid_request_error"},
         "errors_all_invalid_frame": {"error_codes": "invalid_frame"},

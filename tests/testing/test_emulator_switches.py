@@ -136,6 +136,18 @@ async def test_ids_and_indexes_may_be_absent() -> None:
     assert not [frame for frame in client.of("conversation.item.added") if "id" in frame["item"]]
 
 
+async def test_function_calls_may_lack_ids_alone() -> None:
+    """Their events have neither item nor index then, and all others have both."""
+    client = await converse(thrown("no_function_call_ids"))
+    with_ids = {frame["type"] for frame in client.frames if {"item_id", "output_index"} & set(frame)}
+
+    assert client.of("response.function_call_arguments.delta")
+    assert not {kind for kind in with_ids if "function_call" in kind}
+    assert "response.output_audio.delta" in with_ids
+    calls = [frame["item"] for frame in client.of("conversation.item.done")]
+    assert [item["id"] for item in calls if item["type"] == "function_call"]
+
+
 async def test_absent_fields_may_be_null() -> None:
     """Then a frame has every field of its type."""
     client = await converse(thrown("explicit_nulls"))

@@ -51,7 +51,7 @@ number), and what they are here:
 ====  ==================================  =====================================================
 
 Seen to vary and in no number: `speech_stopped`, `ragged_deltas`, `item_ids`,
-`delta_item_ids`, `indexes`, `event_ids`, `explicit_nulls`, `response_output`, `answers_pings`,
+`delta_item_ids`, `indexes`, `function_call_ids`, `event_ids`, `explicit_nulls`, `response_output`, `answers_pings`,
 `handshake`, `max_lead_s`, `flood_clock`, and the delays `think_s`, `connect_delay_s`,
 `created_delay_s`, `configure_delay_s`.
 """

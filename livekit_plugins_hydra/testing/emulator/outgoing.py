@@ -224,7 +224,9 @@ class OutgoingResponse:
             ),
             item_id,
         )
-        shown_id, index = self._link.shown(item_id), self._link.index(len(self._output))
+        shown_id = index = None
+        if self._scenario.function_call_ids:
+            shown_id, index = self._link.shown(item_id), self._link.index(len(self._output))
         for number, delta in enumerate(call.deltas):
             if number and call.delta_s:
                 await asyncio.sleep(call.delta_s)

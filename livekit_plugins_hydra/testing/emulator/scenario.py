@@ -191,6 +191,10 @@ class Scenario:
     indexes: bool = True
     """`output_index` and `content_index`."""
 
+    function_call_ids: bool = True
+    """Whether function call events name their item and its index; the vendor's AsyncAPI and SDK
+    have neither, its TypeScript types have both as optional."""
+
     event_ids: bool = True
     echoes_event_ids: bool = True
     """Whether an `error` names the client's event."""

@@ -46,6 +46,7 @@ SWITCHES: Final[Mapping[str, Mapping[str, Any]]] = MappingProxyType(
         "audio_alone_names_its_item": {"delta_item_ids": "audio", "transcripts": True},
         "text_alone_names_its_item": {"delta_item_ids": "text", "transcripts": True},
         "no_indexes": {"indexes": False},
+        "no_function_call_ids": {"function_call_ids": False},
         "no_event_ids": {"event_ids": False},
         "errors_name_no_event": {"echoes_event_ids": False},
         "explicit_nulls": {"explicit_nulls": True},

@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 
+from livekit_plugins_hydra.protocol import events
 from livekit_plugins_hydra.testing import FAULTS, SWITCHES, Call, Emulator, Say, Scenario, Wait
 from tests.raw_client import COUGH, KEY, SILENCE, TURN, RawClient, tone
 
@@ -139,7 +140,9 @@ async def test_ids_and_indexes_may_be_absent() -> None:
 async def test_function_calls_may_lack_ids_alone() -> None:
     """Their events have neither item nor index then, and all others have both."""
     client = await converse(thrown("no_function_call_ids"))
-    with_ids = {frame["type"] for frame in client.frames if {"item_id", "output_index"} & set(frame)}
+    with_ids = {
+        frame["type"] for frame in client.frames if {"item_id", "output_index"} & set(frame)
+    }
 
     assert client.of("response.function_call_arguments.delta")
     assert not {kind for kind in with_ids if "function_call" in kind}
@@ -348,6 +351,69 @@ async def test_speech_stopped_may_be_missing(mode: Any, after_cough: int, after_
         await client.hear(TURN)
         await client.wait("response.done")
         assert len(client.of("input_audio_buffer.speech_stopped")) == after_turn
+
+
+async def test_the_users_item_may_come_at_the_end_of_the_turn() -> None:
+    """It is added and done at once then, whether the turn counts or not."""
+    async with Emulator(thrown("user_item_at_end")) as server, RawClient(server) as client:
+        await client.configure()
+        await client.hear(COUGH + TURN)
+        await client.wait("response.created")
+
+    started = client.of("input_audio_buffer.speech_started")
+    added = client.of("conversation.item.added")
+    assert [each["item_id"] for each in started] == [each["item"]["id"] for each in added[:2]]
+    assert added[1]["previous_item_id"] == added[0]["item"]["id"]
+    assert client.types()[2:11] == [
+        "input_audio_buffer.speech_started",
+        "input_audio_buffer.speech_stopped",
+        "conversation.item.added",
+        "conversation.item.done",
+    ] * 2 + ["response.created"]
+
+
+async def test_a_server_may_think_before_it_says_that_the_user_has_stopped() -> None:
+    """Then the response follows `speech_stopped` at once."""
+    scenario = thrown("thinks_before_speech_stopped", think_s=1.0)
+    async with Emulator(scenario) as server, RawClient(server) as client:
+        await client.configure()
+        await client.hear(TURN)
+        with pytest.raises(TimeoutError):
+            await client.wait("input_audio_buffer.speech_stopped", timeout=0.2)
+        await client.wait("response.created")
+        (stopped_at_s,) = (
+            sent.at_s
+            for sent in server.connection.server_events
+            if isinstance(sent.event, events.InputAudioBufferSpeechStopped)
+        )
+
+        assert 0.01 <= server.responses[0].created_at_s - stopped_at_s < 0.5
+
+
+async def test_a_user_who_goes_on_ends_the_thinking() -> None:
+    """The turn that was thought about ends before the next one begins; the last one is answered."""
+    scenario = thrown("thinks_before_speech_stopped", think_s=60.0)
+    async with Emulator(scenario) as server, RawClient(server) as client:
+        await client.configure()
+        await client.hear(TURN + COUGH)
+        await client.wait("response.done")
+        kinds = [kind for kind in client.types() if kind.startswith("input_audio_buffer")]
+
+        assert [kind.rpartition("_")[2] for kind in kinds] == ["started", "stopped"] * 2
+        assert [turn.number for turn in server.connection.turns] == [1]
+
+
+async def test_the_first_audio_of_a_response_may_take_its_time() -> None:
+    """It comes so much later than `response.created`; what follows it comes as ever."""
+    scenario = thrown("slow_to_speak", replies=[[Say(duration_s=0.1), Say(duration_s=0.1)]])
+    async with Emulator(scenario) as server, RawClient(server) as client:
+        await client.configure(generate_initial_response=True)
+        await client.wait("response.done")
+        sent_at_s = [sent.at_s for sent in server.connection.server_events if sent.n_audio_bytes]
+        created_at_s = server.responses[0].created_at_s
+
+    assert sent_at_s[0] - created_at_s >= 0.2
+    assert sent_at_s[-1] - sent_at_s[0] < 0.2
 
 
 async def test_speech_stopped_may_be_late() -> None:

@@ -50,10 +50,24 @@ number), and what they are here:
   26  rates that the client asks for      none: never obeyed; `output_rate_hz` is the server's
 ====  ==================================  =====================================================
 
-Seen to vary and in no number: `speech_stopped`, `ragged_deltas`, `item_ids`,
-`delta_item_ids`, `indexes`, `function_call_ids`, `event_ids`, `explicit_nulls`, `response_output`, `answers_pings`,
-`handshake`, `max_lead_s`, `flood_clock`, and the delays `think_s`, `connect_delay_s`,
-`created_delay_s`, `configure_delay_s`.
+What real clients showed, run against this emulator (section 8, by letter):
+
+====  ==================================  =====================================================
+   a  spaces in transcripts               `transcript_deltas`
+   b  transcripts on every tag            `transcripts`
+   c  ids in function call events         `function_call_ids`
+   d  when the user's item comes          `user_item`
+   e  deltas of an odd length             `ragged_deltas`, though they are unlikely
+   f  thinking before `speech_stopped`    `thinks`, `first_audio_delay_s`
+   g  audio after `speech_started`        `barge_in`
+   h  size of the client's chunks         as number 2
+   i  silence that ends a turn            `silence_ms`
+====  ==================================  =====================================================
+
+Seen to vary, and in neither table: `speech_stopped`, `item_ids`, `delta_item_ids`, `indexes`,
+`event_ids`, `explicit_nulls`, `response_output`, `answers_pings`, `handshake`, `max_lead_s`,
+`flood_clock`, and the delays `think_s`, `connect_delay_s`, `created_delay_s`,
+`configure_delay_s`.
 """
 
 from .books import Observed, Observer, describe

@@ -10,6 +10,8 @@ from .replies import UserTurn
 from .vad import INPUT_RATE_HZ, SpeechStarted, SpeechStopped, VoiceActivityDetector
 
 if TYPE_CHECKING:
+    import asyncio
+
     from .link import Link
     from .responder import Responder
 
@@ -38,6 +40,8 @@ class Listener:
         self._kept_from_ms = 0
         self._n_turns = 0
         self._item_id = ""
+        self._thinking: tuple[UserTurn, asyncio.Task[None]] | None = None
+        """The turn whose end is not announced yet, and what will do that."""
 
     def hear(self, pcm: bytes) -> None:
         """Take in audio of the user (int16 mono 16 kHz)."""
@@ -52,6 +56,10 @@ class Listener:
             self._forget(self._detector.position_ms - _KEPT_WHEN_QUIET_MS)
 
     def _started(self, change: SpeechStarted) -> None:
+        if self._thinking is not None:
+            turn, task = self._thinking
+            task.cancel()
+            self._end_turn(turn)
         self._n_turns += 1
         self._item_id = self._link.new_id("item")
         self._responder.flush()
@@ -61,7 +69,8 @@ class Listener:
             )
         )
         self._responder.user_started()
-        self._link.add_item(self._item("in_progress", None), self._item_id)
+        if self._scenario.user_item == "at_start":
+            self._add_item(self._item_id)
 
     def _stopped(self, change: SpeechStopped) -> None:
         turn = UserTurn(
@@ -72,33 +81,53 @@ class Listener:
             speech_ms=change.speech_ms,
             pcm=self._audio(change.audio_start_ms - _PRE_ROLL_MS, change.audio_end_ms),
         )
-        stopped = events.InputAudioBufferSpeechStopped(
-            audio_end_ms=change.audio_end_ms, item_id=self._link.shown(self._item_id)
-        )
         if self._is_discarded(turn):
-            self._link.record.discarded_turns.append(turn)
-            if self._scenario.speech_stopped in ("on_time", "late"):
-                self._link.send(stopped)
-            self._link.end_item(self._item("incomplete", None), self._item_id)
-            self._responder.user_discarded()
+            self._discard(turn)
             return
+        if self._scenario.thinks == "before_speech_stopped":
+            task = self._link.after(self._scenario.think_s, lambda: self._end_turn(turn))
+            self._thinking = turn, task
+        else:
+            self._end_turn(turn)
+
+    def _discard(self, turn: UserTurn) -> None:
+        self._link.record.discarded_turns.append(turn)
+        if self._scenario.speech_stopped in ("on_time", "late"):
+            self._link.send(self._speech_stopped(turn))
+        self._end_item(turn, "incomplete", None)
+        self._responder.user_discarded()
+
+    def _end_turn(self, turn: UserTurn) -> None:
+        self._thinking = None
         self._link.record.turns.append(turn)
         text = self._scenario.user_text
         late = self._scenario.speech_stopped == "late"
         if self._scenario.speech_stopped in ("on_time", "missing_if_discarded"):
-            self._link.send(stopped)
-        words = text(turn) if callable(text) else text
-        self._link.end_item(self._item("completed", words), self._item_id)
-        self._responder.user_turn(turn, (stopped,) if late else ())
+            self._link.send(self._speech_stopped(turn))
+        self._end_item(turn, "completed", text(turn) if callable(text) else text)
+        self._responder.user_turn(turn, (self._speech_stopped(turn),) if late else ())
 
     def _is_discarded(self, turn: UserTurn) -> bool:
         if turn.audio_end_ms - turn.audio_start_ms < self._scenario.min_turn_ms:
             return True
         return self._scenario.discard_turn is not None and self._scenario.discard_turn(turn)
 
-    def _item(self, status: str, text: str | None) -> events.Item:
+    def _speech_stopped(self, turn: UserTurn) -> events.InputAudioBufferSpeechStopped:
+        return events.InputAudioBufferSpeechStopped(
+            audio_end_ms=turn.audio_end_ms, item_id=self._link.shown(turn.item_id)
+        )
+
+    def _add_item(self, item_id: str) -> None:
+        self._link.add_item(self._item(item_id, "in_progress", None), item_id)
+
+    def _end_item(self, turn: UserTurn, status: str, text: str | None) -> None:
+        if self._scenario.user_item == "at_end":
+            self._add_item(turn.item_id)
+        self._link.end_item(self._item(turn.item_id, status, text), turn.item_id)
+
+    def _item(self, item_id: str, status: str, text: str | None) -> events.Item:
         return events.Item(
-            id=self._link.shown(self._item_id),
+            id=self._link.shown(item_id),
             type="message",
             role="user",
             status=status,

@@ -24,6 +24,9 @@ _SETTLING_S: Final = 0.2
 `response.done` can't wait longer. Source: docs ("200 ms after the last output")."""
 
 
+_ANSWERS_WITHIN_S: Final = 0.01
+"""From `speech_stopped` to the response, where the thinking is done before. Source: eva."""
+
 _ONE_MOMENT: Final = Say(tone_hz=330.0, duration_s=0.4, text="One moment.")
 """What `speaks_before_calls` puts before a reply of function calls alone."""
 
@@ -212,7 +215,10 @@ class Responder:
     def _think(self) -> None:
         if self._thinking is not None:
             self._thinking.cancel()
-        self._thinking = self._link.after(self._scenario.think_s, self._begin_when_free)
+        is_turn = self._pending is not None and self._pending.turn is not None
+        is_thought_out = is_turn and self._scenario.thinks == "before_speech_stopped"
+        think_s = _ANSWERS_WITHIN_S if is_thought_out else self._scenario.think_s
+        self._thinking = self._link.after(think_s, self._begin_when_free)
 
     def _begin_when_free(self) -> None:
         self._thinking = None

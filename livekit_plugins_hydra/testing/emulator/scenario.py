@@ -60,6 +60,13 @@ class Scenario:
     think_s: float = 0.05
     """From the reason to answer to `response.created`."""
 
+    thinks: Literal["after_speech_stopped", "before_speech_stopped"] = "after_speech_stopped"
+    """Where `think_s` lies for a user's turn; if before, the response comes 10 ms after
+    `speech_stopped`. Source of the latter: eva, July 2026."""
+
+    first_audio_delay_s: float = 0.0
+    """Before the first audio of a response; how long Hydra takes is unpublished."""
+
     connect_delay_s: float = 0.0
     """Before the HTTP answer."""
 
@@ -140,8 +147,16 @@ class Scenario:
     discard_turn: Callable[[UserTurn], bool] | None = None
     """Discards further turns."""
 
+    user_item: Literal["at_start", "at_end"] = "at_start"
+    """Whether the user's item is added when the turn begins, as the vendor's pages show it, or when
+    it ends, as the AsyncAPI says: "will be created when the turn ends"."""
+
     barge_in: Literal["at_once", "when_settled"] = "at_once"
-    """Whether a response is cancelled when the user begins, or once the turn is known to count."""
+    """Whether a response is cancelled when the user begins, or once the turn is known to count.
+
+    At once, as the vendor's demo, Pair and HeyClicky play all audio that follows `speech_started`:
+    if Hydra went on for a while, their users would hear it.
+    """
 
     speech_stopped: Literal["on_time", "late", "missing_if_discarded", "missing"] = "on_time"
     """``late`` is after `response.created` and some audio."""

@@ -10,6 +10,8 @@ SWITCHES: Final[Mapping[str, Mapping[str, Any]]] = MappingProxyType(
     {
         "ragged_deltas": {"ragged_deltas": True},
         "slow_to_think": {"think_s": 0.2},
+        "thinks_before_speech_stopped": {"thinks": "before_speech_stopped", "think_s": 0.2},
+        "slow_to_speak": {"first_audio_delay_s": 0.2},
         "slow_handshake": {
             "connect_delay_s": 0.2,
             "created_delay_s": 0.1,
@@ -26,6 +28,7 @@ SWITCHES: Final[Mapping[str, Mapping[str, Any]]] = MappingProxyType(
         "seed_voices_accepted": {"seed_voices": "accepted"},
         "unknown_voice_replaced": {"unknown_voice": "replaced"},
         "barge_in_when_settled": {"barge_in": "when_settled"},
+        "user_item_at_end": {"user_item": "at_end"},
         "speech_stopped_late": {"speech_stopped": "late"},
         "speech_stopped_missing_if_discarded": {"speech_stopped": "missing_if_discarded"},
         "speech_stopped_missing": {"speech_stopped": "missing"},

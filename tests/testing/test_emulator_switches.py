@@ -103,6 +103,22 @@ async def test_rates_may_surprise() -> None:
     assert client.of("session.configured")[0]["session"]["output_audio_sample_rate"] == 48_000
 
 
+async def test_a_requested_rate_may_be_obeyed() -> None:
+    """Then the server says so and speaks at that rate; otherwise its own holds."""
+    rates = []
+    for scenario in (FAST, thrown("requested_rate_obeyed")):
+        scenario = dataclasses.replace(scenario, replies=[Say(duration_s=1.0)])
+        async with Emulator(scenario) as server, RawClient(server) as client:
+            configured = await client.configure(
+                output_audio_sample_rate=16_000, generate_initial_response=True
+            )
+            done = await client.wait("response.done")
+        rates.append(configured["session"]["output_audio_sample_rate"])
+        assert len(client.audio(done["response"]["id"])) == 2 * rates[-1]
+
+    assert rates == [24_000, 16_000]
+
+
 @pytest.mark.parametrize(
     ("switch", "model", "expected"),
     [

@@ -47,7 +47,7 @@ number), and what they are here:
   23  usage                               `usage`
   24  expiry of a token                   `token_lifetime_s`, `expired_token`
   25  style tags                          none: nothing here reads instructions aloud
-  26  rates that the client asks for      none: never obeyed; `output_rate_hz` is the server's
+  26  rates that the client asks for      `obeys_requested_rate`
 ====  ==================================  =====================================================
 
 What real clients showed, run against this emulator (section 8, by letter):

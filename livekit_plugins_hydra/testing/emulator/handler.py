@@ -87,7 +87,7 @@ class Handler:
             return
         match event:
             case events.SessionConfigure():
-                self._configure(event, received.size_bytes)
+                self._configure(event, received.size_bytes, json.loads(frame)["session"])
             case events.UnknownEvent():
                 self._link.violate("unknown_type", event.type)
                 if self._scenario.unknown_types == "refused":
@@ -153,7 +153,9 @@ class Handler:
             case "none":
                 pass
 
-    def _configure(self, event: events.SessionConfigure, size_bytes: int) -> None:
+    def _configure(
+        self, event: events.SessionConfigure, size_bytes: int, raw: Mapping[str, Any]
+    ) -> None:
         if self._asked and not (
             self._refused and self._scenario.after_refused_configure == "accepts"
         ):
@@ -171,6 +173,9 @@ class Handler:
         session = msgspec.structs.replace(event.session, voice=voice or voices.SERVER_DEFAULT_VOICE)
         if self._scenario.handshake == "completes":
             self._record.configuration = session
+            requested_hz = raw.get("output_audio_sample_rate")
+            if self._scenario.obeys_requested_rate and type(requested_hz) is int:
+                self._record.output_rate_hz = min(max(requested_hz, 8000), 48_000)
             self._weigh(size_bytes)
             if self._scenario.configure_delay_s:
                 self._link.after(self._scenario.configure_delay_s, self._configured)

@@ -115,6 +115,10 @@ class Scenario:
     output_rate_hz: int | None = None
     """Rate of the server's audio; None: 24,000 on v1.1, 48,000 on the other tags."""
 
+    obeys_requested_rate: bool = False
+    """Whether the `output_audio_sample_rate` of a configuration holds, as near as 8 to 48 kHz are.
+    The vendor's quickstart asks for 16 kHz; the authors of its docs say that the server decides."""
+
     seed_voices: Literal["refused", "accepted"] = "refused"
     """What becomes of the six launch voices. Source of "refused": probe of 2026-08-20."""
 

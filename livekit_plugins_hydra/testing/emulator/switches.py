@@ -25,6 +25,7 @@ SWITCHES: Final[Mapping[str, Mapping[str, Any]]] = MappingProxyType(
         "rates_not_echoed": {"echoes_rates": False, "output_rate_hz": None},
         "output_at_48_khz": {"output_rate_hz": 48_000, "echoes_rates": True},
         "output_at_16_khz": {"output_rate_hz": 16_000, "echoes_rates": True},
+        "requested_rate_obeyed": {"obeys_requested_rate": True},
         "seed_voices_accepted": {"seed_voices": "accepted"},
         "unknown_voice_replaced": {"unknown_voice": "replaced"},
         "barge_in_when_settled": {"barge_in": "when_settled"},

@@ -347,6 +347,31 @@ async def test_a_configuration_over_the_ceiling_silences_the_server() -> None:
         assert [each.rule for each in server.violations] == ["over_ceiling"]
 
 
+@pytest.mark.parametrize("kind", ["output", "text"])
+async def test_the_ceiling_may_be_one_of_the_whole_context(kind: str) -> None:
+    """Then outputs and texts add up with the configuration, and smaller tools help."""
+    tools = [{"type": "function", "name": "f", "description": "x" * 2000}]
+    scenario = thrown("low_context_ceiling", replies=[[Call("f"), Call("f")]])
+    async with Emulator(scenario, strict=False) as server, RawClient(server) as client:
+        await client.configure(tools=tools, generate_initial_response=True)
+        await client.wait("response.done")
+        calls = client.of("response.function_call_arguments.done")
+        for count, call in enumerate(calls, 2):
+            if kind == "output":
+                await client.output(call["call_id"], "x" * 1500)
+            else:
+                await client.text("x" * 1500)
+            await client.send("response.create")
+            await client.wait("response.done", count)
+        await client.send("session.update", session={"tools": []})
+        await client.send("response.create")
+        await client.wait("response.done", 4)
+
+        assert [bool(response.pcm) for response in server.responses] == [False, True, False, True]
+        assert not client.of("error")
+        assert "over_ceiling" in {each.rule for each in server.violations}
+
+
 # ------------------------------------------------------------------------------------------ turns
 
 

@@ -30,7 +30,7 @@ number), and what they are here:
    9  message items                       `message_items`, `echoes_client_items`
   10  seeding history                     none: it comes in the instructions, which `Context` and
                                           `ConnectionRecord.configuration` show
-  11  payload ceiling                     `payload_ceiling_bytes`
+  11  payload ceiling                     `payload_ceiling_bytes`, `payload_ceiling_of`
   12  length of the server's history      none: the emulator answers by script and forgets nothing
   13  transcripts                         `transcripts`, `transcript_deltas`, `user_text`
   14  shape of the warning                `warning`, `deprecated_models`

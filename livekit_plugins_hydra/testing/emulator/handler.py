@@ -11,6 +11,7 @@ import msgspec
 from livekit_plugins_hydra.protocol import events, voices, wire
 from livekit_plugins_hydra.protocol.errors import RemoteProtocolError
 
+from .ceiling import Ceiling
 from .listener import Listener
 from .records import Received
 from .responder import Responder
@@ -37,7 +38,8 @@ class Handler:
         self._link = link
         self._scenario = link.scenario
         self._record = link.record
-        self._responder = Responder(link)
+        self._ceiling = Ceiling(link)
+        self._responder = Responder(link, self._ceiling)
         self._listener = Listener(link, self._responder)
         self._asked = False
         self._refused = False
@@ -98,7 +100,7 @@ class Handler:
             case events.SessionUpdate():
                 self._update(event, json.loads(frame))
             case events.ConversationItemCreate():
-                self._create_item(event)
+                self._create_item(event, received.size_bytes)
             case events.ResponseCreate():
                 if json.loads(frame).get("response"):
                     self._link.violate("response_fields")
@@ -176,7 +178,7 @@ class Handler:
             requested_hz = raw.get("output_audio_sample_rate")
             if self._scenario.obeys_requested_rate and type(requested_hz) is int:
                 self._record.output_rate_hz = min(max(requested_hz, 8000), 48_000)
-            self._weigh(size_bytes)
+            self._ceiling.weigh_configuration(session, n_bytes=size_bytes)
             if self._scenario.configure_delay_s:
                 self._link.after(self._scenario.configure_delay_s, self._configured)
             else:
@@ -222,15 +224,6 @@ class Handler:
         self._record.configured_at_s = self._queue_read_at_s = self._link.now()
         if session.generate_initial_response:
             self._responder.greet()
-
-    def _weigh(self, size_bytes: int = 0) -> None:
-        # As if every non-ASCII character were escaped: the larger form, whichever is counted.
-        ceiling = self._scenario.payload_ceiling_bytes
-        configure = events.SessionConfigure(session=self._record.configuration)
-        n_bytes = max(size_bytes, wire.escaped_size(configure))
-        self._responder.is_silenced = ceiling is not None and n_bytes > ceiling
-        if self._responder.is_silenced:
-            self._link.violate("over_ceiling", f"{n_bytes} bytes")
 
     # ---------------------------------------------------------------------- audio
 
@@ -290,12 +283,12 @@ class Handler:
         self._record.configuration = msgspec.structs.replace(
             configuration, tools=event.session.tools
         )
-        self._weigh()
+        self._ceiling.weigh_configuration(self._record.configuration)
         self._link.send(
             events.SessionUpdated(session=events.ServerSession(tools=list(event.session.tools)))
         )
 
-    def _create_item(self, event: events.ConversationItemCreate) -> None:
+    def _create_item(self, event: events.ConversationItemCreate, size_bytes: int) -> None:
         item = event.item
         if item.type == "function_call_output":
             problem = "output is missing"
@@ -318,6 +311,7 @@ class Handler:
             self._link.violate("bad_item", f"{item.type} of {item.role}")
             self._refuse("unsupported item", param="item", event_id=event.event_id)
             return
+        self._ceiling.weigh_item(event, n_bytes=size_bytes)
         if self._scenario.echoes_client_items:
             item_id = self._link.new_id("item")
             known = msgspec.structs.replace(item, id=self._link.shown(item_id), status="completed")

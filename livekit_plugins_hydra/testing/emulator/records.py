@@ -46,7 +46,7 @@ RULES: Final[dict[Rule, str]] = {
     "audio_before_configured": "audio may flow only after session.configured",
     "event_before_configured": "only session.configure may come before session.configured",
     "second_configure": "session.configure is sent once per connection",
-    "over_ceiling": "a configuration over the payload ceiling silences the server",
+    "over_ceiling": "what is over the payload ceiling silences the server",
     "empty_voice": "the voice must be named: the server's default fits no roster but one",
     "missing_model": "the model must be named in the query",
     "invalid_audio": "audio is base64 of whole int16 samples, 320 bytes at least",

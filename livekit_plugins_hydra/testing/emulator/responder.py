@@ -16,6 +16,7 @@ from .outgoing import OutgoingResponse
 from .replies import Call, Context, Piece, Reply, Say, ToolOutput, Trigger, UserTurn, pieces_of
 
 if TYPE_CHECKING:
+    from .ceiling import Ceiling
     from .link import Link
 
 
@@ -71,8 +72,9 @@ class _Pending:
 class Responder:
     """Everything about responses on one connection."""
 
-    def __init__(self, link: Link) -> None:
+    def __init__(self, link: Link, ceiling: Ceiling) -> None:
         self._link = link
+        self._ceiling = ceiling
         self._scenario = link.scenario
         self._user_speaks = False
         self._pending: _Pending | None = None
@@ -84,7 +86,6 @@ class Responder:
         self._newest: _Issued | None = None
         self._outputs: list[ToolOutput] = []
         self._texts: list[events.Item] = []
-        self.is_silenced = False
 
     # ---------------------------------------------------------------------- reasons to answer
 
@@ -250,7 +251,7 @@ class Responder:
             context,
             self._with_speech(pieces_of(reply)),
             late_events=pending.late_events,
-            silent=self.is_silenced,
+            silent=self._ceiling.is_exceeded,
             on_call=self._called,
             on_end=self._ended,
         )

@@ -132,7 +132,11 @@ class Scenario:
     """What becomes of audio before `session.configured`."""
 
     payload_ceiling_bytes: int | None = 32_768
-    """A larger configuration silences the server without an error. Source: eva, 2026-07-02."""
+    """What is larger silences the server without an error. Source: eva, 2026-07-02."""
+
+    payload_ceiling_of: Literal["configuration", "context"] = "configuration"
+    """What is weighed: instructions and tools; or these and every item that the client has sent.
+    Source of both: eva."""
 
     # ------------------------------------------------------------------ turns
 

@@ -86,6 +86,7 @@ FAULTS: Final[Mapping[str, Mapping[str, Any]]] = MappingProxyType(
         "refused_configure_closes": {"after_refused_configure": "closes"},
         "refused_configure_may_be_repeated": {"after_refused_configure": "accepts"},
         "low_payload_ceiling": {"payload_ceiling_bytes": 1024},
+        "low_context_ceiling": {"payload_ceiling_bytes": 4096, "payload_ceiling_of": "context"},
         "idle_soon": {"idle_timeout_s": 0.5},
         "tools_time_out_soon": {"tool_response_timeout_s": 0.3},
         "server_full_does_not_close": {

@@ -629,6 +629,46 @@ async def test_a_response_create_while_one_is_in_flight() -> None:
     assert outcomes == [(1, 1), (0, 1), (0, 2)]
 
 
+@pytest.mark.parametrize("is_first", [True, False])
+@pytest.mark.parametrize(("mode", "n_answers"), [("one_answer", 1), ("two_answers", 2)])
+async def test_a_response_create_beside_a_turn(mode: Any, n_answers: int, is_first: bool) -> None:
+    """Both are answered by one response, or by one each, in their order."""
+    scenario = dataclasses.replace(FAST, create_beside_turn=mode, think_s=0.5)
+    async with Emulator(scenario) as server, RawClient(server) as client:
+        await client.configure()
+        if is_first:
+            await client.send("response.create")
+        await client.hear(TURN)
+        await client.wait("conversation.item.done")
+        if not is_first:
+            await client.send("response.create")
+        await client.wait("response.done", n_answers)
+        with pytest.raises(TimeoutError):
+            await client.wait("response.created", n_answers + 1, timeout=0.8)
+
+        triggers = ["bare_create", "user_turn"] if is_first else ["user_turn", "bare_create"]
+        expected = triggers if mode == "two_answers" else ["user_turn"]
+        assert [response.trigger for response in server.responses] == expected
+
+
+async def test_a_turn_that_waits_behind_a_response_is_answered_though_it_is_cut() -> None:
+    """The user breaks into the first of two answers: the newest turn gets the second."""
+    scenario = thrown("create_and_turn_both_answered", SLOW, think_s=0.1)
+    async with Emulator(scenario) as server, RawClient(server) as client:
+        await client.configure()
+        await client.send("response.create")
+        await client.hear(TURN)
+        await client.wait("response.output_audio.delta")
+        await client.hear(TURN)
+        await client.wait("response.created", 2)
+        await client.send("response.cancel")
+        await client.wait("response.done", 2)
+        with pytest.raises(TimeoutError):
+            await client.wait("response.created", 3, timeout=0.3)
+
+        assert [response.trigger for response in server.responses] == ["bare_create", "user_turn"]
+
+
 @pytest.mark.parametrize(
     ("mode", "expected"),
     [("before_outputs", [1, 1, 2]), ("after_outputs", [0, 1, 2]), ("never", [0, 0, 1])],

@@ -25,8 +25,8 @@ number), and what they are here:
    5  configuring again after a refusal   `after_refused_configure`
    6  end of a calling response           `calling_response_done`
    7  speech and function call together   `speaks_before_calls`, or a reply of both
-   8  `response.create` out of the blue   `bare_response_create`, `busy_response_create`; fields
-                                          in it are a violation
+   8  `response.create` out of the blue   `bare_response_create`, `busy_response_create`,
+                                          `create_beside_turn`; fields in it are a violation
    9  message items                       `message_items`, `echoes_client_items`
   10  seeding history                     none: it comes in the instructions, which `Context` and
                                           `ConnectionRecord.configuration` show

@@ -1,7 +1,8 @@
 """Decides when the model answers: pending reasons, barge-ins, function calls, time-outs.
 
 A reason to answer waits `think_s`, and while the user speaks; the answer takes up every output and
-text that came until then. A later reason replaces an earlier one that has not been answered.
+text that came until then. A later reason replaces an earlier one that has not been answered, unless
+the scenario answers both a `response.create` and what else there is.
 """
 
 from __future__ import annotations
@@ -77,7 +78,7 @@ class Responder:
         self._ceiling = ceiling
         self._scenario = link.scenario
         self._user_speaks = False
-        self._pending: _Pending | None = None
+        self._pending: list[_Pending] = []
         self._thinking: asyncio.Task[None] | None = None
         self._response: OutgoingResponse | None = None
         self._cut: OutgoingResponse | None = None
@@ -99,10 +100,10 @@ class Responder:
 
     def flush(self) -> None:
         """Send what was held back for an answer, for the user is about to speak again."""
-        if self._pending is not None:
-            for event in self._pending.late_events:
+        for pending in self._pending:
+            for event in pending.late_events:
                 self._link.send(event)
-            self._pending = replace(self._pending, late_events=())
+        self._pending = [replace(pending, late_events=()) for pending in self._pending]
         if self._active is not None:
             self._active.send_late_events()
 
@@ -122,16 +123,17 @@ class Responder:
         """It was a cough: go on with what was pending."""
         self._user_speaks = False
         self._finish_cut()
-        if self._pending is not None:
+        if self._pending:
             self._think()
 
     def create(self, event_id: str | None) -> None:
         """Obey a `response.create`, refuse it or ignore it."""
-        if self._pending is not None:
-            if self._pending.is_create:
-                self._link.violate("duplicate_create")
-            # Otherwise client and server had the same idea: one answer serves both.
-            self._pending = replace(self._pending, is_create=True)
+        if any(pending.is_create for pending in self._pending):
+            self._link.violate("duplicate_create")
+            return
+        if self._pending and self._scenario.create_beside_turn == "one_answer":
+            # Client and server had the same idea.
+            self._pending = [replace(self._pending[0], is_create=True)]
             return
         active = self._active
         if active is not None and not self._may_create_during(active, event_id):
@@ -210,22 +212,27 @@ class Responder:
         self._link.send_error(code, message, param="response", event_id=event_id)
 
     def _ask(self, pending: _Pending) -> None:
-        self._pending = pending
-        self._think()
+        kept = []
+        if self._scenario.create_beside_turn == "two_answers":
+            kept = [each for each in self._pending if each.is_create != pending.is_create]
+        self._pending = [*kept, pending]
+        if kept:
+            self._continue()
+        else:
+            self._think()
 
     def _think(self) -> None:
         if self._thinking is not None:
             self._thinking.cancel()
-        is_turn = self._pending is not None and self._pending.turn is not None
+        is_turn = self._pending[0].turn is not None
         is_thought_out = is_turn and self._scenario.thinks == "before_speech_stopped"
         think_s = _ANSWERS_WITHIN_S if is_thought_out else self._scenario.think_s
         self._thinking = self._link.after(think_s, self._begin_when_free)
 
     def _begin_when_free(self) -> None:
         self._thinking = None
-        if self._pending is not None and not self._user_speaks and self._active is None:
-            pending, self._pending = self._pending, None
-            self._begin(pending)
+        if self._pending and not self._user_speaks and self._active is None:
+            self._begin(self._pending.pop(0))
 
     def _begin(self, pending: _Pending) -> None:
         session = self._link.record.configuration
@@ -318,7 +325,7 @@ class Responder:
         self._continue()
 
     def _continue(self) -> None:
-        if self._pending is not None and self._thinking is None:
+        if self._pending and self._thinking is None:
             self._think()
 
     def _finish_calling_response(self, open_calls: _OpenFunctionCalls) -> None:

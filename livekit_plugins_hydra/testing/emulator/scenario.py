@@ -187,6 +187,10 @@ class Scenario:
     bare_response_create: Literal["spoken", "refused", "ignored"] = "spoken"
     """What becomes of a `response.create` that answers no tool outputs."""
 
+    create_beside_turn: Literal["one_answer", "two_answers"] = "one_answer"
+    """What a `response.create` gets while a user's turn, or another reason of the server's own, has
+    no answer yet. Nobody has published it; a server that queues its requests answers both."""
+
     busy_response_create: Literal["refused", "ignored", "queued"] = "refused"
     """What becomes of a `response.create` while a response is in flight."""
 

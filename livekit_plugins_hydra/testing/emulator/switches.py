@@ -40,6 +40,7 @@ SWITCHES: Final[Mapping[str, Mapping[str, Any]]] = MappingProxyType(
         "bare_create_ignored": {"bare_response_create": "ignored"},
         "busy_create_ignored": {"busy_response_create": "ignored"},
         "busy_create_queued": {"busy_response_create": "queued"},
+        "create_and_turn_both_answered": {"create_beside_turn": "two_answers"},
         "message_items_refused": {"message_items": "refused"},
         "message_items_dropped": {"message_items": "dropped"},
         "calling_done_after_outputs": {"calling_response_done": "after_outputs"},

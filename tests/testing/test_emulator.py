@@ -1059,14 +1059,16 @@ async def test_scenarios_can_change_between_connections() -> None:
 
 
 def test_every_number_of_the_protocols_unknowns_is_mapped() -> None:
-    """The package's table has the numbers 1 to 26, and names only fields that exist."""
+    """The package's tables have the numbers 1 to 26 and a to l, and name only fields that exist."""
     documentation = emulator_package.__doc__ or ""
     numbers = [int(number) for number in re.findall(r"^ +(\d+)  \S", documentation, re.M)]
     fields = {field.name for field in dataclasses.fields(Scenario)}
-    rows = documentation.split("====\n")[2]
+    rows = "".join(documentation.split("====\n")[2::2])
     named = set(re.findall(r"(?<!`)`([a-z_0-9]+)`(?!`)", rows))
+    letters = re.findall(r"^ +([a-z])  \S", documentation, re.M)
 
     assert numbers == list(range(1, 27))
+    assert letters == list("abcdefghijkl")
     assert named <= fields
     assert len(named) > 25
 

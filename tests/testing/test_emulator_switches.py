@@ -177,6 +177,20 @@ async def test_absent_fields_may_be_null() -> None:
     assert done["output"][0]["content"][0] == {"type": "output_audio", "text": None}
 
 
+@pytest.mark.parametrize("explicit_nulls", [False, True])
+async def test_the_audio_may_be_in_another_field(explicit_nulls: bool) -> None:
+    """Then audio deltas have `audio` and no `delta`, as the vendor's quickstart may have seen."""
+    scenario = thrown("audio_in_another_field", explicit_nulls=explicit_nulls)
+    async with Emulator(scenario) as server, RawClient(server) as client:
+        await client.configure(generate_initial_response=True)
+        await client.wait("response.done")
+        deltas = client.of("response.output_audio.delta")
+
+        assert not [frame for frame in deltas if "delta" in frame]
+        audio = b"".join(base64.b64decode(frame["audio"]) for frame in deltas)
+        assert audio == server.responses[0].pcm
+
+
 async def test_usage_may_be_zero_or_absent() -> None:
     """It comes "when available", as the docs have it."""
     zero = await converse(thrown("usage_zero"))
@@ -243,6 +257,7 @@ async def test_the_users_text_may_depend_on_the_turn() -> None:
         ("wren", ("unknown_voice_replaced",), "sterling"),
         ("marin", (), None),
         ("marin", ("unknown_voice_replaced",), "sterling"),
+        ("marin", ("marin_accepted",), "marin"),
         ("sterling", (), "sterling"),
     ],
 )

@@ -19,7 +19,7 @@ number), and what they are here:
 ====  ==================================  =====================================================
    1  output rate                         `output_rate_hz`, `echoes_rates`
    2  size of the client's chunks         `min_append_bytes`; over 100 ms is a violation
-   3  unknown voice                       `unknown_voice`
+   3  unknown voice                       `unknown_voice`, `more_voices`
    4  default voice                       `seed_voices`; an omitted one is a violation, and
                                           becomes ``sterling``, as probed
    5  configuring again after a refusal   `after_refused_configure`
@@ -58,10 +58,15 @@ What real clients showed, run against this emulator (section 8, by letter):
    c  ids in function call events         `function_call_ids`
    d  when the user's item comes          `user_item`
    e  deltas of an odd length             `ragged_deltas`, though they are unlikely
-   f  thinking before `speech_stopped`    `thinks`, `first_audio_delay_s`
-   g  audio after `speech_started`        `barge_in`
+   f  thinking while the user may go on   `thinks`, `first_audio_delay_s`
+   g  audio once the user has begun       `barge_in`
    h  size of the client's chunks         as number 2
    i  silence that ends a turn            `silence_ms`
+   j  a model that is not named           none: a violation, and served as ``hydra-v1.1``
+      fields of audio deltas              `audio_delta_field`
+      the voice ``marin``                 `more_voices`
+   k  regions                             none: there is one server
+   l  `SMALLEST_BASE_URL`                 none: the client's
 ====  ==================================  =====================================================
 
 Seen to vary, and in neither table: `speech_stopped`, `item_ids`, `delta_item_ids`, `indexes`,

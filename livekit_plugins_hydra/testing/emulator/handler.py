@@ -187,7 +187,7 @@ class Handler:
     def _knows(self, voice: str) -> bool:
         if voice in _SEED_VOICES:
             return self._scenario.seed_voices == "accepted"
-        return voices.is_known_voice(voice)
+        return voices.is_known_voice(voice) or voice in self._scenario.more_voices
 
     def _refuse_voice(self, event: events.SessionConfigure) -> None:
         self._refused = True

@@ -132,10 +132,24 @@ class Link:
             n_audio_bytes = len(event.delta)
             if into is not None:
                 (into.pcm if into.status == "in_progress" else into.late_pcm).extend(event.delta)
-        self._queue_frame(encode(event, explicit_nulls=self.scenario.explicit_nulls))
+        self._queue_frame(self._encode(event))
         sent = Sent(self.now(), wire.elide(event), n_audio_bytes)
         self.record.server_events.append(sent)
         self.owner.noted(self.record, sent)
+
+    def _encode(self, event: events.ServerEvent) -> str:
+        """Return the text frame of `event`, as the scenario has it."""
+        if self.scenario.explicit_nulls:
+            frame = msgspec.json.encode(_with_nulls(event))
+        else:
+            frame = wire.encode(event)
+        if (
+            isinstance(event, events.ResponseOutputAudioDelta)
+            and self.scenario.audio_delta_field == "audio"
+        ):
+            fields = msgspec.json.decode(frame)
+            frame = msgspec.json.encode(fields | {"audio": fields.pop("delta")})
+        return frame.decode()
 
     def send_raw(self, frame: str | bytes) -> None:
         """Send a frame that a test made up; bytes go out as a binary frame."""
@@ -229,13 +243,6 @@ class Link:
         violation = Violation(rule, self.record.number, self.now(), detail)
         self.record.violations.append(violation)
         self.owner.noted(self.record, violation)
-
-
-def encode(event: events.Event, *, explicit_nulls: bool) -> str:
-    """Return the text frame of `event`, absent fields left out or null."""
-    if not explicit_nulls:
-        return wire.encode(event).decode()
-    return msgspec.json.encode(_with_nulls(event)).decode()
 
 
 def _with_nulls(value: Any) -> Any:

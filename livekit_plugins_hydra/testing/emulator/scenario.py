@@ -122,6 +122,9 @@ class Scenario:
     seed_voices: Literal["refused", "accepted"] = "refused"
     """What becomes of the six launch voices. Source of "refused": probe of 2026-08-20."""
 
+    more_voices: Collection[str] = ()
+    """Voices of no roster that are accepted; the vendor's demo offers ``marin``."""
+
     unknown_voice: Literal["refused", "replaced"] = "refused"
     """Whether a voice in no roster is an error, or silently becomes the default voice."""
 
@@ -221,6 +224,9 @@ class Scenario:
     function_call_ids: bool = True
     """Whether function call events name their item and its index; the vendor's AsyncAPI and SDK
     have neither, its TypeScript types have both as optional."""
+
+    audio_delta_field: Literal["delta", "audio"] = "delta"
+    """Where audio deltas have their audio; the vendor's quickstart reads either."""
 
     event_ids: bool = True
     echoes_event_ids: bool = True

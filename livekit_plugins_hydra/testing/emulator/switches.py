@@ -27,6 +27,7 @@ SWITCHES: Final[Mapping[str, Mapping[str, Any]]] = MappingProxyType(
         "output_at_16_khz": {"output_rate_hz": 16_000, "echoes_rates": True},
         "requested_rate_obeyed": {"obeys_requested_rate": True},
         "seed_voices_accepted": {"seed_voices": "accepted"},
+        "marin_accepted": {"more_voices": ("marin",)},
         "unknown_voice_replaced": {"unknown_voice": "replaced"},
         "barge_in_when_settled": {"barge_in": "when_settled"},
         "user_item_at_end": {"user_item": "at_end"},
@@ -88,6 +89,7 @@ FAULTS: Final[Mapping[str, Mapping[str, Any]]] = MappingProxyType(
         "refused_configure_may_be_repeated": {"after_refused_configure": "accepts"},
         "low_payload_ceiling": {"payload_ceiling_bytes": 1024},
         "low_context_ceiling": {"payload_ceiling_bytes": 4096, "payload_ceiling_of": "context"},
+        "audio_in_another_field": {"audio_delta_field": "audio"},
         "idle_soon": {"idle_timeout_s": 0.5},
         "tools_time_out_soon": {"tool_response_timeout_s": 0.3},
         "server_full_does_not_close": {

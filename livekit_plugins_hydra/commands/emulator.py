@@ -10,7 +10,7 @@ from typing import Annotated
 
 import typer
 
-from livekit_plugins_hydra.testing import ConnectionRecord, Emulator, Observed, Scenario
+from livekit_plugins_hydra.testing import ConnectionRecord, Dial, Emulator, Observed, Scenario
 from livekit_plugins_hydra.testing.emulator.console import ConsoleObserver, serve_until_stopped
 
 from .exits import Exit, errors, stop
@@ -71,7 +71,19 @@ def emulator(
         faults.append(fault)
         errors().print(f"The scenario fails: {_said(fault)}", markup=False)
 
-    server = Emulator(chosen, host=host, port=port, strict=False, observer=observe, on_fault=tell)
+    def ended(what: Dial | ConnectionRecord) -> None:
+        if console is not None:
+            console.ended(what)
+
+    server = Emulator(
+        chosen,
+        host=host,
+        port=port,
+        strict=False,
+        observer=observe,
+        on_fault=tell,
+        on_end=ended,
+    )
     try:
         asyncio.run(_serve(server, tape))
     except OSError as fault:

@@ -1139,6 +1139,61 @@ async def test_the_console_shows_a_line_for_each_event() -> None:
     assert "persona" not in "".join(lines)
 
 
+async def test_the_console_shows_how_connections_end() -> None:
+    """Refusals by their status, closes by code and side, and before these the last audio."""
+    lines: list[str] = []
+    console = ConsoleObserver(lines.append)
+    scenario = dataclasses.replace(FAST, http_refusals=1)
+    async with Emulator(scenario, observer=console, on_end=console.ended) as server:
+        with pytest.raises(InvalidStatus):
+            async with RawClient(server):
+                pass
+        server.offline = True
+        with pytest.raises(Exception, match=r"connection|response"):
+            async with RawClient(server, query="?", headers={"Authorization": f"Bearer {KEY}"}):
+                pass
+        server.offline = False
+        for end in ("closed by the client", "lost", "closed by the server"):
+            async with RawClient(server) as client:
+                await client.configure()
+                if end == "lost":
+                    server.drop()
+                    await client.closed()
+                elif end == "closed by the server":
+                    server.close(1012, "restart")
+                    await client.closed()
+            await server.wait_for(lambda books: not books.open_connections)
+
+    shown = [re.sub(r"^ *(\d+\.\d{3} )?", "", line) for line in lines]
+    assert shown[:2] == [
+        "x refused with HTTP 503, hydra-v1.1, key in the query",
+        "x cut off without an answer, no model, key in the header",
+    ]
+    ends = [line for line in shown[2:] if " x " in line]
+    assert ends == [
+        "#1 x closed by the client: 1000",
+        "#2 x lost without a close frame (1006)",
+        "#3 x closed by the server: 1012 restart",
+    ]
+    assert KEY not in "".join(lines)
+
+
+async def test_the_console_shows_the_last_audio() -> None:
+    """Audio that nothing follows has its line, too, before the connection's end."""
+    lines: list[str] = []
+    console = ConsoleObserver(lines.append)
+    async with Emulator(FAST, observer=console, on_end=console.ended) as server:
+        async with RawClient(server) as client:
+            await client.configure()
+            await client.hear(SILENCE)
+        await server.wait_for(lambda books: not books.open_connections)
+
+    assert [line.split(" ", 1)[1] for line in map(str.strip, lines[-2:])] == [
+        "#1 > audio, 0.50 s",
+        "#1 x closed by the client: 1000",
+    ]
+
+
 async def test_the_command_line_serves_until_interrupted() -> None:
     """`livekit-hydra emulator` says how to reach it, prints the call, and ends with 0."""
     process = await asyncio.create_subprocess_exec(

@@ -7,6 +7,7 @@ import json
 import logging
 import uuid
 from collections.abc import Callable, Mapping
+from http import HTTPStatus
 from types import TracebackType
 from typing import Any, Final, Self
 
@@ -80,6 +81,8 @@ class Emulator(Books):
         strict: whether violations are raised at the end; they are recorded in any case.
         observer: called with each event and violation, as it happens.
         on_fault: called with each exception of the scenario's own code, as it happens.
+        on_end: called with each attempt to connect that was refused, and with each connection
+            that has ended.
     """
 
     def __init__(
@@ -91,6 +94,7 @@ class Emulator(Books):
         strict: bool = True,
         observer: Observer | None = None,
         on_fault: Callable[[Exception], None] = lambda fault: None,
+        on_end: Callable[[Dial | ConnectionRecord], None] = lambda ended: None,
     ) -> None:
         super().__init__(observer=observer)
         self.scenario = scenario or Scenario()
@@ -107,6 +111,7 @@ class Emulator(Books):
         self._closing = asyncio.Event()
         self._faults: list[Exception] = []
         self._on_fault = on_fault
+        self._on_end = on_end
         self._live: dict[int, tuple[Link, Handler]] = {}
         self._door = door.Door(self._closing)
 
@@ -262,7 +267,7 @@ class Emulator(Books):
         except Exception as fault:  # raised when the emulator is left
             self._fail(fault)
             refusal = door.Refusal(500, "the emulator failed\n")
-        self._note_attempt(client, refusal.status if refusal else 101)
+        self._note_attempt(client, refusal.status if refusal else HTTPStatus.SWITCHING_PROTOCOLS)
         if refusal is None:
             return None
         response = socket.respond(refusal.status, refusal.text)
@@ -278,8 +283,11 @@ class Emulator(Books):
     def _note_attempt(self, client: door.Client, status: int) -> None:
         now = asyncio.get_running_loop().time()
         self.n_dialling -= 1
-        self.dials.append(Dial(now, status, client.model, client.auth))
+        dial = Dial(now, status, client.model, client.auth)
+        self.dials.append(dial)
         self.changed()
+        if status != HTTPStatus.SWITCHING_PROTOCOLS:
+            self._on_end(dial)
 
     # ---------------------------------------------------------------------- connections
 
@@ -310,6 +318,7 @@ class Emulator(Books):
             record.closed_by_client = socket.protocol.close_rcvd_then_sent
             record.closed_at_s = asyncio.get_running_loop().time()
             self.changed()
+            self._on_end(record)
 
     async def _converse(
         self, socket: ServerConnection, client: door.Client, record: ConnectionRecord

@@ -56,8 +56,12 @@ PROTOCOL = [
 IMPURE = {"livekit", "asyncio", "websockets", "time", "logging"}
 THIRD_PARTY_OF_THE_PROTOCOL = {"msgspec"}
 
-# A second reading of the protocol, so that a misreading shows: it shares the catalogue only.
-OPEN_TO_THE_EMULATOR = {f"{PACKAGE}.protocol.{name}" for name in PROTOCOL[:4]}
+# A second reading of the protocol, so that a misreading shows: it shares the catalogue only. What
+# reads audio files knows no protocol.
+OPEN_TO_THE_EMULATOR = {
+    f"{PACKAGE}.testing.recordings",
+    *(f"{PACKAGE}.protocol.{name}" for name in PROTOCOL[:4]),
+}
 
 
 @dataclass(frozen=True)

@@ -26,7 +26,12 @@ print(hydra.__version__ == importlib.metadata.version("livekit-plugins-hydra"))
 print(hydra.RealtimeModel(api_key="any-key-will-do"))
 """
 
-NOT_PYTHON = {"py.typed", "report/page.html", "commands/doctor/question.ogg"}
+NOT_PYTHON = {
+    "py.typed",
+    "report/page.html",
+    "commands/doctor/question.ogg",
+    "testing/emulator/sentence.ogg",
+}
 """Files that a wheel forgets most easily."""
 
 EDITABLE = "import sys; from hatchling.build import build_editable; build_editable(sys.argv[1])"

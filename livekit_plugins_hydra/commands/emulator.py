@@ -38,7 +38,7 @@ def emulator(
     ] = None,
     quiet: Annotated[bool, typer.Option("--quiet", help="Don't print the conversations.")] = False,
 ) -> None:
-    r"""Run a local Hydra that hears turns and answers with a tone, until Ctrl-C.
+    r"""Run a local Hydra that hears turns and answers with a sentence, until Ctrl-C.
 
     A scenario says what it answers and how it behaves: every field and switch of
     livekit_plugins_hydra.testing.Scenario. In TOML: think_s = 0.4, switches = ["late_deltas"],

@@ -308,7 +308,7 @@ async def test_second_guest_hears_the_agent_and_is_not_heard_by_it(
     """In a room of three both guests hear the agent, and it listens to the first alone."""
     room = new_room()
     async with (
-        Emulator(Scenario()) as server,
+        Emulator(Scenario(default_reply=Say(duration_s=2.0))) as server,
         rooms.call(server, room=room) as first,
         joined(livekit.url, livekit.token(room, "second")) as second,
     ):
@@ -327,7 +327,8 @@ async def test_second_guest_hears_the_agent_and_is_not_heard_by_it(
 async def test_call_can_be_recorded(rooms: Rooms) -> None:
     """With LiveKit's recording on, the file has both voices and the call goes as without."""
     record = {"audio": True, "traces": False, "logs": False, "transcript": False}
-    async with Emulator(Scenario()) as server, rooms.call(server, record=record) as guest:
+    scenario = Scenario(default_reply=Say(duration_s=2.0))
+    async with Emulator(scenario) as server, rooms.call(server, record=record) as guest:
         await guest.say(recording("user-question", 48_000))
         reply = await guest.until_heard(1)
         await guest.until_state("listening")

@@ -16,6 +16,7 @@ import wave
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 from websockets.exceptions import InvalidStatus
 
@@ -131,6 +132,24 @@ async def test_the_record_shows_both_sides_of_a_call() -> None:
         assert server.events_of(events.ResponseDone)[0].response.id == record.responses[0].id
         assert "1 > session.configure" in server.transcript()
         assert not record.violations
+
+
+@pytest.mark.parametrize("rate_hz", [16_000, 24_000, 48_000])
+async def test_by_default_it_speaks_a_sentence(rate_hz: int) -> None:
+    """Two seconds of speech, with its text, at any output rate."""
+    scenario = dataclasses.replace(FAST, transcripts=True, output_rate_hz=rate_hz)
+    async with Emulator(scenario) as server, RawClient(server) as client:
+        await client.configure(generate_initial_response=True)
+        await client.wait("response.done")
+        pcm = server.responses[0].pcm
+
+    words = [each["delta"] for each in client.of("response.output_audio_transcript.delta")]
+    assert " ".join(words) == "This is the emulated Hydra."
+    assert len(pcm) == 2 * 2 * rate_hz
+    # A tone is as loud everywhere; between words, speech is quiet.
+    levels = np.abs(np.frombuffer(pcm, "<i2").astype(int)).reshape(100, -1).max(axis=1)
+    assert levels.max() > 10_000
+    assert np.count_nonzero(levels < 1000) > 10
 
 
 async def test_delivery_outruns_real_time_tenfold() -> None:

@@ -215,8 +215,6 @@ class Context:
 
 Script: TypeAlias = Sequence[Reply] | Callable[[Context], Reply]
 
-DEFAULT_REPLY: Final = Say(tone_hz=440.0, duration_s=2.0, text="This is the emulated Hydra.")
-
 
 def pieces_of(reply: Reply) -> tuple[Piece, ...]:
     """Return the pieces of `reply`."""

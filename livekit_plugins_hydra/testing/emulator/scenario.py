@@ -16,7 +16,6 @@ from livekit_plugins_hydra.protocol import voices
 
 from .records import RULES, Rule
 from .replies import (
-    DEFAULT_REPLY,
     Call,
     Context,
     End,
@@ -28,6 +27,7 @@ from .replies import (
     Wait,
     require_amounts,
 )
+from .sentence import DEFAULT_REPLY
 from .switches import FAULTS, SWITCHES
 
 
@@ -41,7 +41,7 @@ class Scenario:
     """One entry for each response, over all connections; or a callable that gets the `Context`."""
 
     default_reply: Reply = DEFAULT_REPLY
-    """What it answers when `replies` has run out."""
+    """What it answers when `replies` has run out: by default a spoken sentence."""
 
     repeats_last_reply: bool = False
     """Whether the last of `replies` is repeated instead."""

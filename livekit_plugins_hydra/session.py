@@ -99,7 +99,7 @@ class RealtimeSession(llm.RealtimeSession[SessionEvents]):
         self._trace = spare.trace if spare is not None else Trace(options.wire_log)
         self._chat = ChatLog()
         self._transcribers = [
-            Transcriber(engine, side=side, told=told) if engine is not None else None
+            Transcriber(engine, side=side, warned=told) if engine is not None else None
             for engine, side in ((options.input_stt, "user"), (options.output_stt, "agent"))
         ]
         host = _Host(self)
@@ -308,7 +308,7 @@ class RealtimeSession(llm.RealtimeSession[SessionEvents]):
         """
         self._speaking.truncate(
             message_id,
-            heard_s=audio_end_ms / 1000,
+            played_s=audio_end_ms / 1000,
             transcript=audio_transcript if is_given(audio_transcript) else "",
             now=time.monotonic(),
         )
@@ -500,7 +500,7 @@ class RealtimeSession(llm.RealtimeSession[SessionEvents]):
             case fx.UserAnswered():
                 self._listening.turn_answered()
             case fx.UserText(item_id=item_id, text=text):
-                self._listening.turn_written(item_id, text)
+                self._listening.turn_transcribed(item_id, text)
             case fx.UserDiscarded(item_id=item_id):
                 self._listening.turn_discarded(item_id)
                 self._speaking.discard(item_id, time.monotonic())
@@ -665,7 +665,7 @@ class RealtimeSession(llm.RealtimeSession[SessionEvents]):
 
     def _moment(self) -> tuple[float, float]:
         """Return the time, and when what was said so far will have been played."""
-        return time.monotonic(), self._speaking.heard_until()
+        return time.monotonic(), self._speaking.played_until()
 
     def _sync_tools(self) -> None:
         self._perform(self._call.update_tools(self._configuration.offered))

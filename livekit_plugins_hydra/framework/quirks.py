@@ -223,7 +223,7 @@ async def until_subscribed() -> None:
 
 
 def _subscribed() -> asyncio.Future[None] | None:
-    """Return what is done when the job's room hears the agent; None where it is not to hear it."""
+    """Return what is done when the job's room hears the agent; None where it does not play it."""
     session = agent_session()
     if session is None:
         return None

@@ -1,4 +1,4 @@
-"""The user's sound on its way to the server, and the server's on its way to the user.
+"""The user's audio on its way to the server, and the server's on its way to the user.
 
 Up: any rate and channel count -> mono 16 kHz -> chunks of 20 to 40 ms -> paced to real time ->
 silence where the source has none. Down: the server's PCM as it is, at its true rate.
@@ -28,7 +28,7 @@ MAX_CHUNK: Final = INPUT_RATE_HZ * 40 // 1000
 """Samples in an append: the docs recommend 20 to 40 ms; under 10 ms is refused."""
 
 RESAMPLER_QUALITY: Final = "LQ"
-"""How much of the sound the resampler holds back, against how clean it is.
+"""How much of the audio the resampler holds back, against how clean it is.
 
 Measured at 24 -> 16 kHz: HQ holds back 21 ms (37 at most), LQ 11 to 12 ms, QQ 0.1 ms. With the
 50 ms frames of LiveKit's rooms LQ costs 12.7 ms on average and damps what would alias by 80 dB;
@@ -36,7 +36,7 @@ QQ does not damp it.
 """
 
 FREE_LEAD_S: Final = 0.3
-"""How far sound may run ahead of real time without being held back."""
+"""How far audio may run ahead of real time without being held back."""
 
 MAX_LEAD_S: Final = 2.0
 """How far it may run ahead at all: the server ends sessions that are flooded [vendor's client]."""
@@ -45,7 +45,7 @@ CATCH_UP: Final = 1.5
 """How many times real time a backlog is sent, beyond the free lead."""
 
 MAX_BACKLOG_S: Final = 10.0
-"""How much sound may wait; the oldest is dropped beyond that."""
+"""How much audio may wait; the oldest is dropped beyond that."""
 
 QUIET_LEVEL: Final = 200.0
 """Root mean square of int16 samples below which a chunk is quiet: -44 dBFS. Our choice."""
@@ -64,7 +64,7 @@ SECOND_LOOK_S: Final = 0.02
 are read between the two, as no pause. Our choice."""
 
 SILENCE_AFTER_GAP_S: Final = 2.0
-"""How long silence follows sound at real time, so that the server's turn detector hears an end."""
+"""How long silence follows audio at real time, so that the server's turn detector hears an end."""
 
 SILENCE_IN_TURN_S: Final = 10.0
 """How long at most silence goes on while the server believes that the user speaks."""
@@ -90,7 +90,7 @@ class Resampler:
         self._stream: soxr.ResampleStream | None = None
 
     def push(self, frame: rtc.AudioFrame) -> bytes:
-        """Return the sound that is complete by now."""
+        """Return the audio that is complete by now."""
         n_channels = frame.num_channels
         n_samples = frame.samples_per_channel * n_channels  # the buffer may be longer
         samples = np.frombuffer(frame.data, _INT16, n_samples).reshape(-1, n_channels)
@@ -120,7 +120,7 @@ class Resampler:
 
 
 class Chunker:
-    """Cuts sound into appends: whole frames in equal parts; under 20 ms waits for more."""
+    """Cuts audio into appends: whole frames in equal parts; under 20 ms waits for more."""
 
     def __init__(self) -> None:
         self._rest = b""
@@ -142,18 +142,18 @@ class Chunker:
 
 
 class Pacer:
-    """Lets sound through at real time, with a little lead, and keeps what is early."""
+    """Lets audio through at real time, with a little lead, and keeps what is early."""
 
     def __init__(self) -> None:
         self._waiting: deque[bytes] = deque()
         self._n_waiting = 0
         self._pause_s = 0.0
-        """How long the newest waiting sound has been quiet."""
+        """How long the newest waiting audio has been quiet."""
         self._started_at: float | None = None
         self._sent_s = 0.0
         self._next_at = 0.0
         self.dropped_s = 0.0
-        """Seconds of sound that were thrown away because too much waited."""
+        """Seconds of audio that were thrown away because too much waited."""
 
     def start(self, now: float) -> None:
         """The server listens from now on."""
@@ -161,23 +161,23 @@ class Pacer:
         self._sent_s = 0.0
 
     def stop(self) -> None:
-        """The server no longer listens; sound waits."""
+        """The server no longer listens; audio waits."""
         self._started_at = None
 
     @property
     def is_running(self) -> bool:
-        """Whether sound flows."""
+        """Whether audio flows."""
         return self._started_at is not None
 
     @property
     def is_behind(self) -> bool:
-        """Whether sound of the source waits; what its pauses are filled with does not count."""
+        """Whether audio of the source waits; what its pauses are filled with does not count."""
         return bool(self._waiting) and self._waiting[0] is not _SILENCE
 
     def push(self, *chunks: bytes) -> None:
-        """Add sound that comes at once; it leaves by `take`.
+        """Add audio that comes at once; it leaves by `take`.
 
-        What comes while other sound waits is a backlog, and there pauses are shortened: silence
+        What comes while other audio waits is a backlog, and there pauses are shortened: silence
         is what a late listener misses least.
         """
         is_backlog = self._started_at is None or bool(self._waiting)
@@ -193,13 +193,13 @@ class Pacer:
         self._limit()
 
     def put_back(self, chunks: Sequence[bytes]) -> None:
-        """Add sound before all that waits: it was sent, and the server may not have heard it."""
+        """Add audio before all that waits: it was sent, and the server may not have heard it."""
         self._waiting.extendleft(reversed(chunks))
         self._n_waiting += sum(len(chunk) for chunk in chunks)
         self._limit()
 
     def take(self, now: float) -> list[bytes]:
-        """Return the sound that may be sent by now, in order."""
+        """Return the audio that may be sent by now, in order."""
         taken: list[bytes] = []
         if self._started_at is not None:  # a gap gives the lead back, but saves no more than that
             self._sent_s = max(self._sent_s, now - self._started_at - FREE_LEAD_S)
@@ -219,7 +219,7 @@ class Pacer:
             self.dropped_s += dropped / BYTES_PER_S
 
     def wait_s(self, now: float) -> float | None:
-        """Return how long the next sound has to wait; None where there is none, or no server."""
+        """Return how long the next audio has to wait; None where there is none, or no server."""
         if self._started_at is None or not self._waiting:
             return None
         lead_s = self._sent_s + len(self._waiting[0]) / BYTES_PER_S - (now - self._started_at)
@@ -235,8 +235,8 @@ class Uplink:
         self._resampler = Resampler()
         self._chunker = Chunker()
         self._pacer = Pacer()
-        self._heard_at: float | None = None
-        """When the source last gave sound; None once its pause was dealt with."""
+        self._frame_at: float | None = None
+        """When the source last gave audio; None once its pause was dealt with."""
         self._look_at = 0.0
         """When to see whether it has paused."""
         self._has_looked = False
@@ -247,7 +247,7 @@ class Uplink:
 
     @property
     def dropped_s(self) -> float:
-        """Seconds of sound that were thrown away because too much waited."""
+        """Seconds of audio that were thrown away because too much waited."""
         return self._pacer.dropped_s
 
     def start(self, now: float) -> None:
@@ -256,7 +256,7 @@ class Uplink:
         self._sent_at = now
 
     def stop(self, unheard: Sequence[bytes] = ()) -> None:
-        """The server no longer listens; sound waits for the next connection.
+        """The server no longer listens; audio waits for the next connection.
 
         Args:
             unheard: appends that were sent, and that the next server shall hear.
@@ -267,7 +267,7 @@ class Uplink:
     def push(self, frame: rtc.AudioFrame, now: float) -> list[bytes]:
         """Take a frame; return the appends to send now."""
         if frame.samples_per_channel:
-            self._heard_at = now
+            self._frame_at = now
             duration_s = frame.duration
             gap_s = max(GAP_S, duration_s + min(duration_s, GAP_S))
             self._look_at = now + gap_s - SECOND_LOOK_S
@@ -276,20 +276,20 @@ class Uplink:
         return self._take(now)
 
     def tick(self, now: float, *, user_is_speaking: bool) -> list[bytes]:
-        """Return the appends that are due: sound that was early, or silence in place of none."""
-        if self._heard_at is not None and now >= self._look_at:
+        """Return the appends that are due: audio that was early, or silence in place of none."""
+        if self._frame_at is not None and now >= self._look_at:
             if self._has_looked:
-                self._pause(self._heard_at, now)
+                self._pause(self._frame_at, now)
             self._has_looked = True
             self._look_at = now + SECOND_LOOK_S
-        if self._heard_at is None and self._pacer.is_running:
+        if self._frame_at is None and self._pacer.is_running:
             self._fill(now, user_is_speaking=user_is_speaking)
         return self._take(now)
 
     def wait_s(self, now: float) -> float:
         """Return when to call `tick` next."""
         due_at = now + KEEP_ALIVE_EVERY_S
-        if self._heard_at is not None:
+        if self._frame_at is not None:
             due_at = self._look_at
         elif self._pacer.is_running:
             is_filling = now < self._silent_until
@@ -298,11 +298,11 @@ class Uplink:
         wait_s = due_at - now if early_s is None else min(early_s, due_at - now)
         return max(0.001, wait_s)
 
-    def _pause(self, heard_at: float, now: float) -> None:
+    def _pause(self, frame_at: float, now: float) -> None:
         """The source has stopped: let go of what it left behind."""
         self._pacer.push(*self._chunker.push(self._resampler.flush()), *self._chunker.flush())
-        self._heard_at = None
-        self._filled_until = heard_at
+        self._frame_at = None
+        self._filled_until = frame_at
         self._begin_silence(now)
 
     def _begin_silence(self, now: float) -> None:
@@ -329,7 +329,7 @@ class Uplink:
         return taken
 
 
-def worth_hearing(sent: Iterable[Sent], duration_s: float) -> list[Sent]:
+def worth_resending(sent: Iterable[Sent], duration_s: float) -> list[Sent]:
     """Return the newest appends, so long in all, with only `KEPT_PAUSE_S` of each pause left."""
     kept: list[Sent] = []
     pause_s = 0.0

@@ -17,9 +17,8 @@ from livekit.agents.voice.generation import remove_instructions
 from livekit_plugins_hydra.protocol.history import Line
 
 MAX_ITEMS: Final = 400
-"""How many items are kept, the newest: more than a new connection can be told. A call of many
-hours does not grow; the framework's own history is whole."""
-
+"""How many items are kept, the newest: more than fit into a new connection's configuration. So a
+call of many hours does not grow; the framework's own history is whole."""
 
 _NOTES: Final = ("agent_handoff", "agent_config_update")
 """Items that are the framework's own."""
@@ -51,7 +50,7 @@ class ChatLog:
         return self._next_place
 
     def add(self, item: llm.ChatItem, *, place: int | None = None) -> None:
-        """Write down an item, at the end or in its place; a known id is written anew.
+        """Add an item, at the end or in its place; one of a known id takes the place of that.
 
         Args:
             item: what was said or called.
@@ -140,15 +139,15 @@ def output_as_text(name: str, output: str) -> str:
     return f"Result of the function {name or 'that was called'}: {output}"
 
 
-def cut_to_heard(text: str, *, heard_s: float, duration_s: float) -> str:
-    """Return the words of `text` that fit into the part that was heard.
+def cut_to_played(text: str, *, played_s: float, duration_s: float) -> str:
+    """Return the words of `text` that fit into the part that was played.
 
-    Speech is taken as even; a word that was cut off does not count as heard.
+    Speech is taken as even; a word that was cut off does not count as played.
     """
-    if heard_s >= duration_s:
+    if played_s >= duration_s:
         return text
-    n_chars = int(len(text) * max(0.0, heard_s) / duration_s)
-    heard, rest = text[:n_chars], text[n_chars:]
-    if heard[-1:].isspace() or rest[:1].isspace() or not rest:
-        return heard.rstrip()
-    return heard.rsplit(maxsplit=1)[0] if len(heard.split()) > 1 else ""
+    n_chars = int(len(text) * max(0.0, played_s) / duration_s)
+    played, rest = text[:n_chars], text[n_chars:]
+    if played[-1:].isspace() or rest[:1].isspace() or not rest:
+        return played.rstrip()
+    return played.rsplit(maxsplit=1)[0] if len(played.split()) > 1 else ""

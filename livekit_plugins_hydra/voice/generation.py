@@ -42,12 +42,12 @@ class Generation:
 
     @property
     def is_speechless(self) -> bool:
-        """Whether something of it is heard, but nobody tells what is said."""
+        """Whether some of its audio has no text, and none is to come."""
         return any(message.is_speechless for message in self._opened.values())
 
     @property
     def is_playing(self) -> bool:
-        """Whether something of it is being heard, as far as time tells."""
+        """Whether something of it is being played, by the clock."""
         return any(message.is_playing for message in self._opened.values())
 
     @property
@@ -57,12 +57,12 @@ class Generation:
 
     @property
     def is_over(self) -> bool:
-        """Whether nothing of it is still to be heard or to run, and nothing is being heard."""
-        is_heard = all(it.was_played and not it.is_playing for it in self._opened.values())
-        return is_heard and not self.waiting_calls
+        """Whether nothing of it is still to be played or to run, or is being played."""
+        was_played = all(it.has_begun and not it.is_playing for it in self._opened.values())
+        return was_played and not self.waiting_calls
 
     def created_event(self, *, user_initiated: bool) -> llm.GenerationCreatedEvent:
-        """Return what the framework is told."""
+        """Return the event that hands it to the framework."""
         return llm.GenerationCreatedEvent(
             message_stream=self._messages,
             function_stream=self._functions,

@@ -1,4 +1,4 @@
-"""The user's side of a call: sound on its way to the server, turns, and what was said in them."""
+"""The user's side of a call: audio on its way to the server, turns, and what was said in them."""
 
 from __future__ import annotations
 
@@ -12,13 +12,13 @@ from typing import Final, Protocol
 from livekit import rtc
 from livekit.agents.utils import shortuuid
 
-from .audio import INPUT_RATE_HZ, Sent, Uplink, is_quiet, worth_hearing
+from .audio import INPUT_RATE_HZ, Sent, Uplink, is_quiet, worth_resending
 from .chat import ChatLog
 from .transcription import Transcriber
 from .utterance import Cause, State, Utterance
 
 KEPT_S: Final = 6.0
-"""How much of the sound that was sent is sent again, in case the server has not heard it."""
+"""How much of the audio that was sent is sent again, in case the server has not heard it."""
 
 KEPT_FOR_S: Final = 13.5
 """How long it is kept at most: a dead link is noticed after 12.5 s."""
@@ -30,7 +30,7 @@ NOTICE_S: Final = 0.5
 """How long the server may take to say that it hears speech. Our choice."""
 
 PRE_ROLL_S: Final = 0.5 + NOTICE_S
-"""Sound before `speech_started` that belongs to the turn, unless it belongs to the last one."""
+"""Audio before `speech_started` that belongs to the turn, unless it belongs to the last one."""
 
 REMEMBERED_UTTERANCES: Final = 8
 """How many utterances the server may still transcribe."""
@@ -65,7 +65,7 @@ class Listening:
 
         Args:
             chat: tells where in the conversation a turn stands.
-            transcriber: writes down what is said, where the server does not.
+            transcriber: of what is said, where the server tells no text.
             host: the session.
         """
         self._chat = chat
@@ -83,7 +83,7 @@ class Listening:
         self._user_stopped_at = 0.0
         """When the server last said that the user had stopped: it has heard all before that."""
 
-    # --------------------------------------------------------------------------- sound
+    # --------------------------------------------------------------------------- audio
 
     def push(self, frame: rtc.AudioFrame) -> None:
         """Take a frame from the microphone."""
@@ -110,7 +110,7 @@ class Listening:
         """
         is_owed = self._owed is not None
         since = self._resent_since(alive_at)
-        again = worth_hearing((sent for sent in self._sent if sent[0] >= since), KEPT_S)
+        again = worth_resending((sent for sent in self._sent if sent[0] >= since), KEPT_S)
         unheard = [chunk for _, chunk in again]
         if self._present is not None and self._present.is_owed:
             self._present.beginning = self._audio_before(again, self._present)
@@ -254,7 +254,7 @@ class Listening:
             utterance.recognition.end()
         self._tell(utterance)
 
-    def turn_written(self, item_id: str, text: str) -> None:
+    def turn_transcribed(self, item_id: str, text: str) -> None:
         """The server itself has transcribed a turn, so it counts."""
         utterance = self._utterances.get(item_id)
         if utterance is None and (not item_id or (self._present and not self._present.wire_id)):

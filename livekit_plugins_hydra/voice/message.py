@@ -1,4 +1,4 @@
-"""One message of a response: what is heard, and the text of it."""
+"""One message of a response: its audio, and the text of it."""
 
 from __future__ import annotations
 
@@ -14,23 +14,23 @@ from livekit.agents import llm
 from livekit_plugins_hydra.framework.quirks import until_subscribed
 
 from .audio import FrameMaker
-from .chat import cut_to_heard
+from .chat import cut_to_played
 from .streams import Stream
 from .transcription import Recognition, Transcriber
 
 TEXT_AFTER_PLAYOUT_S: Final = 0.5
-"""How long the text may come after the sound could have been heard: the turn ends with it."""
+"""How long the text may come after the end of playback: the agent's turn ends with it."""
 
 _CUT_S: Final = 0.05
-"""What lacks less of its end than this was heard: positions are not more exact."""
+"""What lacks less of its end than this was played: positions are not more exact."""
 
 
 class Message:
-    """A message of a response: what is heard, and the text of it.
+    """A message of a response: its audio, and the text of it.
 
-    The framework plays a message when those before it were heard, and the first read of a stream
+    The framework plays a message when those before it were played, and the first read of a stream
     shows when that is. Then it waits for the end of both streams, so a text that is still awaited
-    is given up once the sound could have been heard, or a little later.
+    is given up once the audio could have been played, or a little later.
     """
 
     def __init__(
@@ -39,34 +39,35 @@ class Message:
         *,
         rate_hz: int,
         transcriber: Transcriber | None,
-        on_written: Callable[[Message], None],
+        on_text: Callable[[Message], None],
     ) -> None:
         """Open the streams.
 
         Args:
             message_id: unique in the session.
             rate_hz: rate of the audio.
-            transcriber: writes down what is said, if the server does not.
-            on_written: called when the text is known, or has changed.
+            transcriber: of what is said, where the server tells no text.
+            on_text: called when the text is known, or has changed.
         """
         self.id = message_id
         self.opened_at = time.time()
         """Wall clock."""
         self.text = ""
-        """What is said, as far as it is known: all of it, heard or not."""
-        self._on_written = on_written
+        """What is said, as far as it is known: all of it, played or not."""
+        self.has_begun = False
+        """Whether the framework has begun to play it."""
+        self._on_text = on_text
         self._frames = FrameMaker(rate_hz)
         self._audio: Stream[rtc.AudioFrame] = Stream(self._play, before_first=until_subscribed)
         self._text: Stream[str] = Stream(self._read_text)
         self._duration_s = 0.0
         self._is_read = False
-        self._is_played = False
-        self._heard_until = 0.0
-        """When all sound so far could have been heard, once it is played; monotonic clock."""
-        self._heard_s: float | None = None
-        """How much was heard, where that is not all."""
-        self._heard_words = ""
-        """What the framework says was heard, where it knows better than by length."""
+        self._played_until = 0.0
+        """When all audio so far could have been played, once it has begun; monotonic clock."""
+        self._played_s: float | None = None
+        """How much was played, where that is not all."""
+        self._played_words = ""
+        """What the framework says was played, where it knows better than by length."""
         self._is_missed = False
         self._text_may_lag_s = 0.0
         self._deadline: asyncio.TimerHandle | None = None
@@ -77,51 +78,46 @@ class Message:
     # --------------------------------------------------------------------------- facts
 
     @property
-    def heard_text(self) -> str:
-        """The text of what was heard, or still can be."""
+    def played_text(self) -> str:
+        """The text of what was played, or still can be."""
         if not self.was_cut:
             return self.text
-        if self._heard_words:
-            return self._heard_words
-        return cut_to_heard(self.text, heard_s=self._heard_s or 0.0, duration_s=self._duration_s)
+        if self._played_words:
+            return self._played_words
+        return cut_to_played(self.text, played_s=self._played_s or 0.0, duration_s=self._duration_s)
 
     @property
     def was_cut(self) -> bool:
-        """Whether a part of it was not heard, and never will be."""
-        return self._heard_s is not None and self._heard_s < self._duration_s - _CUT_S
+        """Whether a part of it was not played, and never will be."""
+        return self._played_s is not None and self._played_s < self._duration_s - _CUT_S
 
     @property
     def is_missed(self) -> bool:
         """Whether the framework has played it without its text, which came too late for that."""
-        return bool(self.heard_text) and self._is_missed
+        return bool(self.played_text) and self._is_missed
 
     @property
     def is_speechless(self) -> bool:
-        """Whether it has sound, but nobody tells what is said."""
+        """Whether it has audio, but no text, and none is to come."""
         return self._duration_s > 0 and not self.text and self._recognition is None
 
     @property
-    def heard_until(self) -> float:
-        """When all of it so far will have been heard, as far as time tells; monotonic clock."""
-        return self._heard_until if self._heard_s is None else 0.0
+    def played_until(self) -> float:
+        """When all of it so far will have been played, by the clock; monotonic clock."""
+        return self._played_until if self._played_s is None else 0.0
 
     @property
-    def unheard_s(self) -> float:
-        """How much of its sound is still to be heard, by the clock; infinite where that goes wrong,
-        as not all of it was taken to be played.
+    def unplayed_s(self) -> float:
+        """How much of its audio is still to be played, by the clock; infinite while the framework
+        has not taken all of it, and the clock may be wrong.
         """
-        is_taken = self._is_played and not self._audio.waits
-        return max(0.0, self.heard_until - time.monotonic()) if is_taken else math.inf
-
-    @property
-    def was_played(self) -> bool:
-        """Whether the framework has begun to play it."""
-        return self._is_played
+        is_taken = self.has_begun and not self._audio.waits
+        return max(0.0, self.played_until - time.monotonic()) if is_taken else math.inf
 
     @property
     def is_playing(self) -> bool:
-        """Whether it is being heard, as far as time tells."""
-        return self._is_played and self.heard_until > time.monotonic()
+        """Whether it is being played, by the clock."""
+        return self.has_begun and self.played_until > time.monotonic()
 
     def present(self) -> llm.MessageGeneration:
         """Return what the framework plays."""
@@ -134,22 +130,22 @@ class Message:
             modalities=modalities,
         )
 
-    # ------------------------------------------------------------------- sound and text
+    # ------------------------------------------------------------------- audio and text
 
     def push_audio(self, pcm: bytes) -> None:
-        """Play sound: int16 mono; an odd byte waits for the next piece."""
+        """Play audio: int16 mono; an odd byte waits for the next piece."""
         frame = self._frames.push(pcm)
         if frame is None or self._audio.closed:
             return
         duration_s = frame.duration
         self._duration_s += duration_s
-        self._heard_until = max(self._heard_until, time.monotonic()) + duration_s
+        self._played_until = max(self._played_until, time.monotonic()) + duration_s
         self._audio.send(frame)
         if self._recognition is not None:
             self._recognition.push(frame)
 
     def push_text(self, phrase: str) -> None:
-        """Write down a phrase; the wire leaves out the spaces between them."""
+        """Add a phrase to the text; the wire leaves out the spaces between them."""
         phrase = phrase.strip()
         if phrase and not self._text.closed:
             if self._recognition is not None:  # the server's own text is better
@@ -159,7 +155,7 @@ class Message:
             self.text = f"{self.text} {phrase}".strip()
 
     def finish(self, *, cut: bool = False, text_may_lag: bool = True) -> None:
-        """End the sound at once, and the text when it is known or no longer awaited.
+        """End the audio at once, and the text when it is known or no longer awaited.
 
         Args:
             cut: the message is not played to its end, so nobody awaits its text.
@@ -172,7 +168,7 @@ class Message:
         if self._recognition is not None:
             self._recognition.end()
         if self.text:
-            self._on_written(self)
+            self._on_text(self)
         if cut or self._recognition is None:
             self._text.close()
         self._set_deadline()
@@ -192,54 +188,54 @@ class Message:
         if self._recognition is not None:
             self._recognition.drop()
 
-    # ------------------------------------------------------------------------- hearing
+    # ------------------------------------------------------------------------- playback
 
     def cut_short(self) -> None:
-        """The user has begun to speak: what was not heard by now never will be.
+        """The user has begun to speak: what was not played by now never will be.
 
-        The framework reports how much was heard of what it has played, and says nothing of the
-        rest; until then, time tells.
+        The framework reports how much was played of what it had begun to play, and says nothing of
+        the rest; until then, the clock tells.
         """
-        if self._heard_s is not None or (self._is_read and not self._is_played):
+        if self._played_s is not None or (self._is_read and not self.has_begun):
             return
-        unheard_s = self._heard_until - time.monotonic()
-        if not self._is_played:
-            self._heard_s = 0.0
-        elif unheard_s > 0:
-            self._heard_s = self._duration_s - unheard_s
+        unplayed_s = self._played_until - time.monotonic()
+        if not self.has_begun:
+            self._played_s = 0.0
+        elif unplayed_s > 0:
+            self._played_s = self._duration_s - unplayed_s
         else:
             return
         self._text.close()
-        self._on_written(self)
+        self._on_text(self)
 
-    def report(self, heard_s: float, words: str) -> None:
-        """Take the framework's report of how much was heard."""
-        self._heard_s = heard_s
+    def report(self, played_s: float, words: str) -> None:
+        """Take the framework's report of how much was played."""
+        self._played_s = played_s
         self._is_missed = not words
         self._text.close()
-        if words != self.text:  # else the text ran ahead of the sound, and says nothing
-            self._heard_words = words
-        self._on_written(self)
+        if words != self.text:  # else the text ran ahead of the audio, and says nothing
+            self._played_words = words
+        self._on_text(self)
 
     def _play(self) -> None:
-        self._is_played = True
-        self._heard_until = time.monotonic() + self._duration_s
+        self.has_begun = True
+        self._played_until = time.monotonic() + self._duration_s
         self._read_text()
 
     def _read_text(self) -> None:
         self._is_read = True
         self._set_deadline()
 
-    # ------------------------------------------------------------------------- writing
+    # --------------------------------------------------------------------------- late text
 
     def _set_deadline(self) -> None:
-        """Give the text up in time, once the sound is complete and somebody waits."""
+        """Give the text up in time, once the audio is complete and somebody waits."""
         if self._deadline is not None:
             self._deadline.cancel()
         if self._is_read and self._audio.closed and not self._text.closed:
-            heard_in_s = max(0.0, self._heard_until - time.monotonic())
+            played_in_s = max(0.0, self._played_until - time.monotonic())
             self._deadline = asyncio.get_running_loop().call_later(
-                heard_in_s + self._text_may_lag_s, self._text.close
+                played_in_s + self._text_may_lag_s, self._text.close
             )
 
     def _recognized(self, text: str) -> None:
@@ -251,4 +247,4 @@ class Message:
             self._text.send(text)
         self._text.close()
         if text:
-            self._on_written(self)
+            self._on_text(self)

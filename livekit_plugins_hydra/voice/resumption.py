@@ -1,8 +1,8 @@
 """A false interruption: a cough cut the agent, and the rest of what it said is played after all.
 
-No realtime peer does this. The server cancels its response when it hears a sound, and when it
-then decides that the sound was no speech, it does not go on. But the rest of the response is
-often here already, since the server sends sound ten times faster than it is heard.
+No realtime peer does this. The server cancels its response when it hears a noise, and when it
+then decides that the noise was no speech, it does not go on. But the rest of the response is
+often here already, since the server sends audio ten times faster than it is played.
 
 Pure bookkeeping: clocks are passed in, in seconds.
 """
@@ -28,14 +28,14 @@ LOOK_BACK_S: Final = 2.0
 """How far back a pause is looked for; without one, going on begins at the position itself."""
 
 KEPT_S: Final = LOOK_BACK_S + 2.0
-"""How much of what was heard is kept: a room may be 2 s behind the clock. Our choice."""
+"""How much of what was played is kept: a room may be 2 s behind the clock. Our choice."""
 
 PAUSE_LEVEL: Final = 300.0
 """Root mean square of int16 samples below which it is a pause: -41 dBFS."""
 
 
 class Speech:
-    """A response's sound as far as it can still be played, and which message plays which part."""
+    """A response's audio as far as it can still be played, and which message plays which part."""
 
     def __init__(self, generation_id: str, rate_hz: int) -> None:
         self.generation_id = generation_id
@@ -54,7 +54,7 @@ class Speech:
 
     @property
     def message_id(self) -> str:
-        """The newest message that plays it; empty before its first sound."""
+        """The newest message that plays it; empty before its first audio."""
         return next(reversed(self._begins_at_s), "")
 
     def belongs_to(self, response_id: str) -> bool:
@@ -62,19 +62,19 @@ class Speech:
         return self.generation_id == response_id or self.generation_id.startswith(f"{response_id}+")
 
     def push(self, message_id: str, pcm: bytes) -> None:
-        """Take sound that a message plays, or would have played: int16 mono."""
+        """Take audio that a message plays, or would have played: int16 mono."""
         if message_id not in self._begins_at_s:
             self._begins_at_s[message_id] = self._n_bytes / 2 / self.rate_hz
         self._pieces.append(pcm)
         self._n_bytes += len(pcm)
 
-    def forget(self, unheard_s: float) -> None:
-        """Let go of what was heard long ago: a reply may go on for an hour.
+    def forget(self, unplayed_s: float) -> None:
+        """Let go of what was played long ago: a reply may go on for an hour.
 
         Args:
-            unheard_s: how much of the newest sound is still to be heard, by the clock.
+            unplayed_s: how much of the newest audio is still to be played, by the clock.
         """
-        first_kept = self._n_bytes - (unheard_s + KEPT_S) * self.rate_hz * 2
+        first_kept = self._n_bytes - (unplayed_s + KEPT_S) * self.rate_hz * 2
         while self._pieces and self._n_forgotten + len(self._pieces[0]) <= first_kept:
             self._n_forgotten += len(self._pieces.popleft())
 
@@ -88,15 +88,15 @@ class Speech:
         phrases, self.late_phrases = self.late_phrases, []
         return phrases
 
-    def position_s(self, message_id: str, heard_s: float) -> float | None:
-        """Return how far it was heard in all; None where the rest is not all here."""
+    def position_s(self, message_id: str, played_s: float) -> float | None:
+        """Return how far it was played in all; None where the rest is not all here."""
         begins_at_s = self._begins_at_s.get(message_id)
-        if begins_at_s is None or self._index(begins_at_s + heard_s) < 0:
+        if begins_at_s is None or self._index(begins_at_s + played_s) < 0:
             return None
-        return begins_at_s + heard_s
+        return begins_at_s + played_s
 
     def rest(self, position_s: float) -> bytes:
-        """Return the sound from a position on."""
+        """Return the audio from a position on."""
         return b"".join(self._pieces)[self._index(position_s) :]
 
     def pause_before(self, position_s: float) -> float:
@@ -129,13 +129,13 @@ class Cut:
     """The server's id of the user's turn; None where it gives none."""
     at: float
     position_s: float | None = None
-    """How far the speech was heard, once the framework has said so."""
+    """How far the speech was played, once the framework has said so."""
     was_discarded: bool = False
     """Whether the server has said that the turn was no speech."""
 
-    def reported(self, message_id: str, heard_s: float, now: float) -> bool:
+    def reported(self, message_id: str, played_s: float, now: float) -> bool:
         """Take the framework's report; return whether the cut still stands."""
-        self.position_s = self.speech.position_s(message_id, heard_s)
+        self.position_s = self.speech.position_s(message_id, played_s)
         return self.position_s is not None and now - self.at <= MAX_REPORT_S
 
     def discarded(self, turn_id: str | None, now: float) -> bool:

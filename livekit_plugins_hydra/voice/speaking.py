@@ -34,7 +34,7 @@ class OutputHost(Protocol):
         """Take a message that was played before its text was known."""
 
     def transcript_missing(self) -> None:
-        """Take note that something was said, and nobody tells what."""
+        """Take note that something was said of which there is no text."""
 
 
 class Speaking:
@@ -52,8 +52,8 @@ class Speaking:
         """Begin in silence.
 
         Args:
-            chat: where messages and calls are written down.
-            transcriber: writes down what is said, where the server does not.
+            chat: takes messages and function calls.
+            transcriber: of what is said, where the server tells no text.
             resumes: whether what a false interruption cut is played after all.
             rate_hz: rate of the server's audio, as long as it tells none.
             host: the session.
@@ -85,16 +85,16 @@ class Speaking:
         return generation
 
     def audio(self, generation_id: str, item_id: str, pcm: bytes) -> None:
-        """Play sound."""
+        """Play audio."""
         if generation := self._open.get(generation_id):
             message = generation.audio_message(item_id)
             if self._speech is not None and self._speech.generation_id == generation_id:
-                self._speech.forget(message.unheard_s)
+                self._speech.forget(message.unplayed_s)
                 self._speech.push(message.id, pcm)
             message.push_audio(pcm)
 
     def late_audio(self, response_id: str, pcm: bytes) -> None:
-        """Keep sound that came after the cut; play it if the cut was none."""
+        """Keep audio that came after the cut; play it if the cut was none."""
         speech = self._late_speech(response_id)
         if speech is None:
             return
@@ -103,12 +103,12 @@ class Speaking:
         speech.push(speech.message_id, pcm)
 
     def text(self, generation_id: str, item_id: str, phrase: str) -> None:
-        """Write down a phrase."""
+        """Add a phrase to the text."""
         if generation := self._open.get(generation_id):
             generation.message(item_id).push_text(phrase)
 
     def late_text(self, response_id: str, phrase: str) -> None:
-        """Keep a phrase that came after the cut; write it down if the cut was none."""
+        """Keep a phrase that came after the cut; add it to the text if the cut was none."""
         speech = self._late_speech(response_id)
         if speech is None:
             return
@@ -164,9 +164,9 @@ class Speaking:
 
     # -------------------------------------------------------------------- interruptions
 
-    def heard_until(self) -> float:
-        """Return when all that was said so far will have been heard; monotonic clock."""
-        return max((message.heard_until for message in self._messages.values()), default=0.0)
+    def played_until(self) -> float:
+        """Return when all that was said so far will have been played; monotonic clock."""
+        return max((message.played_until for message in self._messages.values()), default=0.0)
 
     def hush(self) -> None:
         """The user begins to speak: what is played after a false interruption ends, too."""
@@ -178,20 +178,20 @@ class Speaking:
         """The user's turn has cut what is said, if something is."""
         self._cut = Cut(self._speech, turn_id, now) if self._speech is not None else None
         if self._cut is not None and not self._cut.speech.message_id:
-            self._cut.position_s = 0.0  # nothing has sounded, so the framework reports nothing
+            self._cut.position_s = 0.0  # nothing was played, so the framework reports nothing
 
     def forget_cut(self) -> None:
         """What was cut stays cut: something else has come, or was wanted."""
         self._cut = None
         self._finish_resumed(cut=True)
 
-    def truncate(self, message_id: str, *, heard_s: float, transcript: str, now: float) -> None:
-        """Take the framework's report of how much of a message was heard."""
+    def truncate(self, message_id: str, *, played_s: float, transcript: str, now: float) -> None:
+        """Take the framework's report of how much of a message was played."""
         message = self._messages.get(message_id)
         if message is None:
             return
-        message.report(heard_s, transcript)
-        if self._cut is not None and not self._cut.reported(message_id, heard_s, now):
+        message.report(played_s, transcript)
+        if self._cut is not None and not self._cut.reported(message_id, played_s, now):
             self.forget_cut()
 
     def discard(self, turn_id: str | None, now: float) -> None:
@@ -231,9 +231,9 @@ class Speaking:
         return speech if speech and is_wanted and speech.belongs_to(response_id) else None
 
     def _rest_of_text(self, speech: Speech) -> str:
-        """Return the words that were not heard, where the text is known."""
+        """Return the words that were not played, where the text is known."""
         message = self._messages.get(speech.message_id)
-        rest = message.text.removeprefix(message.heard_text) if message is not None else ""
+        rest = message.text.removeprefix(message.played_text) if message is not None else ""
         return " ".join([rest, *speech.take_late_phrases()]).strip()
 
     def _finish_resumed(self, *, cut: bool) -> None:
@@ -256,27 +256,26 @@ class Speaking:
             self._chat.unique_id(item_id or f"{generation_id}-message"),
             rate_hz=self.rate_hz,
             transcriber=self._transcriber,
-            on_written=lambda written: self._write_down(generation_id, written, place),
+            on_text=lambda changed: self._remember(generation_id, changed, place),
         )
         self._messages[message.id] = message
         while len(self._messages) > REMEMBERED_MESSAGES:
             self._messages.pop(next(iter(self._messages))).close()
         return message
 
-    def _write_down(self, generation_id: str, message: Message, place: int) -> None:
+    def _remember(self, generation_id: str, message: Message, place: int) -> None:
         if message.text:
             self._host.agent_transcribed(generation_id)
-        content: list[llm.ChatContent] = [message.heard_text]
-        if not message.heard_text:
+        if not message.played_text:
             self._chat.remove(message.id)
             return
-        written = llm.ChatMessage(
+        item = llm.ChatMessage(
             id=message.id,
             role="assistant",
-            content=content,
+            content=[message.played_text],
             interrupted=message.was_cut,
             created_at=message.opened_at,
         )
-        self._chat.add(written, place=place)
+        self._chat.add(item, place=place)
         if message.is_missed:
-            self._host.message_missed(written)
+            self._host.message_missed(item)

@@ -1,7 +1,7 @@
-"""Writing down what was said, with any STT of LiveKit's; for either side of a call.
+"""Transcribing what was said, with any STT of LiveKit's; for either side of a call.
 
-Hydra sends no transcripts, or few. An STT that streams gets the sound as it comes, any other the
-whole of it at the end. It never holds anything up: sound, turns and functions go on without it,
+Hydra sends no transcripts, or few. An STT that streams gets the audio as it comes, any other the
+whole of it at the end. It never holds anything up: audio, turns and functions go on without it,
 and one that fails or dawdles gives no text, with one warning.
 """
 
@@ -23,13 +23,13 @@ _CLOSE_BUDGET_S: Final = 0.5
 """How long an STT may take to let go when the call is closed."""
 
 _ONE_TRY: Final = APIConnectOptions(max_retry=0)
-"""LiveKit would warn of each attempt, and a stream would not hear again what it has missed."""
+"""LiveKit would warn of each attempt, and a stream would not get again what it has missed."""
 
 OnText = Callable[[str], None]
 
 
 class Recognition:
-    """The writing down of one stretch of speech; `Transcriber.begin` makes one."""
+    """The transcript of one stretch of speech, as it comes about; `Transcriber.begin` makes one."""
 
     def __init__(self, on_text: OnText, on_guess: OnText | None) -> None:
         self.ended = asyncio.Event()
@@ -43,7 +43,7 @@ class Recognition:
         self._has_grown = asyncio.Event()
 
     def push(self, frame: rtc.AudioFrame) -> None:
-        """Listen to a piece of sound: mono, any rate, the same throughout."""
+        """Take a piece of audio: mono, any rate, the same throughout."""
         if not self.ended.is_set():
             self._frames.append(frame)
             self._has_grown.set()
@@ -90,17 +90,17 @@ class Recognition:
 class Transcriber:
     """One side's STT."""
 
-    def __init__(self, engine: stt.STT[Any], *, side: str, told: set[str]) -> None:
+    def __init__(self, engine: stt.STT[Any], *, side: str, warned: set[str]) -> None:
         """Use an STT, which stays its owner's to close.
 
         Args:
             engine: any STT.
-            side: whose words it writes down, for warnings: "user" or "agent".
-            told: warnings that were given already.
+            side: whose words it transcribes, for warnings: "user" or "agent".
+            warned: of what was warned already.
         """
         self._engine = engine
         self._side = side
-        self._told = told
+        self._warned = warned
         self._tasks: set[asyncio.Task[None]] = set()
 
     def begin(self, on_text: OnText, on_guess: OnText | None = None) -> Recognition:
@@ -111,20 +111,20 @@ class Transcriber:
             on_guess: called with what the text looks like so far, where the STT tells.
         """
         recognition = Recognition(on_text, on_guess)
-        task = asyncio.get_running_loop().create_task(self._write(recognition))
+        task = asyncio.get_running_loop().create_task(self._transcribe(recognition))
         recognition.task = task
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
         return recognition
 
     async def aclose(self) -> None:
-        """Stop writing."""
+        """Stop transcribing."""
         for task in self._tasks:
             task.cancel()
         if self._tasks:
             await asyncio.wait(self._tasks, timeout=_CLOSE_BUDGET_S)
 
-    async def _write(self, recognition: Recognition) -> None:
+    async def _transcribe(self, recognition: Recognition) -> None:
         """See to it that the text is told, whatever the STT does."""
         reading = asyncio.get_running_loop().create_task(self._read(recognition))
         try:
@@ -183,7 +183,7 @@ class Transcriber:
 
     def _warn(self, what: str) -> None:
         sentence = f"the STT for the {self._side}'s words {what}; the call goes on without them"
-        warn_once(self._told, sentence)
+        warn_once(self._warned, sentence)
 
 
 async def _feed(recognition: Recognition, stream: stt.RecognizeStream) -> None:

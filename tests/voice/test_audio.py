@@ -32,7 +32,7 @@ from livekit_plugins_hydra.voice.audio import (
     Resampler,
     Uplink,
     is_quiet,
-    worth_hearing,
+    worth_resending,
 )
 
 Signal = npt.NDArray[np.float64]
@@ -46,7 +46,7 @@ RATES_HZ = [8_000, 16_000, 24_000, 44_100, 48_000]
 TOLERANCE_S = 1e-6
 
 
-# ------------------------------------------------------------------------------------- sounds
+# ------------------------------------------------------------------------------------- signals
 
 
 def tone(frequency_hz: float, rate_hz: int, duration_s: float = 1.0) -> Signal:
@@ -96,7 +96,7 @@ def frames(
 
 
 def joined(chunks: Iterable[bytes]) -> Samples:
-    """Return the samples of pieces of sound."""
+    """Return the samples of pieces of audio."""
     return np.frombuffer(b"".join(chunks), dtype=np.int16)
 
 
@@ -107,7 +107,7 @@ def resample(source: Iterable[rtc.AudioFrame]) -> Samples:
 
 
 def pitch_hz(samples: Samples) -> float:
-    """Return the strongest frequency of a sound at 16 kHz."""
+    """Return the strongest frequency of a signal at 16 kHz."""
     spectrum = np.abs(np.fft.rfft(samples * np.hanning(samples.size)))
     return float(np.argmax(spectrum)) * INPUT_RATE_HZ / samples.size
 
@@ -118,7 +118,7 @@ def level(samples: Samples | Signal) -> float:
 
 
 def is_same(one: Samples, other: Samples) -> bool:
-    """Tell whether two sounds are the same, but for the resampler's dither."""
+    """Tell whether two signals are the same, but for the resampler's dither."""
     return one.size == other.size and bool(np.all(np.abs(one.astype(np.int32) - other) <= 2))
 
 
@@ -135,7 +135,7 @@ SIZES: dict[str, Callable[[int], list[int]]] = {
 @pytest.mark.parametrize("sizes", SIZES.values(), ids=SIZES.keys())
 @pytest.mark.parametrize("n_channels", [1, 2])
 @pytest.mark.parametrize("rate_hz", RATES_HZ)
-def test_sound_arrives_as_if_it_were_resampled_at_leisure(
+def test_audio_arrives_as_if_it_were_resampled_at_leisure(
     rate_hz: int, n_channels: int, sizes: Callable[[int], list[int]]
 ) -> None:
     """At any rate, in mono and stereo and in any frames, what arrives is what was said."""
@@ -149,7 +149,7 @@ def test_sound_arrives_as_if_it_were_resampled_at_leisure(
     assert level(heard) == pytest.approx(level(signal), rel=0.02)
 
 
-def test_sound_at_the_servers_rate_is_not_touched() -> None:
+def test_audio_at_the_servers_rate_is_not_touched() -> None:
     """Mono at 16 kHz passes as it is, without delay."""
     samples = to_int16(voice(INPUT_RATE_HZ))
     resampler = Resampler()
@@ -162,7 +162,7 @@ def test_sound_at_the_servers_rate_is_not_touched() -> None:
     ("rate_hz", "frequency_hz"),
     [(24_000, 9_000), (24_000, 10_000), (24_000, 11_000), (44_100, 9_000), (48_000, 15_000)],
 )
-def test_sound_that_would_alias_is_gone(rate_hz: int, frequency_hz: int) -> None:
+def test_audio_that_would_alias_is_gone(rate_hz: int, frequency_hz: int) -> None:
     """What a rate of 16 kHz can't hold does not come back as another pitch."""
     signal = tone(frequency_hz, rate_hz)
     heard = resample(frames(signal, rate_hz, [rate_hz // 50]))
@@ -173,7 +173,7 @@ def test_sound_that_would_alias_is_gone(rate_hz: int, frequency_hz: int) -> None
 @pytest.mark.parametrize("rate_hz", RATES_HZ)
 @pytest.mark.parametrize("n_channels", [1, 2, 3])
 def test_channels_are_mixed_before_anything_else(rate_hz: int, n_channels: int) -> None:
-    """More channels are not more sound, and what cancels out between them is silent."""
+    """More channels are not louder, and what cancels out between them is silent."""
     side = tone(440.0, rate_hz)
     loud = to_int16(np.stack([side] * n_channels, axis=1)).ravel()
     resampler = Resampler()
@@ -225,8 +225,8 @@ def test_changing_rates_keep_their_pitch(first_hz: int, then_hz: int) -> None:
 
 @settings(max_examples=60)
 @given(st.sampled_from(RATES_HZ), st.lists(st.integers(1, 3_000), min_size=1, max_size=20))
-def test_the_result_does_not_depend_on_how_sound_is_split(rate_hz: int, sizes: list[int]) -> None:
-    """Frames are only how sound travels."""
+def test_the_result_does_not_depend_on_how_audio_is_split(rate_hz: int, sizes: list[int]) -> None:
+    """Frames are only how audio travels."""
     signal = voice(rate_hz, 0.3)
 
     whole = resample(frames(signal, rate_hz, [signal.size]))
@@ -254,7 +254,7 @@ def test_a_buffer_may_be_longer_than_its_frame() -> None:
 
 
 def test_what_was_flushed_is_over() -> None:
-    """The next sound begins anew, at its own time and without an echo of the last one."""
+    """The next audio begins anew, at its own time and without an echo of the last one."""
     resampler = Resampler()
     rate_hz = 48_000
     for piece in frames(voice(rate_hz), rate_hz, [rate_hz // 50]):
@@ -299,7 +299,7 @@ def test_short_frames_wait_for_each_other() -> None:
 
 
 def test_a_frame_may_be_used_again_by_its_owner() -> None:
-    """Sound that waits is a copy: LiveKit's own examples fill one buffer again and again."""
+    """Audio that waits is a copy: LiveKit's own examples fill one buffer again and again."""
     buffer = rtc.AudioFrame.create(INPUT_RATE_HZ, 1, INPUT_RATE_HZ // 100)
     samples = np.frombuffer(buffer.data, dtype=np.int16)
     resampler, chunker = Resampler(), Chunker()
@@ -314,7 +314,7 @@ def test_a_frame_may_be_used_again_by_its_owner() -> None:
 
 @given(st.lists(st.integers(0, 2_500), max_size=30))
 def test_chunks_are_right_and_nothing_is_lost(sizes: list[int]) -> None:
-    """Each append has 20 to 40 ms; together they are the sound, and silence up to 20 ms."""
+    """Each append has 20 to 40 ms; together they are the audio, and silence up to 20 ms."""
     samples = counted(sum(sizes))
     chunker = Chunker()
     chunks: list[bytes] = []
@@ -335,7 +335,7 @@ def test_chunks_are_right_and_nothing_is_lost(sizes: list[int]) -> None:
 
 
 def loud(n: int) -> bytes:
-    """Return 20 ms of sound that can be told from any other."""
+    """Return 20 ms of audio that can be told from any other."""
     samples = np.full(MIN_CHUNK, 10_000, dtype=np.int16)
     samples[:2] = divmod(n, 10_000)
     return samples.tobytes()
@@ -352,7 +352,7 @@ CHUNK_S = MIN_CHUNK / INPUT_RATE_HZ
 
 
 def seconds(chunks: Iterable[bytes]) -> float:
-    """Return how long sound lasts."""
+    """Return how long audio lasts."""
     return sum(map(len, chunks)) / BYTES_PER_S
 
 
@@ -368,7 +368,7 @@ def drain(pacer: Pacer, now: float) -> list[tuple[float, bytes]]:
     return taken
 
 
-def test_sound_that_comes_in_time_leaves_at_once() -> None:
+def test_audio_that_comes_in_time_leaves_at_once() -> None:
     """A microphone is not delayed by its pace."""
     pacer = Pacer()
     pacer.start(100.0)
@@ -381,7 +381,7 @@ def test_sound_that_comes_in_time_leaves_at_once() -> None:
 
 
 def test_nothing_leaves_before_the_server_listens() -> None:
-    """Sound waits for its connection."""
+    """Audio waits for its connection."""
     pacer = Pacer()
     pacer.push(loud(0))
     assert pacer.take(1.0) == []
@@ -475,7 +475,7 @@ def test_pauses_are_not_shortened_where_nothing_waits() -> None:
         assert pacer.take(n * CHUNK_S) == [QUIET]
 
 
-def test_sound_that_the_last_server_did_not_hear_goes_first() -> None:
+def test_audio_that_the_last_server_did_not_hear_goes_first() -> None:
     """What is sent again comes before what was said meanwhile."""
     pacer = Pacer()
     pacer.start(0.0)
@@ -489,7 +489,7 @@ def test_sound_that_the_last_server_did_not_hear_goes_first() -> None:
     assert not pacer.is_behind
 
 
-def test_sound_that_is_sent_again_is_bounded_too() -> None:
+def test_audio_that_is_sent_again_is_bounded_too() -> None:
     """The oldest is dropped, wherever it came from."""
     pacer = Pacer()
     n_kept = round(MAX_BACKLOG_S / CHUNK_S)
@@ -526,7 +526,7 @@ def test_each_connection_has_a_clock_of_its_own() -> None:
     )
 )
 def test_no_server_is_ever_flooded(bursts: list[tuple[float, int, bool]]) -> None:
-    """However sound comes: in order, and in any stretch of time little more than that stretch.
+    """However audio comes: in order, and in any stretch of time little more than that stretch.
 
     What leaves at once is bounded by the free lead, before and after a gap; the rest keeps its
     pace, and is never 2 s ahead.
@@ -716,7 +716,7 @@ def test_the_clock_of_a_quiet_line_is_slow() -> None:
 
 
 def test_speech_after_a_pause_is_not_late() -> None:
-    """Silence is owed to nobody once there is sound."""
+    """Silence is owed to nobody once there is audio."""
     line = Line()
     line.speak(1.0)
     line.wait(1.0)
@@ -760,7 +760,7 @@ def test_words_in_long_frames_are_not_torn_apart(frame_ms: int) -> None:
     assert silence_s == pytest.approx(line.now - spoken_until, abs=frame_ms / 1000 + GAP_S)
 
 
-def test_a_long_sound_pushed_at_once_is_over_when_it_is_over() -> None:
+def test_long_audio_pushed_at_once_is_over_when_it_is_over() -> None:
     """Who pushes five seconds in one frame, and nothing more, gets silence after five seconds."""
     line = Line()
     line.push(frame(to_int16(voice(INPUT_RATE_HZ, 5.0))))
@@ -770,7 +770,7 @@ def test_a_long_sound_pushed_at_once_is_over_when_it_is_over() -> None:
     assert silence_s == pytest.approx(2.0, abs=2 * GAP_S)
 
 
-def test_frames_without_samples_are_no_sound() -> None:
+def test_frames_without_samples_are_no_audio() -> None:
     """A source that sends nothing but empty frames has paused."""
     line = Line()
     line.speak(1.0)
@@ -785,7 +785,7 @@ def test_frames_without_samples_are_no_sound() -> None:
     assert line.n_ticks < 300
 
 
-def test_sound_before_the_connection_is_not_lost() -> None:
+def test_audio_before_the_connection_is_not_lost() -> None:
     """What is said while the call is dialled is heard first, and in order."""
     line = Line(is_started=False)
     line.speak(2.0)
@@ -843,7 +843,7 @@ def test_what_the_last_server_did_not_hear_is_sent_again() -> None:
     )
 
 
-def test_too_long_without_a_server_loses_the_oldest_sound() -> None:
+def test_too_long_without_a_server_loses_the_oldest_audio() -> None:
     """The line can tell how much, so that somebody can be warned."""
     line = Line(is_started=False)
     line.speak(12.0)
@@ -870,7 +870,7 @@ def test_what_is_sent_again_has_no_long_pauses() -> None:
     chunks = [loud(0), *pause, loud(1), *[QUIET] * 3, loud(2), *pause]
     sent = list(enumerate(chunks))
 
-    assert [chunk for _, chunk in worth_hearing(sent, 60.0)] == [
+    assert [chunk for _, chunk in worth_resending(sent, 60.0)] == [
         loud(0),
         *pause[:n_kept],
         loud(1),
@@ -878,7 +878,7 @@ def test_what_is_sent_again_has_no_long_pauses() -> None:
         loud(2),
         *pause[:n_kept],
     ]
-    assert worth_hearing([], 60.0) == []
+    assert worth_resending([], 60.0) == []
 
 
 @pytest.mark.parametrize("chunk_ms", [20, 25, 40])
@@ -886,7 +886,7 @@ def test_what_is_sent_again_is_the_newest(chunk_ms: int) -> None:
     """So many seconds of it, whatever the length of the appends."""
     chunk = to_int16(voice(INPUT_RATE_HZ, chunk_ms / 1000)).tobytes()
     sent = [(float(n), chunk) for n in range(1_000)]
-    again = worth_hearing(sent, 6.0)
+    again = worth_resending(sent, 6.0)
 
     assert again == sent[-len(again) :]
     assert seconds(chunk for _, chunk in again) == pytest.approx(6.0, abs=chunk_ms / 1000)
@@ -897,7 +897,7 @@ def test_what_is_sent_again_is_the_newest(chunk_ms: int) -> None:
 
 @given(st.binary(max_size=400), st.lists(st.integers(0, 40), max_size=30))
 def test_frames_are_the_servers_bytes(pcm: bytes, cuts: list[int]) -> None:
-    """However the server cuts its sound, even inside a sample: nothing is lost or doubled."""
+    """However the server cuts its audio, even inside a sample: nothing is lost or doubled."""
     maker = FrameMaker(24_000)
     made: list[rtc.AudioFrame] = []
     begin = 0

@@ -33,17 +33,17 @@ WHOLE_TALK = [
 
 
 def asking() -> Any:
-    """The sound of a question."""
+    """The audio of a question."""
     return tone(0.8, hz=ASKED_HZ)
 
 
 def thanking() -> Any:
-    """The sound of thanks."""
+    """The audio of thanks."""
     return tone(0.6, hz=THANKED_HZ)
 
 
 def stts(streaming: bool = False, delay_s: float = 0.0) -> dict[str, Any]:
-    """Return the options of a model that writes down both sides."""
+    """Return the options of a model that transcribes both sides."""
     return {
         "input_stt": ToneSTT(USER, streaming=streaming, delay_s=delay_s),
         "output_stt": ToneSTT(AGENT, streaming=streaming, delay_s=delay_s),
@@ -85,7 +85,7 @@ def warnings(caplog: pytest.LogCaptureFixture) -> list[str]:
 async def test_what_is_said_is_in_the_history_and_in_the_captions(
     source: str, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """Whoever writes it down, both histories have each turn once, in order; captions too."""
+    """Whoever transcribes it, both histories have each turn once, in order; captions too."""
     scenario = Scenario(replies=[OPEN, ROOM])
     options: dict[str, Any] = {}
     match source:
@@ -184,7 +184,7 @@ async def test_a_discarded_turn_leaves_no_message(streaming: bool) -> None:
 
 
 async def test_turns_that_follow_each_other_closely_share_no_words() -> None:
-    """The sound before a turn is not that of the turn before, which has been written down."""
+    """The audio before a turn is not that of the turn before, which has been transcribed."""
     scenario = Scenario(replies=[ROOM, OPEN], silence_ms=200)
     async with call(scenario, Agent(instructions=""), **stts()) as desk:
         await desk.say(asking())
@@ -196,7 +196,7 @@ async def test_turns_that_follow_each_other_closely_share_no_words() -> None:
 
 
 async def test_the_servers_own_text_of_a_turn_wins() -> None:
-    """Where the server writes the user down, it knows best what it has understood."""
+    """Where the server transcribes the user, it knows best what it has understood."""
     scenario = Scenario(replies=[OPEN], user_text="When does the museum close?")
     for delay_s in (0.0, 1.0):
         async with call(scenario, Agent(instructions=""), **stts(delay_s=delay_s)) as desk:
@@ -210,7 +210,7 @@ async def test_the_servers_own_text_of_a_turn_wins() -> None:
             assert len(finals) == 1
 
 
-async def test_a_turn_that_two_servers_hear_is_written_down_once() -> None:
+async def test_a_turn_that_two_servers_hear_is_transcribed_once() -> None:
     """A connection that drops before the answer: the next server hears the turn again."""
     scenario = Scenario(replies=[OPEN], think_s=1.0)
     async with call(scenario, Agent(instructions=""), **stts()) as desk:
@@ -227,7 +227,7 @@ async def test_a_turn_that_two_servers_hear_is_written_down_once() -> None:
 @pytest.mark.parametrize("streaming", [False, True])
 @in_virtual_time
 async def test_a_long_turn_that_a_drop_cuts_is_whole_in_both_histories(streaming: bool) -> None:
-    """The next server hears its last 6 s; what came before is written down, no word twice."""
+    """The next server hears its last 6 s; what came before is transcribed, no word twice."""
     spoken = [f"word{n}" for n in range(11)]
     words = {300.0 + 100 * n: (word, 1.0) for n, word in enumerate(spoken)}
     stt = ToneSTT(Vocabulary(words), streaming=streaming)
@@ -372,7 +372,7 @@ async def test_a_barge_in_before_the_text_is_missed_by_livekits_history_alone() 
         assert sorted(told(agents)) == sorted(desk.remembered)
 
 
-async def test_the_next_agent_knows_what_was_written_down_late() -> None:
+async def test_the_next_agent_knows_what_was_transcribed_late() -> None:
     """A handoff after a barge-in that came before the text: the words are where they were said."""
     slow = GatedSTT(AGENT)
     options = stts() | {"output_stt": slow}

@@ -1,4 +1,4 @@
-"""The sound of a response waits until somebody in the job's room can hear it."""
+"""The audio of a response waits until somebody in the job's room can hear it."""
 
 from __future__ import annotations
 
@@ -52,9 +52,9 @@ def being_in(job: Job | None, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(quirks, "get_job_context", get_job_context)
 
 
-def sounding() -> Any:
-    """Return the stream of a message that has some sound."""
-    message = Message("m1", rate_hz=24_000, transcriber=None, on_written=lambda _: None)
+def audio_stream() -> Any:
+    """Return the stream of a message that has some audio."""
+    message = Message("m1", rate_hz=24_000, transcriber=None, on_text=lambda _: None)
     message.push_audio(PCM)
     message.push_audio(PCM)
     return message.present().audio_stream
@@ -66,7 +66,7 @@ async def test_interruption_before_anyone_hears_leaves_the_room_its_ear(
     """No frame comes out before the track is subscribed to; who stops waiting cancels nothing."""
     job = Job()
     being_in(job, monkeypatch)
-    reader = asyncio.ensure_future(anext(sounding()))
+    reader = asyncio.ensure_future(anext(audio_stream()))
     await asyncio.wait([reader], timeout=0.01)
     assert not reader.done()
 
@@ -74,7 +74,7 @@ async def test_interruption_before_anyone_hears_leaves_the_room_its_ear(
     await asyncio.wait([reader])
     assert not job.subscribed.done()
 
-    later = asyncio.ensure_future(anext(sounding()))
+    later = asyncio.ensure_future(anext(audio_stream()))
     job.subscribed.set_result(None)
     assert (await later).sample_rate == 24_000
 
@@ -82,7 +82,7 @@ async def test_interruption_before_anyone_hears_leaves_the_room_its_ear(
 @pytest.mark.parametrize(
     "situation", ["no job", "no room", "another output", "cancelled by somebody else"]
 )
-async def test_sound_comes_at_once_where_no_room_is_to_hear_it(
+async def test_audio_comes_at_once_where_no_room_is_to_play_it(
     monkeypatch: pytest.MonkeyPatch, situation: str
 ) -> None:
     """In a console, in tests, with an avatar's output and so on, nothing is waited for."""
@@ -95,21 +95,21 @@ async def test_sound_comes_at_once_where_no_room_is_to_hear_it(
         job.subscribed.cancel()
     being_in(None if situation == "no job" else job, monkeypatch)
 
-    stream = sounding()
+    stream = audio_stream()
     async with asyncio.timeout(1.0):
         frames = [await anext(stream), await anext(stream)]
 
     assert [frame.samples_per_channel for frame in frames] == [480, 480]
 
 
-async def test_what_was_not_taken_to_be_played_was_not_heard() -> None:
-    """A room may take sound later than the clock has it, so nothing of it is forgotten."""
-    message = Message("m1", rate_hz=24_000, transcriber=None, on_written=lambda _: None)
-    sound = message.present().audio_stream
+async def test_what_was_not_taken_to_be_played_is_unplayed() -> None:
+    """A room may take audio later than the clock has it, so nothing of it is forgotten."""
+    message = Message("m1", rate_hz=24_000, transcriber=None, on_text=lambda _: None)
+    audio = message.present().audio_stream
     message.push_audio(PCM)
-    assert message.unheard_s == math.inf
+    assert message.unplayed_s == math.inf
 
-    await anext(aiter(sound))
-    assert message.unheard_s < math.inf
+    await anext(aiter(audio))
+    assert message.unplayed_s < math.inf
     message.push_audio(PCM)
-    assert message.unheard_s == math.inf
+    assert message.unplayed_s == math.inf

@@ -1,4 +1,4 @@
-"""Real recognisers write a call down: Pulse's own plugin, and one that needs no network."""
+"""Real recognisers transcribe a call: Pulse's own plugin, and one that needs no network."""
 
 from __future__ import annotations
 
@@ -86,7 +86,7 @@ async def pulse() -> AsyncIterator[Pulse]:
         await runner.cleanup()
 
 
-async def test_pulse_writes_down_both_sides() -> None:
+async def test_pulse_transcribes_both_sides() -> None:
     """The vendor's own STT, by the two lines of the README: one socket for each thing said."""
     captions = Captions()
     async with pulse() as service, aiohttp.ClientSession() as http:
@@ -132,7 +132,7 @@ async def test_a_pulse_that_is_away_costs_the_text_alone(caplog: pytest.LogCaptu
 # ------------------------------------------------------------------- without a network
 
 
-async def test_a_real_recogniser_writes_recorded_speech_down() -> None:
+async def test_a_real_recogniser_transcribes_recorded_speech() -> None:
     """Pocketsphinx on espeak's voice gets much of it wrong, and all of it where it was said."""
     pytest.importorskip("pocketsphinx", reason="it has no wheel for this Python")
     talk = word_errors.TALK[:1]

@@ -27,11 +27,11 @@ NEXT = Say(duration_s=0.4, tone_hz=800, text="What else?")
 
 
 async def until_cut(desk: Desk, *, after_s: float = 1.0) -> None:
-    """Ask something, listen to the answer for a while, and make a sound into it."""
+    """Ask something, listen to the answer for a while, and make a noise into it."""
     await desk.say(tone(0.6))
     await desk.until(lambda: desk.loudspeaker.heard)
     await desk.until_state("speaking")
-    if after_s >= 1.0:  # the server sends sound ten times faster than it is heard
+    if after_s >= 1.0:  # the server sends audio ten times faster than it is played
         await desk.until(lambda: desk.server.responses[0].ended_at_s)
         after_s -= 0.5
     desk.microphone.say(np.concatenate([silence(after_s), COUGH]))
@@ -39,7 +39,7 @@ async def until_cut(desk: Desk, *, after_s: float = 1.0) -> None:
 
 
 async def until_cut_by_a_cough(desk: Desk, *, after_s: float = 1.0) -> None:
-    """The same, and the server has decided that the sound was no speech."""
+    """The same, and the server has decided that the noise was no speech."""
     await until_cut(desk, after_s=after_s)
     await desk.until(lambda: desk.server.connection.discarded_turns)
 
@@ -129,8 +129,8 @@ async def test_a_cough_at_the_very_beginning_loses_nothing(barge_in: Any) -> Non
 
 
 @pytest.mark.parametrize("source", ["nobody", "the server"])
-async def test_a_cough_before_the_first_sound_loses_nothing(source: str) -> None:
-    """The server has begun, and goes on after the cough: all of it is heard, and written down."""
+async def test_a_cough_before_the_first_audio_loses_nothing(source: str) -> None:
+    """The server has begun, and goes on after the cough: all of it is played, and remembered."""
     scenario = Scenario(
         default_reply=[Wait(0.4), LONG],
         barge_in="when_settled",
@@ -150,27 +150,27 @@ async def test_a_cough_before_the_first_sound_loses_nothing(source: str) -> None
 @pytest.mark.parametrize("n_bytes", [960, 961])
 def test_of_a_long_reply_only_what_can_still_be_played_is_kept(n_bytes: int) -> None:
     """An hour's reply takes a few seconds' memory; what it goes on with is what it would be."""
-    unheard_s = 1.0
+    unplayed_s = 1.0
     dice = np.random.default_rng(1)
     pieces = [dice.bytes(n_bytes) for _ in range(400)]
     pieces[-120:-110] = [bytes(n_bytes)] * 10
     short, whole = Speech("r", 24_000), Speech("r", 24_000)
     for piece in pieces:
         short.push("m", piece)
-        short.forget(unheard_s)
+        short.forget(unplayed_s)
         whole.push("m", piece)
-    heard_s = sum(map(len, pieces)) / 48_000 - unheard_s
+    played_s = sum(map(len, pieces)) / 48_000 - unplayed_s
 
-    for position_s in (heard_s, heard_s - 1.0, heard_s - LOOK_BACK_S, heard_s - KEPT_S + 0.001):
+    for position_s in (played_s, played_s - 1.0, played_s - LOOK_BACK_S, played_s - KEPT_S + 0.001):
         assert short.position_s("m", position_s) == position_s
         assert short.rest(position_s) == whole.rest(position_s)
-    assert short.pause_before(heard_s) == whole.pause_before(heard_s) < heard_s
-    assert short.position_s("m", heard_s - KEPT_S - 0.1) is None
+    assert short.pause_before(played_s) == whole.pause_before(played_s) < played_s
+    assert short.position_s("m", played_s - KEPT_S - 0.1) is None
     assert whole.position_s("m", 0.0) == 0.0
 
 
 async def test_a_cough_late_in_a_long_reply_loses_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
-    """What was heard long before the cough is not kept, and nobody misses it."""
+    """What was played long before the cough is not kept, and nobody misses it."""
     monkeypatch.setattr(resumption, "KEPT_S", 0.5)
     scenario = Scenario(default_reply=LONG, audio_speed=1.5)
     async with call(scenario, Silent()) as desk:
@@ -213,7 +213,7 @@ async def test_a_cough_after_a_function_without_a_word_is_nothing() -> None:
 
 
 async def test_a_second_cough_cuts_and_is_forgiven_too() -> None:
-    """Positions add up: after two coughs all was heard, and nothing twice."""
+    """Positions add up: after two coughs all was played, and nothing twice."""
     scenario = Scenario(replies=[LONG, NEXT], transcripts=True)
     async with call(scenario, Silent(), captions=Captions()) as desk:
         await until_cut_by_a_cough(desk)
@@ -260,7 +260,7 @@ async def test_it_can_be_turned_off() -> None:
         await nothing_but(desk, NEXT.duration_s)
 
 
-async def test_a_sound_that_lasts_is_not_forgiven() -> None:
+async def test_a_noise_that_lasts_is_not_forgiven() -> None:
     """A turn that is discarded more than 3 s after the cut: by then the agent has stopped."""
     scenario = Scenario(
         replies=[LONG, NEXT], discard_turn=lambda turn: turn.number == 2, max_lead_s=None
@@ -282,7 +282,7 @@ async def test_what_the_application_interrupts_stays_cut() -> None:
 
 
 async def test_a_reply_on_demand_comes_instead_of_the_rest() -> None:
-    """`generate_reply()` after a cough has cut: its answer is what is heard next."""
+    """`generate_reply()` after a cough has cut: its answer is what is played next."""
     other = Say(duration_s=0.6, tone_hz=900)
     async with call(Scenario(replies=[LONG, other, NEXT]), Silent()) as desk:
         await until_cut(desk)
@@ -291,7 +291,7 @@ async def test_a_reply_on_demand_comes_instead_of_the_rest() -> None:
         await nothing_but(desk, other.duration_s, NEXT.duration_s)
 
 
-async def test_without_a_report_of_what_was_heard_the_rest_is_not_played() -> None:
+async def test_without_a_report_of_what_was_played_the_rest_is_not_played() -> None:
     """A framework that does not call `truncate`: nobody knows where to go on."""
     scenario = Scenario(replies=[LONG, NEXT], transcripts=True)
     async with server_of(scenario) as (server, join):
@@ -329,7 +329,7 @@ async def test_behind_a_fallback_adapter_it_is_as_the_adapter_allows(hides_trunc
 
 
 class LateReporter(Loudspeaker):
-    """Says late how much was heard, as a far-away player does."""
+    """Says late how much was played, as a far-away player does."""
 
     def on_playback_finished(self, **position: Any) -> None:
         """Report, a good second late where it was cut."""

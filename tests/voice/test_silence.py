@@ -1,4 +1,4 @@
-"""Microphones that are muted, missing or late, and sound that comes in bursts."""
+"""Microphones that are muted, missing or late, and audio that comes in bursts."""
 
 from __future__ import annotations
 
@@ -59,7 +59,7 @@ async def test_silence_for_minutes_keeps_the_connection(what: str) -> None:
 
 
 def leads_s(record: ConnectionRecord) -> list[float]:
-    """Return how far the sound was ahead of real time, at each append."""
+    """Return how far the audio was ahead of real time, at each append."""
     heard_s, leads = 0.0, []
     for received in record.client_events:
         if received.n_audio_bytes and record.configured_at_s is not None:

@@ -1,4 +1,4 @@
-"""Sound through the whole path: what the server hears of the user, and the user of the server."""
+"""Audio through the whole path: what the server hears of the user, and the user of the server."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def question(rate_hz: int) -> Samples:
 
 
 def likeness(expected: Samples, received: Samples) -> float:
-    """Return the correlation of two sounds, one shifted to where it is most like the other."""
+    """Return the correlation of two signals, one shifted to where it is most like the other."""
     a = expected.astype(np.float64)
     b = received.astype(np.float64)
     n = 1 << (a.size + b.size).bit_length()
@@ -54,7 +54,7 @@ def received(opened: Desk | Line) -> Samples:
 
 
 def speech_in(samples: Samples) -> Samples:
-    """Return what lies between the first and the last sound."""
+    """Return what lies between the first and the last of it that is loud."""
     loud = np.flatnonzero(np.abs(samples) > 100)
     return samples[loud[0] : loud[-1] + 1]
 
@@ -101,7 +101,7 @@ def _appends(desk: Desk) -> list[range]:
 
 @pytest.mark.parametrize("n_frame", [7, 160, 441, 1_103, 9_600])
 async def test_frames_may_have_any_length(n_frame: int) -> None:
-    """Frames of a few samples and of many arrive as one continuous sound."""
+    """Frames of a few samples and of many arrive as one continuous signal."""
     said = question(24_000)[:24_000]
     expected = np.asarray(soxr.resample(said, 24_000, SERVER_RATE_HZ), dtype=np.int16)
     async with line(LISTENING) as opened:
@@ -135,7 +135,7 @@ async def test_rates_and_channels_may_change_in_mid_sentence() -> None:
 
 
 async def test_both_channels_are_heard() -> None:
-    """A sound in one channel alone arrives, at half its level."""
+    """Audio in one channel alone arrives, at half its level."""
     said = question(48_000)
     stereo = np.column_stack([said, np.zeros_like(said)]).ravel()
     async with line(LISTENING) as opened:
@@ -203,7 +203,7 @@ async def test_a_rate_that_surprises_is_followed(rate_hz: int) -> None:
 
 @pytest.mark.parametrize("rate_hz", [0, -1, 1, 4_000_000_000])
 async def test_a_rate_that_can_not_be_is_ignored(rate_hz: int) -> None:
-    """A rate that no sound has is taken for none: the model's own is used."""
+    """A rate that no audio has is taken for none: the model's own is used."""
     async with line(Scenario(handshake="never_configured")) as opened:
         reply = opened.session.generate_reply()
         await opened.server.wait_for(ev.SessionConfigure)

@@ -13,7 +13,7 @@ The greeting is asked for after that.
     Here: `protocol/call`, `GREETING_WINDOW_S`. Source: `voice/agent_activity.py`, `_start_session`.
     Without: the configuration has left by then, and the greeting costs a new connection.
 A reply is awaited without a bound.
-    Here: `protocol/call`, `REPLY_DEADLINE_S`.
+    Here: `protocol/demand`, `REPLY_DEADLINE_S`.
     Source: `voice/agent_activity.py`, `_realtime_reply_task`.
     Without: one request that the server ignores makes the agent mute for the rest of the call, as
     all that it says is played in order.
@@ -38,7 +38,7 @@ Speech
     Source: `voice/agent_activity.py`, `_realtime_generation_task_impl`.
     Without: it cancels the answer that the server has just begun by itself.
 The user speaks until it is told that the turn has ended.
-    Here: `protocol/conversation`, `UserStopped`.
+    Here: `protocol/turns`, `UserStopped`.
     Source: `voice/agent_activity.py`, `_on_input_speech_stopped`.
     Without: nothing is played of what the agent was asked to say.
 A message is played until its text has ended, too.
@@ -59,7 +59,7 @@ The words of that report are all of the message's where nothing keeps text to th
 Function calls
 --------------
 Results are handed over when the response's streams have ended, and Hydra may wait for results.
-    Here: `protocol/conversation`, `GRACE_S`.
+    Here: `protocol/response`, `GRACE_S`.
     Source: `voice/agent_activity.py`, `_realtime_generation_task_impl`.
     Without: each waits for the other, and the caller hears nothing more.
 What waits for its turn to be played is dropped at an interruption, and its calls never run.
@@ -70,7 +70,7 @@ Calls under the tool choice "none" are never answered.
     Here: `session`, `_call_function`. Source: `voice/generation.py`, `_execute_tools_task`.
     Without: the server waits for their results, and is silent.
 The reply to results is not asked for when the speech that called was interrupted.
-    Here: `protocol/call`, `NARRATE_AFTER_S`.
+    Here: `protocol/results`, `NARRATE_AFTER_S`.
     Source: `voice/agent_activity.py`, `_realtime_generation_task_impl`.
     Without: a caller who coughs while a function runs never hears its result.
 The tool choice is set before each reply and after it, mostly to what it was.

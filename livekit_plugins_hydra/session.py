@@ -754,9 +754,6 @@ class _Host:
     def input_audio_lost(self) -> None:
         self._session._warn_of_lost_sound()
 
-    def agent_transcribed(self, generation_id: str) -> None:
-        pass
-
     def message_missed(self, message: llm.ChatMessage) -> None:
         self._session._tell_missed_message(message)
 

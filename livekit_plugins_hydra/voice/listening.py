@@ -17,11 +17,11 @@ from .chat import ChatLog
 from .transcription import Transcriber
 from .utterance import Cause, State, Utterance
 
-KEPT_S: Final = 6.0
-"""How much of the audio that was sent is sent again, in case the server has not heard it."""
+RESENT_S: Final = 6.0
+"""How much audio is sent again at most, in case the server has not heard it."""
 
 KEPT_FOR_S: Final = 13.5
-"""How long it is kept at most: a dead link is noticed after 12.5 s."""
+"""How long what was sent is kept at most: a dead link is noticed after 12.5 s."""
 
 TIDY_EVERY_S: Final = 0.25
 """How often what need not be kept any more is let go: not with each frame."""
@@ -65,7 +65,7 @@ class Listening:
 
         Args:
             chat: tells where in the conversation a turn stands.
-            transcriber: of what is said, where the server tells no text.
+            transcriber: transcribes what is said, where the server tells no text.
             host: the session.
         """
         self._chat = chat
@@ -110,7 +110,7 @@ class Listening:
         """
         is_owed = self._owed is not None
         since = self._resent_since(alive_at)
-        again = worth_resending((sent for sent in self._sent if sent[0] >= since), KEPT_S)
+        again = worth_resending((sent for sent in self._sent if sent[0] >= since), RESENT_S)
         unheard = [chunk for _, chunk in again]
         if self._present is not None and self._present.is_owed:
             self._present.beginning = self._audio_before(again, self._present)

@@ -46,7 +46,7 @@ class Message:
         Args:
             message_id: unique in the session.
             rate_hz: rate of the audio.
-            transcriber: of what is said, where the server tells no text.
+            transcriber: transcribes what is said, where the server tells no text.
             on_text: called when the text is known, or has changed.
         """
         self.id = message_id

@@ -27,9 +27,6 @@ _RESUMED_FRAME_S: Final = 0.05
 class OutputHost(Protocol):
     """What the agent's side asks of its session."""
 
-    def agent_transcribed(self, generation_id: str) -> None:
-        """Take note that the text of a response is known."""
-
     def message_missed(self, message: llm.ChatMessage) -> None:
         """Take a message that was played before its text was known."""
 
@@ -53,7 +50,7 @@ class Speaking:
 
         Args:
             chat: takes messages and function calls.
-            transcriber: of what is said, where the server tells no text.
+            transcriber: transcribes what is said, where the server tells no text.
             resumes: whether what a false interruption cut is played after all.
             rate_hz: rate of the server's audio, as long as it tells none.
             host: the session.
@@ -256,16 +253,14 @@ class Speaking:
             self._chat.unique_id(item_id or f"{generation_id}-message"),
             rate_hz=self.rate_hz,
             transcriber=self._transcriber,
-            on_text=lambda changed: self._remember(generation_id, changed, place),
+            on_text=lambda changed: self._remember(changed, place),
         )
         self._messages[message.id] = message
         while len(self._messages) > REMEMBERED_MESSAGES:
             self._messages.pop(next(iter(self._messages))).close()
         return message
 
-    def _remember(self, generation_id: str, message: Message, place: int) -> None:
-        if message.text:
-            self._host.agent_transcribed(generation_id)
+    def _remember(self, message: Message, place: int) -> None:
         if not message.played_text:
             self._chat.remove(message.id)
             return

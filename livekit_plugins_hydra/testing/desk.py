@@ -112,6 +112,8 @@ class Playout:
     """When each piece begins to be played, and what it is."""
     ends_at: float = 0.0
     interrupted: bool = False
+    speed: float = 1.0
+    """How many times faster than real time it is played."""
 
     @property
     def samples(self) -> Samples:
@@ -129,7 +131,7 @@ class Playout:
         """Keep what was played before `at`."""
         played: list[tuple[float, Samples]] = []
         for begins_at, samples in self.pieces:
-            n_samples = int(max(0.0, at - begins_at) * self.rate_hz)
+            n_samples = int(max(0.0, at - begins_at) * self.speed * self.rate_hz)
             if n_samples:
                 played.append((begins_at, samples[:n_samples]))
         self.pieces = played
@@ -165,7 +167,9 @@ class Loudspeaker(io.AudioOutput):
         playout = self._open
         if playout is None:
             begins_at = max([now, *(earlier.ends_at for earlier, _ in self._finishing)])
-            playout = self._open = Playout(begins_at, frame.sample_rate, ends_at=begins_at)
+            playout = self._open = Playout(
+                begins_at, frame.sample_rate, ends_at=begins_at, speed=self._speed
+            )
             self.heard.append(playout)
             self.on_playback_started(created_at=time.time() + begins_at - now)
         begins_at = max(playout.ends_at, now)
@@ -237,8 +241,11 @@ def write_call(
     if began_at is None:
         began_at = min(at for at, _, _ in pieces)
     n_samples = max(
-        int((at - began_at) * rate_hz) + int(samples.size * rate_hz / rate) + 1
-        for at, samples, rate in pieces
+        0,
+        *(
+            int((at - began_at) * rate_hz) + int(samples.size * rate_hz / rate) + 1
+            for at, samples, rate in pieces
+        ),
     )
     track = np.zeros((n_samples, 2), dtype=np.int16)
     for side, of_side in enumerate(sides):
@@ -270,7 +277,8 @@ def _lay(
         samples = np.concatenate(parts)
         if rate != rate_hz:
             samples = soxr.resample(samples, rate, rate_hz)
-        begin = max(0, int((at - began_at) * rate_hz))
+        begin = int((at - began_at) * rate_hz)
+        samples, begin = samples[max(0, -begin) :], max(0, begin)
         end = min(track.size, begin + samples.size)
         track[begin:end] = samples[: end - begin]
 

@@ -14,7 +14,7 @@ from livekit_plugins_hydra.testing import ConnectionRecord, Dial, Emulator, Obse
 from livekit_plugins_hydra.testing.emulator.console import ConsoleObserver, serve_until_stopped
 
 from .exits import Exit, errors, stop
-from .scenarios import scenario_option
+from .files import make_folder, scenario_in
 from .tape import Tape
 
 _DEFAULT_THINK_S = 0.3
@@ -45,7 +45,7 @@ def emulator(
     and for each answer a table \[\[replies]] with say = "words", wav = "file.wav", call =
     "function" and arguments = {...}, or pieces = [...]. In Python: scenario = Scenario(...).
     """
-    chosen = scenario_option(scenario) or Scenario(think_s=_DEFAULT_THINK_S)
+    chosen = scenario_in(scenario) or Scenario(think_s=_DEFAULT_THINK_S)
     if think is not None:
         try:
             chosen = dataclasses.replace(chosen, think_s=think)
@@ -53,10 +53,7 @@ def emulator(
             stop(Exit.USAGE, str(problem))
     tape = None
     if record is not None:
-        try:
-            record.mkdir(parents=True, exist_ok=True)
-        except OSError as error:
-            stop(Exit.USAGE, f"{record} can't be made: {error.strerror or error}")
+        make_folder(record)
         tape = Tape(record, typer.echo)
     console = None if quiet else ConsoleObserver(typer.echo)
 

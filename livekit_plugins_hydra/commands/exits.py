@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from enum import IntEnum
-from pathlib import Path
 from typing import NoReturn
 
 import typer
@@ -47,14 +46,6 @@ def stop(code: Exit, what: str, remedy: str = "") -> NoReturn:
     if remedy:
         console.print(_escaped(remedy))
     raise typer.Exit(code)
-
-
-def require_writable(path: Path, remedy: str) -> None:
-    """End the command if a file can't be written that a call would write."""
-    try:
-        path.open("a").close()
-    except OSError as error:
-        stop(Exit.USAGE, f"{path} can't be written: {error.strerror or error}", remedy)
 
 
 def _escaped(text: str) -> str:

@@ -12,9 +12,9 @@ from rich.console import Console
 from livekit_plugins_hydra.report import LogUnreadable, calls_in, read, render
 from livekit_plugins_hydra.report.lines import LogLine
 from livekit_plugins_hydra.report.page import AUDIO_RATE_HZ
-from livekit_plugins_hydra.testing import recordings
 
 from .exits import Exit, stop
+from .files import read_audio, write_page
 
 
 def report(
@@ -45,27 +45,12 @@ def report(
         stop(Exit.USAGE, f"--recording-at takes seconds, not {recording_at}")
     audio = None
     if recording is not None:
-        try:
-            audio = recordings.read(recording, rate_hz=AUDIO_RATE_HZ, n_channels=2)
-        except recordings.RecordingUnreadable as problem:
-            stop(Exit.USAGE, str(problem))
-    write(out, render(lines, audio=audio, audio_at_s=recording_at, title=title))
+        audio = read_audio(recording, rate_hz=AUDIO_RATE_HZ, n_channels=2)
+    write_page(out, render(lines, audio=audio, audio_at_s=recording_at, title=title))
     console = Console(soft_wrap=True, highlight=False)
     number = list(calls).index(lines[0].call) + 1
     of = f", call {number} of {len(calls)} (--call chooses)" if len(calls) > 1 else ""
     console.print(f"{out} shows {len(lines)} frames and notes{of}", markup=False)
-
-
-def write(path: Path, page: str) -> None:
-    """Write a page, or end the command."""
-    try:
-        path.write_text(page, encoding="utf-8")
-    except OSError as error:
-        stop(
-            Exit.USAGE,
-            f"{path} can't be written: {error.strerror or error}",
-            "Name another file with --out.",
-        )
 
 
 def _choose(calls: dict[str, list[LogLine]], wanted: str) -> list[LogLine]:

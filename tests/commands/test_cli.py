@@ -21,7 +21,7 @@ from livekit.agents import Agent, llm
 import livekit_plugins_hydra
 from livekit_plugins_hydra.commands import calling
 from livekit_plugins_hydra.commands.functions import load
-from livekit_plugins_hydra.commands.server import sample
+from livekit_plugins_hydra.commands.offline import sample
 from livekit_plugins_hydra.framework.tools import to_hydra
 from livekit_plugins_hydra.report import calls_in, read
 from livekit_plugins_hydra.testing import Call, Emulator, Samples, Say, Scenario

@@ -68,13 +68,12 @@ async def look_at(address: Address) -> list[Finding]:
 
 
 def _proxy(address: Address) -> Finding:
-    return Finding(
-        id="proxy",
-        group="network",
-        title="Proxy",
-        status="note",
-        answer=f"calls go through {address.proxy}; the next steps try the direct way",
-        remedy="If calls fail, let the proxy pass WebSockets to this host, or set NO_PROXY.",
+    return _found(
+        "proxy",
+        "Proxy",
+        "note",
+        f"calls go through {address.proxy}; the next steps try the direct way",
+        "If calls fail, let the proxy pass WebSockets to this host, or set NO_PROXY.",
     )
 
 
@@ -93,23 +92,14 @@ async def _name(address: Address) -> tuple[Finding, list[str]]:
             if not address.proxy
             else "Behind a proxy that is no problem: the proxy looks the name up."
         )
-        why = _why(error)
-        return (
-            Finding(
-                id="dns",
-                group="network",
-                title="DNS",
-                status="warn" if address.proxy else "fail",
-                answer=f"{address.host} has no address: {why}",
-                remedy=remedy,
-            ),
-            [],
-        )
+        answer = f"{address.host} has no address: {_why(error)}"
+        return _found("dns", "DNS", _worse(address), answer, remedy), []
     took_s = time.monotonic() - began_at
     addresses = list(dict.fromkeys(str(info[4][0]) for info in infos))
     families = sorted({"IPv6" if ":" in each else "IPv4" for each in addresses})
     answer = f"{in_ms(took_s)} ms, {len(addresses)} addresses ({', '.join(families)})"
-    return _found("dns", "DNS", "ok", answer, ms=in_ms(took_s), addresses=len(addresses)), addresses
+    found = _found("dns", "DNS", "ok", answer, ms=in_ms(took_s), addresses=len(addresses))
+    return found, addresses
 
 
 async def _connect(address: Address, where: str) -> list[Finding]:
@@ -119,26 +109,24 @@ async def _connect(address: Address, where: str) -> list[Finding]:
             _, writer = await asyncio.open_connection(where, address.port)
     except (OSError, TimeoutError) as error:
         return [
-            Finding(
-                id="tcp",
-                group="network",
-                title="TCP",
-                status="warn" if address.proxy else "fail",
-                answer=f"port {address.port} can't be reached: {_why(error)}",
-                remedy="A firewall may be in the way, or the server is down.",
+            _found(
+                "tcp",
+                "TCP",
+                _worse(address),
+                f"port {address.port} can't be reached: {_why(error)}",
+                "A firewall may be in the way, or the server is down.",
             ),
             _skipped("tls", "TLS"),
         ]
     took_s = time.monotonic() - began_at
     is_slow = took_s > _SLOW_S
-    tcp = Finding(
-        id="tcp",
-        group="network",
-        title="TCP",
-        status="warn" if is_slow else "ok",
-        answer=f"{in_ms(took_s)} ms",
-        remedy="Run the agent nearer to the server: each answer takes this way." if is_slow else "",
-        facts={"ms": in_ms(took_s)},
+    tcp = _found(
+        "tcp",
+        "TCP",
+        "warn" if is_slow else "ok",
+        f"{in_ms(took_s)} ms",
+        "Run the agent nearer to the server: each answer takes this way." if is_slow else "",
+        ms=in_ms(took_s),
     )
     try:
         return [tcp, await _encrypt(address, writer)]
@@ -163,27 +151,21 @@ async def _encrypt(address: Address, writer: asyncio.StreamWriter) -> Finding:
             if is_certificate
             else "Something between here and the server does not speak TLS: a proxy, or the port."
         )
-        return Finding(
-            id="tls",
-            group="network",
-            title="TLS",
-            status="warn" if address.proxy else "fail",
-            answer=f"no encryption: {_why(error)}",
-            remedy=remedy,
-        )
+        return _found("tls", "TLS", _worse(address), f"no encryption: {_why(error)}", remedy)
     took_s = time.monotonic() - began_at
     channel: ssl.SSLObject = writer.get_extra_info("ssl_object")
     days = _days_left(channel)
     status: Status = "warn" if days is not None and days < _SOON_DAYS else "ok"
     until = "" if days is None else f", certificate good for {days} days"
-    return Finding(
-        id="tls",
-        group="network",
-        title="TLS",
-        status=status,
-        answer=f"{in_ms(took_s)} ms, {channel.version()}{until}",
-        remedy="The server's certificate ends soon: tell Smallest AI." if status == "warn" else "",
-        facts={"ms": in_ms(took_s), "version": channel.version(), "days": days},
+    return _found(
+        "tls",
+        "TLS",
+        status,
+        f"{in_ms(took_s)} ms, {channel.version()}{until}",
+        "The server's certificate ends soon: tell Smallest AI." if status == "warn" else "",
+        ms=in_ms(took_s),
+        version=channel.version(),
+        days=days,
     )
 
 
@@ -196,8 +178,23 @@ def _days_left(channel: ssl.SSLObject) -> int | None:
     return int((ends_at - now) // 86400)
 
 
-def _found(name: str, title: str, status: Status, answer: str, **facts: Any) -> Finding:
-    return Finding(id=name, group="network", title=title, status=status, answer=answer, facts=facts)
+def _found(
+    name: str, title: str, status: Status, answer: str, remedy: str = "", **facts: Any
+) -> Finding:
+    return Finding(
+        id=name,
+        group="network",
+        title=title,
+        status=status,
+        answer=answer,
+        remedy=remedy,
+        facts=facts,
+    )
+
+
+def _worse(address: Address) -> Status:
+    """Return what a step that fails is: behind a proxy, calls don't take this way."""
+    return "warn" if address.proxy else "fail"
 
 
 def _skipped(name: str, title: str) -> Finding:

@@ -17,8 +17,8 @@ def redacted(text: str, secret: str) -> str:
     return text.replace(secret, REDACTED) if len(secret) >= SECRET_CHARS else text
 
 
-def warn_once(told: set[str], sentence: str) -> None:
-    """Log a warning, unless it is among those that were `told` before."""
-    if sentence not in told:
-        told.add(sentence)
+def warn_once(warned: set[str], sentence: str) -> None:
+    """Log a warning, unless it is among those that were given before."""
+    if sentence not in warned:
+        warned.add(sentence)
         logger.warning("%s", sentence)

@@ -114,7 +114,7 @@ class RealtimeModel(llm.RealtimeModel):
             wire_log=resolve_wire_log(wire_log),
         )
         self._learned = Learned()
-        self._told: set[str] = set()
+        self._warned: set[str] = set()
         self._closers: set[asyncio.Task[None]] = set()
         self._spare: Spare | None = None
         self._sessions: weakref.WeakSet[RealtimeSession] = weakref.WeakSet()
@@ -146,7 +146,7 @@ class RealtimeModel(llm.RealtimeModel):
             self,
             options=self._options,
             learned=self._learned,
-            told=self._told,
+            warned=self._warned,
             closers=self._closers,
             spare=spare,
         )

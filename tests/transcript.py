@@ -22,8 +22,8 @@ audio after each step, `UserAnswered` and `UserTurnKept`, for which there is
 `Transcript.has_answered` and `Transcript.has_kept`. Nor are the times of an
 `EndResponse` and whether it has called, for which there is `Transcript.only`, and the ids of what
 is sent, for which there is `Transcript.id_of`. Errors are compared by their type, those of the
-server by their text too; what only people read, the reason of a `Redial` or `ReplyFailed`, is not
-compared.
+server by their text too; what only people read, the reason of a `Reconnect` or `ReplyFailed`, is
+not compared.
 """
 
 from __future__ import annotations
@@ -281,7 +281,7 @@ def _show_effect(effect: fx.Effect) -> str:
             return f"Send {wire.encode(anonymous).decode()}"
         case fx.EndResponse():
             return repr(_without_circumstances(effect))
-        case fx.Redial() | fx.ReplyFailed():
+        case fx.Reconnect() | fx.ReplyFailed():
             return repr(replace(effect, reason=""))
         case fx.Fault(error=ServerError() as error, fatal=fatal):
             return f"Fault ServerError fatal={fatal}: {error}"

@@ -18,7 +18,7 @@ A reply is awaited without a bound.
     Without: one request that the server ignores makes the agent mute for the rest of the call, as
     all that it says is played in order.
 The first error that is not recoverable ends the call; an STT or TTS may have three.
-    Here: `session`, `_hold`. Source: `voice/agent_session.py`, `_on_error`.
+    Here: `transport/keeper`, `_keep`. Source: `voice/agent_session.py`, `_on_error`.
     Without: the caller is hung up on when a connection drops, though a new one could be made.
 What a listener raises may come back.
     Here: `session`, `emit`. Source: `event_emitter.py` of the package `livekit.rtc`, `emit`.
@@ -30,7 +30,7 @@ The end of a session is awaited without a bound.
 Speech
 ------
 `interrupt()` is called inside the emit of `input_speech_started`.
-    Here: `session`, `UserStarted`. Source: `voice/agent_activity.py`, `_on_input_speech_started`.
+    Here: `performer`, `_begin_turn`. Source: `voice/agent_activity.py`, `_on_input_speech_started`.
     Without: it counts as the application's wish, so an agent that was cut by a cough never goes on
     with its sentence. So the cut is noted after the emit.
 `interrupt()` is called where there is nothing to cancel, such as before the reply to a result.
@@ -67,7 +67,7 @@ What waits for its turn to be played is dropped at an interruption, and its call
     Source: `voice/agent_activity.py`, `_realtime_generation_task_impl`.
     Without: the server waits for their results, and is silent.
 Calls under the tool choice "none" are never answered.
-    Here: `session`, `_call_function`. Source: `voice/generation.py`, `_execute_tools_task`.
+    Here: `performer`, `_call_function`. Source: `voice/generation.py`, `_execute_tools_task`.
     Without: the server waits for their results, and is silent.
 The reply to results is not asked for when the speech that called was interrupted.
     Here: `protocol/results`, `NARRATE_AFTER_S`.
@@ -81,7 +81,7 @@ The tool choice is set before each reply and after it, mostly to what it was.
 Text and history
 ----------------
 A text that comes late has no way into the session's history, but one into the agent's.
-    Here: `session`, `_tell_missed_message`.
+    Here: `performer`, `message_missed`.
     Source: `voice/agent_activity.py`, `_on_remote_item_added`.
     Without: the next agent does not know what was said.
 `update_chat_ctx` is called with our own history and more, or with the agent's.

@@ -323,7 +323,7 @@ class Call:
             return []
         self._demand.learned.voices_refused.add(voice)
         instead = fx.UseVoice(refused=voice, voice=SERVER_DEFAULT_VOICE)
-        return [instead, *self.lose(now), fx.Redial("another voice")]
+        return [instead, *self.lose(now), fx.Reconnect("another voice")]
 
     def _user_started(self, now: float) -> list[fx.Effect]:
         demand = self._demand
@@ -433,7 +433,7 @@ class Call:
         if wait_s > 0:
             return [fx.StartTimer("instructions", wait_s)]
         self._demand.redials.take(now)
-        return self._leave_if([fx.Redial(STALE)], now)
+        return self._leave_if([fx.Reconnect(STALE)], now)
 
     def _wait_for_instructions_s(self, now: float) -> float:
         """Return how long no connection may be made for new instructions."""
@@ -441,7 +441,7 @@ class Call:
 
     def _leave_if(self, effects: list[fx.Effect], now: float) -> list[fx.Effect]:
         """Give this connection up where `effects` ask for a new one."""
-        if not any(isinstance(effect, fx.Redial) for effect in effects):
+        if not any(isinstance(effect, fx.Reconnect) for effect in effects):
             return effects
         if self._stale_since is not None:
             self._instruction_redials.take(now)

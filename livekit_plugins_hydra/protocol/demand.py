@@ -27,6 +27,7 @@ from .line import Line
 from .reply import Reply, Text
 from .results import Results
 from .states import About, Asked, Awaited, Handshake, Signal, Turn
+from .voices import SERVER_DEFAULT_VOICE
 
 REPLY_DEADLINE_S: Final = 10.0
 """A reply that has not begun by then fails; every other LiveKit plugin waits as long."""
@@ -59,6 +60,10 @@ class Learned:
     create_speaks: bool = False
     """`response.create` alone has made the server speak."""
     voices_refused: set[str] = field(default_factory=set)
+
+    def voice_for(self, voice: str) -> str:
+        """Return what to speak with instead of a voice, if the server has refused it."""
+        return SERVER_DEFAULT_VOICE if voice in self.voices_refused else voice
 
 
 class Demand:
@@ -180,7 +185,7 @@ class Demand:
                 line,
                 now,
             )
-        return [fx.Redial(reason)]
+        return [fx.Reconnect(reason)]
 
     def _ask(self, reply: Reply, asked: Asked, line: Line, now: float) -> list[fx.Effect]:
         out = self.send_texts(line)

@@ -186,7 +186,7 @@ class UseVoice:
 
 
 @dataclass(frozen=True, slots=True)
-class Redial:
+class Reconnect:
     """Leave this connection and make a new one at once."""
 
     reason: str
@@ -237,7 +237,7 @@ Effect = (
     | OutputDropped
     | ReplyFailed
     | UseVoice
-    | Redial
+    | Reconnect
     | StartTimer
     | CancelTimer
     | Fault

@@ -344,7 +344,7 @@ class _Reader:
             case "connection.failed":
                 label = f"connection {number} failed: {line.text('error')}"
                 self._marks.append(Mark("error", line.offset_s, label))
-            case "connection.redial":
+            case "connection.reconnect":
                 label = f"a new connection: {line.text('reason')}"
                 self._marks.append(Mark("reconnect", line.offset_s, label))
             case "log.lines_lost":

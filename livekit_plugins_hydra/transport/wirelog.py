@@ -10,7 +10,7 @@
 
 ``direction`` is ``sent`` or ``received`` for frames, and ``note`` for what happened to the
 connection: ``type`` is then ``connection.dialling``, ``connection.opened``, ``connection.failed``,
-``connection.closed``, ``connection.redial`` or ``log.lines_lost``. ``offset_s`` counts from the
+``connection.closed``, ``connection.reconnect`` or ``log.lines_lost``. ``offset_s`` counts from the
 call's first dial, by the monotonic clock; ``call`` tells the sessions in one file apart;
 ``connection`` counts the dials of a call from 1.
 
@@ -134,10 +134,10 @@ class Trace:
         self._tap.note("connection.dialling", about or {}, at=at)
         return self._tap
 
-    def redial(self, reason: str) -> None:
+    def reconnect(self, reason: str) -> None:
         """Note why the present connection is left for another one."""
         if self._tap is not None:
-            self._tap.note("connection.redial", {"reason": reason})
+            self._tap.note("connection.reconnect", {"reason": reason})
 
 
 class Tap:

@@ -245,7 +245,7 @@ def test_trouble_is_marked(log: WireLines, tmp_path: Path) -> None:
     log.line("connection.failed", "note", error="nobody there")
     log.connection = 3
     log.connect()
-    log.line("connection.redial", "note", reason="another voice")
+    log.line("connection.reconnect", "note", reason="another voice")
     log.line("log.lines_lost", "note", lines=7)
     log.close()
     timeline = timeline_in(log, tmp_path)

@@ -159,7 +159,7 @@ class Victim:
                     self._timers.pop(name, None)
                 case fx.Send(event=event):
                     wire.encode(event)
-                case fx.Redial():
+                case fx.Reconnect():
                     self._connect()
                 case fx.Fault(fatal=True) if self._call.conversation.handshake is Handshake.READY:
                     self._perform(self._call.lose(self.now))

@@ -36,7 +36,7 @@ Effects = Sequence[fx.Effect]
 SOON = 0.001
 LOOK = ev.Tool(name="look")
 ASK = fx.Send(ev.ResponseCreate())
-REDIAL = fx.Redial("")
+REDIAL = fx.Reconnect("")
 STRANGE = fx.Fault(RemoteProtocolError(), fatal=False)
 
 

@@ -185,7 +185,7 @@ class Shell:
             case fx.ReplyFailed(reply_id=reply_id, reason=reason):
                 assert reason
                 del self.pending[reply_id]
-            case fx.Redial():
+            case fx.Reconnect():
                 assert self.call.conversation.turn is Turn.QUIET
                 recent = [at for at in self.redials if at > self.now - 60.0 + TOLERANCE_S]
                 assert len(recent) < DIALS_PER_MINUTE

@@ -178,7 +178,7 @@ def test_a_roster_voice_that_is_refused_gives_way_to_the_servers_default() -> No
         call
         >> REFUSAL
         << fx.UseVoice(refused="wren", voice="sterling")
-        << fx.Redial("another voice")
+        << fx.Reconnect("another voice")
     )
     assert learned.voices_refused == {"wren"}
 
@@ -220,4 +220,4 @@ def test_new_instructions_wait_until_what_was_said_has_been_played() -> None:
     waits = call.subject.instructions_changed(call.now, played_until)
     leaves = call.subject.timer("instructions", played_until, played_until)
     assert waits == [fx.StartTimer("instructions", 5.0)]
-    assert any(isinstance(effect, fx.Redial) for effect in leaves)
+    assert any(isinstance(effect, fx.Reconnect) for effect in leaves)

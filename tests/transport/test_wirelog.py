@@ -219,7 +219,7 @@ async def test_a_redial_of_our_own_says_why(tmp_path: Path) -> None:
         await call.session.generate_reply()
         await call.ready(2)
 
-    redials = [line["frame"] for line in lines_of(path) if line["type"] == "connection.redial"]
+    redials = [line["frame"] for line in lines_of(path) if line["type"] == "connection.reconnect"]
     assert len(redials) == 1
     assert "nothing was said yet" in redials[0]["reason"]
 

@@ -1,0 +1,479 @@
+"""Performs the core's effects: where a call meets its sockets, its voice and LiveKit's listeners.
+
+Data flows one way through here and back: microphone -> `voice` -> `transport` -> `protocol` ->
+this performer -> the framework -> the room. All decisions are the core's; `session` has what
+LiveKit asks for, this module what follows.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections import deque
+from typing import Any, Final, Literal, Protocol
+
+from livekit.agents import llm
+from livekit.agents.utils import shortuuid
+
+from .framework import reports
+from .framework.configuration import Configuration
+from .framework.quirks import DROPPED_AFTER_S, Results
+from .log import logger, warn_once
+from .options import Options
+from .protocol import effects as fx
+from .protocol import errors, events, voices, wire
+from .protocol.call import Call
+from .protocol.demand import Learned
+from .protocol.states import Handshake, Turn
+from .timers import Timers
+from .transport.keeper import Keeper
+from .transport.spare import Spare
+from .voice.chat import ChatLog, output_as_text
+from .voice.listening import Listening
+from .voice.speaking import Speaking
+from .voice.transcription import Transcriber
+from .voice.utterance import Utterance
+
+SessionEvents = Literal["hydra_server_event", "hydra_client_event"]
+
+_OUTPUT_RATES_HZ: Final = range(8_000, 96_001)
+
+_NOT_RUN: Final = (
+    "Not run: it was still waiting when you were interrupted. Call it again if wanted."
+)
+_NOT_ALLOWED: Final = "Not run: no function may be called now."
+
+
+class Emit(Protocol):
+    """How the session's listeners are told."""
+
+    def __call__(self, event: llm.realtime.EventTypes | SessionEvents, *args: Any) -> None:
+        """Tell the listeners to an event."""
+
+
+class Performer:
+    """One call at work; the session's two sides and its connections report here."""
+
+    def __init__(
+        self,
+        model: llm.RealtimeModel,
+        options: Options,
+        *,
+        learned: Learned,
+        warned: set[str],
+        closers: set[asyncio.Task[None]],
+        spare: Spare | None,
+        emit: Emit,
+    ) -> None:
+        """Prepare a call; nothing happens before `start`.
+
+        Args:
+            model: whose call it is.
+            options: the model's options, as they are now.
+            learned: what the model's calls have learned of the server.
+            warned: warnings of which one is enough for all calls of the model.
+            closers: where connections are put that have said goodbye and wait for the server's.
+            spare: a connection that was made before, for this call alone.
+            emit: tells the session's listeners.
+        """
+        self._model = model
+        self._options = options
+        self._emit = emit
+        self.is_watched = False
+        """Whether somebody has asked for the events of the wire."""
+        self.ended: str | None = None
+        """Why nothing more happens here; None while the call lives."""
+        self.session_id: str | None = None
+        """The server's id of the present connection; None before there is one."""
+        self.call = Call(
+            new_event_id=lambda: shortuuid("cl_"),
+            learned=learned,
+            greet=options.generate_initial_response,
+            knows_user_text=options.input_stt is not None,
+            knows_agent_text=options.output_stt is not None,
+        )
+        self.chat = ChatLog()
+        self.configuration = Configuration(learned.voice_for(options.voice))
+        self.replies: dict[str, asyncio.Future[llm.GenerationCreatedEvent]] = {}
+        """The futures of replies that were asked for, by the id of each."""
+        self._transcribers = [
+            Transcriber(engine, side=side, warned=warned) if engine is not None else None
+            for engine, side in ((options.input_stt, "user"), (options.output_stt, "agent"))
+        ]
+        self.listening = Listening(self.chat, transcriber=self._transcribers[0], host=self)
+        self.speaking = Speaking(
+            self.chat,
+            transcriber=self._transcribers[1],
+            resumes=options.resume_false_interruption,
+            rate_hz=voices.output_rate_hz(options.model),
+            host=self,
+        )
+        self.keeper = Keeper(options, self, closers=closers, spare=spare)
+        self._timers = Timers(self._on_timer)
+        self._results = Results(self._announce_output)
+        self._announced: dict[str, llm.FunctionCallOutput] = {}
+        """By call, the outputs that the framework may drop instead of handing them over."""
+        self._effects: deque[fx.Effect] = deque()
+        self._is_performing = False
+        self._is_closing = False
+        self._warned: set[str] = set()
+        self._warned_by_model = warned
+
+    async def aclose(self) -> None:
+        """End all of it."""
+        self._is_closing = True
+        self.ended = self.ended or "the session was closed"
+        self.keeper.stop()
+        self.perform(self.call.end(self.ended, time.monotonic()))
+        self._results.close()
+        self.listening.close()
+        self.speaking.close()
+        self._timers.close()
+        await self.keeper.aclose()
+        for transcriber in self._transcribers:
+            if transcriber is not None:
+                await transcriber.aclose()
+
+    def moment(self) -> tuple[float, float]:
+        """Return the time, and when what was said so far will have been played."""
+        return time.monotonic(), self.speaking.played_until()
+
+    def warn_once(self, sentence: str) -> None:
+        """Warn, once in this call."""
+        warn_once(self._warned, sentence)
+
+    # ----------------------------------------------------------------------- effects
+
+    def perform(self, effects: list[fx.Effect]) -> None:
+        """Perform effects in order; those that come up meanwhile follow."""
+        self._effects.extend(effects)
+        if self._is_performing:
+            return
+        self._is_performing = True
+        try:
+            while self._effects:
+                effect = self._effects.popleft()
+                try:
+                    self._perform_one(effect)
+                except Exception:
+                    logger.exception("a bug: %s could not be performed", type(effect).__name__)
+        finally:
+            self._is_performing = False
+
+    def _perform_one(self, effect: fx.Effect) -> None:
+        match effect:
+            case fx.OutputAudio(part_id=part_id, item_id=item_id, pcm=pcm):
+                self.speaking.audio(part_id, item_id, pcm)
+            case fx.LateAudio(response_id=response_id, pcm=pcm):
+                self.speaking.late_audio(response_id, pcm)
+            case fx.OutputText(part_id=part_id, item_id=item_id, text=text):
+                self.speaking.text(part_id, item_id, text)
+            case fx.LateText(response_id=response_id, text=text):
+                self.speaking.late_text(response_id, text)
+            case fx.Send(event=event):
+                self._send(event)
+            case fx.BeginResponse():
+                self._begin_response(effect)
+            case fx.EndStreams(part_id=part_id, cut=cut):
+                self.speaking.end(part_id, cut=cut)
+            case fx.EndResponse():
+                self._end_response(effect)
+            case fx.CallFunction():
+                self._call_function(effect)
+            case fx.UserStarted(item_id=item_id):
+                self._begin_turn(item_id)
+            case fx.UserStopped():
+                self.listening.turn_stopped()
+                is_written = self._model.capabilities.user_transcription
+                self._emit("input_speech_stopped", llm.InputSpeechStoppedEvent(is_written))
+            case fx.UserTurnKept():
+                self.listening.turn_kept()
+            case fx.UserAnswered():
+                self.listening.turn_answered()
+            case fx.UserText(item_id=item_id, text=text):
+                self.listening.turn_transcribed(item_id, text)
+            case fx.UserDiscarded(item_id=item_id):
+                self.listening.turn_discarded(item_id)
+                self.speaking.discard(item_id, time.monotonic())
+                self.resume_speech()
+            case fx.Compose(greet=greet, opening=opening):
+                body = self.configuration.compose(self.chat.lines(), greet=greet, opening=opening)
+                self.perform(self.call.configure(body, time.monotonic()))
+            case fx.SessionReady(session=session):
+                self._become_ready(session)
+            case fx.ReplyFailed(reply_id=reply_id, reason=reason):
+                future = self.replies.get(reply_id)
+                if future is not None and not future.done():
+                    future.set_exception(llm.RealtimeError(reason))
+            case fx.OutputDropped(call_id=call_id):
+                self._add_output(self._announced.pop(call_id))
+            case fx.UseVoice(refused=refused, voice=voice):
+                self._change_voice(refused, voice)
+            case fx.Reconnect(reason=reason):
+                logger.info("making a new connection to Hydra: %s", reason)
+                self.keeper.trace.reconnect(reason)
+                self.keeper.leave()
+            case fx.StartTimer(name=name, delay_s=delay_s):
+                if not self._is_closing:
+                    self._timers.start(name, delay_s)
+            case fx.CancelTimer(name=name):
+                self._timers.cancel(name)
+            case fx.Fault(error=error, fatal=True):
+                self.keeper.leave(error)
+            case fx.Fault(error=errors.ServerError() as error):
+                self._report(error, recoverable=True)
+            case fx.Fault(error=error):
+                logger.warning("%s", error)
+
+    def _send(self, event: events.ClientEvent) -> None:
+        if self.keeper.connection is not None:
+            self.keeper.connection.send(event)
+            self._show("hydra_client_event", event)
+
+    def _begin_response(self, effect: fx.BeginResponse) -> None:
+        self._results.watch()
+        generation = self.speaking.begin(effect.part_id)
+        future = self.replies.get(effect.reply_id or "")
+        if effect.reply_id is not None and (future is None or future.done()):
+            # Cancelled in this very moment: the response has begun, nobody wants it.
+            self.perform(self.call.interrupt())
+            return
+        event = generation.created_event(user_initiated=future is not None)
+        if future is not None:
+            future.set_result(event)
+        self._emit("generation_created", event)
+
+    def _end_response(self, effect: fx.EndResponse) -> None:
+        self.speaking.complete(effect.response_id)
+        is_silent = effect.first_audio_at is None and not effect.has_called
+        if is_silent and effect.status == "completed":  # it falls silent without an error
+            self.warn_once(
+                "a response of Hydra's came without any sound, so the user heard nothing; it does"
+                " that when instructions, tools and conversation together are too large"
+            )
+        self._emit("metrics_collected", reports.of_response(self._model, effect))
+
+    def _begin_turn(self, item_id: str | None) -> None:
+        dropped = self.speaking.queued_calls()
+        self.speaking.hush()
+        self.listening.turn_started(item_id)
+        self._emit("input_speech_started", llm.InputSpeechStartedEvent())
+        # Only now: the framework calls interrupt() while it takes this event.
+        self.speaking.cut(item_id, time.monotonic())
+        self.refuse_dropped(dropped)
+
+    def _become_ready(self, session: events.ServerSession) -> None:
+        rate_hz = session.output_audio_sample_rate
+        if rate_hz is not None and rate_hz in _OUTPUT_RATES_HZ:
+            self.speaking.rate_hz = rate_hz
+        is_reconnect = self.keeper.was_ready
+        self.keeper.ready(time.monotonic())
+        self.listening.start()
+        logger.debug("Hydra session %s is ready at %d Hz", self.session_id, self.speaking.rate_hz)
+        if is_reconnect:
+            self._emit("session_reconnected", llm.RealtimeSessionReconnectedEvent())
+
+    def _change_voice(self, refused: str, voice: str) -> None:
+        self.configuration.voice = voice
+        logger.warning(
+            "Hydra refused the voice %r; calls of this model speak with %r instead", refused, voice
+        )
+
+    def _on_timer(self, name: str) -> None:
+        self.perform(self.call.timer(name, *self.moment()))
+
+    def resume_speech(self) -> None:
+        """Go on with what a false interruption has cut, if nothing else has come up."""
+        if self.call.is_occupied:
+            self.speaking.forget_cut()
+        elif generation := self.speaking.resume():
+            self._emit("generation_created", generation.created_event(user_initiated=False))
+
+    # ---------------------------------------------------------------- function calls
+
+    def _call_function(self, effect: fx.CallFunction) -> None:
+        call = llm.FunctionCall(
+            id=self.chat.unique_id(effect.item_id),
+            call_id=effect.call_id,
+            name=effect.name,
+            arguments=effect.arguments,
+        )
+        self.speaking.call(effect.part_id, call)
+        if self.configuration.tool_choice == "none":
+            self._refuse(call, _NOT_ALLOWED)  # the framework ignores it, and never answers
+
+    def post_output(self, output: llm.FunctionCallOutput) -> None:
+        """Send a function's output to the server; the history has it already."""
+        name = self.chat.name_of(output.call_id) or output.name
+        self._announced.pop(output.call_id, None)
+        now, played_until = self.moment()
+        self.perform(
+            self.call.post_output(
+                output.call_id,
+                output.output,
+                as_text=output_as_text(name, output.output),
+                now=now,
+                played_until=played_until,
+            )
+        )
+
+    def _announce_output(self, output: llm.FunctionCallOutput) -> None:
+        if self.ended is None:
+            self._announced[output.call_id] = output
+            announced = self.call.announce_output(output.call_id, within_s=DROPPED_AFTER_S)
+            self.perform(announced)
+
+    def _add_output(self, output: llm.FunctionCallOutput) -> None:
+        """Take an output that the framework does not hand over."""
+        self.chat.add(output)
+        self.post_output(output)
+
+    def refuse_dropped(self, calls: list[llm.FunctionCall]) -> None:
+        """Answer calls that the framework will not run: else the server waits for them."""
+        for call in calls:
+            if call.call_id in self.call.conversation.open_calls:
+                self._refuse(call, _NOT_RUN)
+
+    def _refuse(self, call: llm.FunctionCall, why: str) -> None:
+        """Answer a call that nobody will."""
+        self._add_output(
+            llm.FunctionCallOutput(call_id=call.call_id, name=call.name, output=why, is_error=True)
+        )
+
+    # ------------------------------------------------- what the connections report
+
+    @property
+    def is_ready(self) -> bool:
+        """Whether audio flows on the present connection."""
+        return self.call.conversation.is_ready
+
+    def connection_acquired(self, duration_s: float, *, is_spare: bool) -> None:
+        """Tell how long it took to get a connection."""
+        metrics = reports.of_acquisition(self._model, duration_s, is_reused=is_spare)
+        self._emit("metrics_collected", metrics)
+
+    def connection_opened(self) -> None:
+        """Begin a conversation."""
+        self.perform(self.call.open())
+
+    def receive(self, event: events.ServerEvent | events.UnknownEvent) -> None:
+        """Take an event of the server."""
+        self._show("hydra_server_event", event)
+        if type(event) is events.ResponseOutputAudioDelta:  # fifty a second
+            self.perform(self.call.receive(event, time.monotonic()))
+            return
+        match event:
+            case events.SessionCreated() if self.call.conversation.handshake is Handshake.DIALLED:
+                self.session_id = event.session_id
+            case events.Warning():
+                body = event.warning
+                message = event.message or (body and body.message) or event.code or ""
+                self.warn_once(f"Hydra warns: {message}")
+        self.perform(self.call.receive(event, *self.moment()))
+
+    def connection_lost(self, alive_at: float) -> None:
+        """End the conversation; the server may not have heard what was said after `alive_at`."""
+        keeps_turn = self.listening.stop(alive_at)
+        self.perform(self.call.lose(time.monotonic(), keeps_turn=keeps_turn))
+
+    def connection_left(self, alive_at: float, *, is_suspect: bool) -> None:
+        """Keep what the server has not heard, where the connection may have been dead."""
+        if self.listening.stop(alive_at) and is_suspect:
+            self.perform(self.call.lose(time.monotonic(), keeps_turn=True))
+
+    def connection_closed(self, connected_s: float) -> None:
+        """Tell how long a connection was there."""
+        self.session_id = None
+        self.speaking.forget_cut()
+        self._emit("metrics_collected", reports.of_connection(self._model, connected_s))
+
+    def connection_failed(self, error: errors.HydraError) -> None:
+        """Tell of a failure that another connection may mend."""
+        self._report(error, recoverable=True)
+
+    def gave_up(self, error: Exception) -> None:
+        """End the call: nothing that could be tried again is left."""
+        self.ended = f"the call has ended: {error}"
+        self.perform(self.call.end(self.ended, time.monotonic()))
+        self._report(error, recoverable=False)
+
+    def _report(self, error: Exception, *, recoverable: bool) -> None:
+        """Tell the framework of a failure, once."""
+        logger.warning("%s", error)
+        self._emit(
+            "error",
+            llm.RealtimeModelError(
+                timestamp=time.time(),
+                label=self._model.label,
+                error=reports.to_api_error(error),
+                recoverable=recoverable,
+            ),
+        )
+
+    def _show(self, name: SessionEvents, event: events.Event | events.UnknownEvent) -> None:
+        """Show an event of the wire, if anybody watches: there are a hundred in a second."""
+        if self.is_watched:
+            self._emit(name, wire.elide(event))
+
+    # ------------------------------------------------------ what the two sides report
+
+    @property
+    def is_user_speaking(self) -> bool:
+        """Whether the server believes that the user speaks."""
+        return self.call.conversation.turn is Turn.SPEAKING
+
+    @property
+    def server_alive_at(self) -> float:
+        """When the server last gave a sign of life; monotonic clock."""
+        connection = self.keeper.connection
+        return connection.heard_at if connection is not None else 0.0
+
+    def send_audio(self, appends: list[bytes]) -> None:
+        """Send the user's audio."""
+        if self.keeper.connection is not None:
+            self.keeper.connection.send_audio(appends)
+            if self.is_watched:
+                for _ in appends:
+                    self._emit("hydra_client_event", events.InputAudioBufferAppend(audio=b""))
+
+    def user_transcribed(self, utterance: Utterance, text: str, *, is_final: bool) -> None:
+        """Tell what the user said; the message stands where it was said."""
+        if is_final:
+            message = llm.ChatMessage(
+                id=utterance.item_id, role="user", content=[text], created_at=utterance.began_at
+            )
+            self.chat.add(message, place=utterance.place)
+        self._emit(
+            "input_audio_transcription_completed",
+            llm.InputTranscriptionCompleted(
+                item_id=utterance.item_id,
+                transcript=text,
+                is_final=is_final,
+                turn_started_at=utterance.began_at,
+            ),
+        )
+
+    def input_audio_lost(self) -> None:
+        """Warn of audio that was thrown away."""
+        self.warn_once("Hydra was away for too long: the oldest of the user's sound is lost")
+
+    def message_missed(self, message: llm.ChatMessage) -> None:
+        """Tell what was said before its text was known: the next agent shall know it, too.
+
+        The framework puts it in the agent's chat context; its session's history has no way in.
+        """
+        self._emit(
+            "remote_item_added", llm.RemoteItemAddedEvent(previous_item_id=None, item=message)
+        )
+
+    def transcript_missing(self) -> None:
+        """Warn that nobody tells what is said."""
+        options = self._options
+        missing = [("output_stt= (for the agent's side)", options.output_stt)]
+        missing.append(("input_stt= (for the user's)", options.input_stt))
+        remedies = " and ".join(what for what, engine in missing if engine is None)
+        sentence = (
+            "Hydra sends no text of what is said, so LiveKit's history and captions lack it, and"
+            f" reconnects and handoffs forget it: give hydra.RealtimeModel an STT as {remedies}"
+        )
+        warn_once(self._warned_by_model, sentence)

@@ -90,16 +90,16 @@ def warnings_in(caplog: pytest.LogCaptureFixture) -> list[str]:
 @pytest.mark.parametrize("auth", ["query", "header"])
 @pytest.mark.parametrize(("fault", "status"), [("bad_key_401", 401), ("bad_key_403", 403)])
 async def test_a_refused_key_ends_the_call_at_once(fault: str, status: int, auth: str) -> None:
-    """One dial, one unrecoverable error that names the cause and never the key."""
+    """One attempt, one unrecoverable error that names the cause and never the key."""
     async with line(FAST.with_switches(fault), auth=auth) as opened:
         reply = opened.session.generate_reply()
-        told = await given_up(opened)
+        failure = await given_up(opened)
 
-        assert isinstance(told.error, APIStatusError)
-        assert told.error.status_code == status
-        assert not told.error.retryable
-        assert "refused the API key" in str(told.error)
-        assert "SMALLEST_API_KEY" in str(told.error)
+        assert isinstance(failure.error, APIStatusError)
+        assert failure.error.status_code == status
+        assert not failure.error.retryable
+        assert "refused the API key" in str(failure.error)
+        assert "SMALLEST_API_KEY" in str(failure.error)
         assert len(opened.of("error")) == len(opened.server.dials) == 1
         with pytest.raises(llm.RealtimeError, match="refused the API key"):
             await reply
@@ -108,10 +108,10 @@ async def test_a_refused_key_ends_the_call_at_once(fault: str, status: int, auth
 
 
 async def test_a_key_refused_by_close_ends_the_call_at_once() -> None:
-    """A server that closes 1008 instead of answering 401 is not dialled again either."""
+    """A server that closes 1008 instead of answering 401 is not connected to again either."""
     async with line(FAST.with_switches("bad_key_1008")) as opened:
-        told = await given_up(opened)
-        assert "1008" in str(told.error)
+        failure = await given_up(opened)
+        assert "1008" in str(failure.error)
         assert len(opened.of("error")) == len(opened.server.dials) == 1
 
 
@@ -120,24 +120,24 @@ async def test_a_refusal_that_would_only_repeat_ends_the_call(status: int) -> No
     """A 4xx that no retry can cure is one unrecoverable error that says where to look."""
     scenario = Scenario(http_refusals=9, http_refusal_status=status, http_retry_after_s=None)
     async with line(scenario) as opened:
-        told = await given_up(opened)
-        assert isinstance(told.error, APIStatusError)
-        assert told.error.status_code == status
-        assert "base_url=" in str(told.error)
+        failure = await given_up(opened)
+        assert isinstance(failure.error, APIStatusError)
+        assert failure.error.status_code == status
+        assert "base_url=" in str(failure.error)
         assert len(opened.of("error")) == len(opened.server.dials) == 1
 
 
 async def test_a_wrong_path_is_a_refusal() -> None:
     """A base URL that leads nowhere on the right server is a 404."""
     async with Emulator() as server, line(FAST, base_url=server.url + "/nowhere") as opened:
-        told = await given_up(opened)
-        assert "404" in str(told.error)
+        failure = await given_up(opened)
+        assert "404" in str(failure.error)
 
 
 @pytest.mark.parametrize("auth", ["query", "header"])
 @pytest.mark.parametrize("status", [301, 302, 303, 307, 308])
 async def test_a_key_follows_nobody_to_another_address(status: int, auth: str) -> None:
-    """A redirect is a refusal that says what to do; nothing is dialled but `base_url`."""
+    """A redirect is a refusal that says what to do; only `base_url` is connected to."""
     async with Emulator() as other:
 
         def redirect(connection: ServerConnection, _: Request) -> Response:
@@ -148,12 +148,12 @@ async def test_a_key_follows_nobody_to_another_address(status: int, auth: str) -
         async with serve(_nobody, "127.0.0.1", 0, process_request=redirect) as server:
             port = next(iter(server.sockets)).getsockname()[1]
             async with line(base_url=f"ws://127.0.0.1:{port}/", auth=auth) as opened:
-                told = await given_up(opened)
+                failure = await given_up(opened)
 
-        assert isinstance(told.error, APIStatusError)
-        assert told.error.status_code == status
-        assert "another address" in str(told.error)
-        assert "base_url=" in str(told.error)
+        assert isinstance(failure.error, APIStatusError)
+        assert failure.error.status_code == status
+        assert "another address" in str(failure.error)
+        assert "base_url=" in str(failure.error)
         assert other.dials == []
 
 
@@ -163,14 +163,14 @@ async def _nobody(_: ServerConnection) -> None:
 
 @pytest.mark.parametrize("switch", ["none", "errors_all_invalid_frame", "refused_configure_closes"])
 async def test_an_unknown_voice_ends_the_call_at_once(switch: str) -> None:
-    """One dial, one unrecoverable error with the server's words about the voice."""
+    """One attempt, one unrecoverable error with the server's words about the voice."""
     scenario = FAST if switch == "none" else FAST.with_switches(switch)
     async with line(scenario, voice="nobody") as opened:
         reply = opened.session.generate_reply()
-        told = await given_up(opened)
+        failure = await given_up(opened)
 
-        assert "nobody" in str(told.error)
-        assert "session.configure.session.voice" in str(told.error)
+        assert "nobody" in str(failure.error)
+        assert "session.configure.session.voice" in str(failure.error)
         assert len(opened.of("error")) == len(opened.server.dials) == 1
         with pytest.raises(llm.RealtimeError, match="nobody"):
             await reply
@@ -188,10 +188,9 @@ async def test_a_launch_voice_that_is_refused_is_replaced(
         voices = [record.configures[0].session.voice for record in opened.server.connections]
         assert voices == ["wren", "sterling"]
         assert opened.of("error") == []
-        told = [text for text in warnings_in(caplog) if "deprecated" not in text]
-        assert len(told) == 1
-        assert "'wren'" in told[0]
-        assert "'sterling'" in told[0]
+        (warning,) = [text for text in warnings_in(caplog) if "deprecated" not in text]
+        assert "'wren'" in warning
+        assert "'sterling'" in warning
 
         later = opened.model.session()
         await hear(await later.generate_reply())
@@ -203,7 +202,7 @@ async def test_a_launch_voice_that_is_refused_is_replaced(
 
 
 @pytest.mark.parametrize("fault", ["busy_503", "busy_429"])
-async def test_a_busy_server_is_dialled_again_when_it_says(fault: str) -> None:
+async def test_a_busy_server_is_tried_again_when_it_says(fault: str) -> None:
     """The error is recoverable, `Retry-After` is kept, and the greeting still comes."""
     async with line(FAST.with_switches(fault)) as opened:
         reply = opened.session.generate_reply()
@@ -228,8 +227,8 @@ async def test_a_busy_server_may_say_twice_when() -> None:
         port = next(iter(server.sockets)).getsockname()[1]
         async with line(base_url=f"ws://127.0.0.1:{port}/") as opened:
             opened.session.generate_reply()
-            told = await opened.until(lambda: opened.of("error"))
-            assert told[0].recoverable
+            errors = await opened.until(lambda: opened.of("error"))
+            assert errors[0].recoverable
 
 
 async def test_a_busy_server_may_name_a_date() -> None:
@@ -254,7 +253,7 @@ async def test_a_busy_server_may_name_a_date() -> None:
 
 
 @pytest.mark.parametrize("fault", ["server_full", "server_full_does_not_close"])
-async def test_a_full_server_is_dialled_again(fault: str) -> None:
+async def test_a_full_server_is_tried_again(fault: str) -> None:
     """`server_full` is one recoverable error, whether a close follows or not."""
     async with line(FAST.with_switches(fault)) as opened:
         await hear(await opened.session.generate_reply())
@@ -264,13 +263,13 @@ async def test_a_full_server_is_dialled_again(fault: str) -> None:
 
 
 async def test_a_server_that_stays_full_is_left_in_peace() -> None:
-    """After `max_retry` the call ends: an accepted dial is no success."""
+    """After `max_retry` the call ends: an accepted handshake is no success."""
     scenario = Scenario(server_full_connections=99)
     async with line(scenario, conn_options=TWICE) as opened:
         reply = opened.session.generate_reply()
-        told = await given_up(opened)
+        failure = await given_up(opened)
 
-        assert isinstance(told.error, APIConnectionError)
+        assert isinstance(failure.error, APIConnectionError)
         assert [error.recoverable for error in opened.of("error")] == [True, False]
         assert len(opened.server.dials) == 2
         with pytest.raises(llm.RealtimeError):
@@ -283,29 +282,29 @@ async def test_nobody_there() -> None:
         unused.bind(("127.0.0.1", 0))
         url = f"ws://127.0.0.1:{unused.getsockname()[1]}/"
         async with line(base_url=url, conn_options=TWICE) as opened:
-            told = await given_up(opened)
-    assert isinstance(told.error, APIConnectionError)
-    assert "Connect call failed" in str(told.error)
+            failure = await given_up(opened)
+    assert isinstance(failure.error, APIConnectionError)
+    assert "Connect call failed" in str(failure.error)
     assert [error.recoverable for error in opened.of("error")] == [True, False]
 
 
-async def test_a_server_that_hangs_up_on_dials() -> None:
-    """A dial that is cut without an answer is a failure like any other."""
+async def test_a_server_that_hangs_up_on_handshakes() -> None:
+    """A handshake that is cut without an answer is a failure like any other."""
     async with line(FAST, conn_options=TWICE) as opened:
         opened.server.offline = True
-        told = await given_up(opened)
-        assert isinstance(told.error, APIConnectionError)
-        assert [dial.status for dial in opened.server.dials] == [0, 0]
+        failure = await given_up(opened)
+        assert isinstance(failure.error, APIConnectionError)
+        assert [each.status for each in opened.server.dials] == [0, 0]
 
 
-async def test_a_dial_has_a_time_limit() -> None:
-    """`conn_options.timeout` bounds a dial that nobody answers."""
+async def test_an_upgrade_has_a_time_limit() -> None:
+    """`conn_options.timeout` bounds an upgrade that nobody answers."""
     options = APIConnectOptions(max_retry=0, timeout=0.2)
     async with line(Scenario(connect_delay_s=60), conn_options=options) as opened:
         began_at = time.monotonic()
-        told = await given_up(opened)
+        failure = await given_up(opened)
         assert 0.2 <= time.monotonic() - began_at < 5
-        assert "0.2 s" in str(told.error)
+        assert "0.2 s" in str(failure.error)
 
 
 @pytest.mark.parametrize(
@@ -319,16 +318,16 @@ async def test_a_handshake_has_a_time_limit(
     monkeypatch.setattr("livekit_plugins_hydra.protocol.conversation.HANDSHAKE_TIMEOUT_S", 0.2)
     async with line(FAST.with_switches(fault), conn_options=TWICE) as opened:
         reply = opened.session.generate_reply()
-        told = await given_up(opened)
+        failure = await given_up(opened)
 
-        assert missing in str(told.error)
+        assert missing in str(failure.error)
         assert [error.recoverable for error in opened.of("error")] == [True, False]
         assert len(opened.server.connections) == 2
         with pytest.raises(llm.RealtimeError, match=missing):
             await reply
 
 
-# --------------------------------------------------------------------------- how it dials
+# ------------------------------------------------------------------------- how it connects
 
 
 @pytest.mark.parametrize("auth", ["query", "header"])
@@ -364,8 +363,8 @@ async def test_a_key_with_odd_characters_arrives_whole() -> None:
         assert opened.server.connection.auth == "query"
 
 
-async def test_a_token_is_minted_for_each_dial() -> None:
-    """A callable key is called once per dial, so that tokens may be short-lived."""
+async def test_a_token_is_minted_for_each_connection() -> None:
+    """A callable key is called once for each connection, so that tokens may be short-lived."""
     minted: list[str] = []
 
     async def mint() -> str:
@@ -381,7 +380,7 @@ async def test_a_token_is_minted_for_each_dial() -> None:
 
 
 async def test_a_token_that_has_expired_is_asked_for_once_more() -> None:
-    """Where a callable keeps its token too long, a redial asks again before it gives up."""
+    """Where a callable keeps its token too long, a reconnect asks again before it gives up."""
     tokens = iter(["wat_a", "wat_a", "wat_b", "wat_b", "wat_b"])
 
     async def mint() -> str:
@@ -393,16 +392,16 @@ async def test_a_token_that_has_expired_is_asked_for_once_more() -> None:
         opened.server.drop()
         await opened.ready(2)
         await answered(opened)
-        assert [dial.status for dial in opened.server.dials] == [101, 401, 101]
+        assert [each.status for each in opened.server.dials] == [101, 401, 101]
 
         opened.server.drop()
-        told = await given_up(opened)
-        assert "refused the API key" in str(told.error)
-        assert [dial.status for dial in opened.server.dials] == [101, 401, 101, 401, 401]
+        failure = await given_up(opened)
+        assert "refused the API key" in str(failure.error)
+        assert [each.status for each in opened.server.dials] == [101, 401, 101, 401, 401]
 
 
 async def test_a_token_that_never_was_good_is_not_asked_for_again() -> None:
-    """At the first dial of a call a refused token ends it, as a refused key does."""
+    """At the first connection of a call a refused token ends it, as a refused key does."""
 
     async def mint() -> str:
         return "wat_bad"
@@ -413,7 +412,7 @@ async def test_a_token_that_never_was_good_is_not_asked_for_again() -> None:
 
 
 @pytest.mark.parametrize("failure", ["raises", "hangs", "empty", "no text", "spaces"])
-async def test_a_token_that_can_not_be_had_is_a_failed_dial(failure: str) -> None:
+async def test_a_token_that_can_not_be_had_is_a_failed_connection(failure: str) -> None:
     """What a token service raises or returns is never quoted; the failure says where it was."""
 
     async def mint() -> Any:
@@ -425,9 +424,9 @@ async def test_a_token_that_can_not_be_had_is_a_failed_dial(failure: str) -> Non
 
     options = APIConnectOptions(max_retry=0, timeout=0.2)
     async with line(FAST, api_key=mint, conn_options=options) as opened:
-        told = await given_up(opened)
-        assert "api_key()" in str(told.error)
-        assert KEY not in repr(told.error)
+        given = await given_up(opened)
+        assert "api_key()" in str(given.error)
+        assert KEY not in repr(given.error)
         assert opened.server.dials == []
 
 
@@ -443,7 +442,7 @@ async def test_a_token_may_end_in_a_newline() -> None:
 
 
 async def test_the_bundle_of_certificates_is_read_once(monkeypatch: pytest.MonkeyPatch) -> None:
-    """It takes 20 ms of the event loop, in which no sound moves, at each dial of a process."""
+    """It takes 20 ms of the event loop, in which no audio moves; once in a process is enough."""
     n_read = 0
     real = ssl.create_default_context
 
@@ -535,7 +534,7 @@ async def test_no_proxy_holds_for_the_worker_s_proxy_too(monkeypatch: pytest.Mon
 
 @pytest.mark.parametrize("status", [403, 407, 502])
 async def test_a_proxy_that_refuses_is_named(status: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Its status tells what to do: credentials, a rule of the firewall, or a name."""
+    """Its status says what to do: credentials, a rule of the firewall, or a name."""
 
     async def refuse(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         await reader.readuntil(b"\r\n\r\n")
@@ -601,7 +600,7 @@ STRANGE: dict[str, str | bytes | dict[str, Any]] = {
         "type": "session.configured",
         "session": {"output_audio_sample_rate": 8_000},
     },
-    "sound of a foreign response": {
+    "audio of a foreign response": {
         "type": "response.output_audio.delta",
         "response_id": "resp_foreign",
         "delta": PCM,
@@ -721,8 +720,8 @@ async def test_a_frame_that_is_no_frame_costs_a_connection(name: str) -> None:
         async with line(base_url=f"ws://127.0.0.1:{port}/") as opened:
             await opened.session._update_session()
             await opened.until(lambda: opened.of("session_reconnected"))
-            (told,) = opened.of("error")
-            assert told.recoverable
+            (failure,) = opened.of("error")
+            assert failure.recoverable
     assert n_connections == 2
 
 
@@ -738,17 +737,17 @@ async def test_a_server_that_never_answers_pings_is_left_alone(
     caplog.set_level(logging.INFO, "livekit.plugins.hydra")
     async with line(Scenario(answers_pings=False, default_reply=YES)) as opened:
         await answered(opened)
-        told = "does not answer pings"
+        words = "does not answer pings"
         opened.session.on("hydra_client_event", lambda _: opened.changed.set())
-        await opened.until(lambda: told in caplog.text)
+        await opened.until(lambda: words in caplog.text)
         await answered(opened)
 
         assert len(opened.server.dials) == 1
-    assert caplog.text.count(told) == 1
+    assert caplog.text.count(words) == 1
 
 
 async def test_a_server_that_falls_silent_is_left(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A server that did answer pings, and then nothing at all, is dialled anew."""
+    """A server that did answer pings, and then nothing at all, is connected to anew."""
     monkeypatch.setattr("livekit_plugins_hydra.transport.connection.PING_EVERY_S", 0.05)
     monkeypatch.setattr("livekit_plugins_hydra.transport.connection.DEAD_AFTER_S", 0.2)
     async with line(FAST) as opened:
@@ -758,9 +757,9 @@ async def test_a_server_that_falls_silent_is_left(monkeypatch: pytest.MonkeyPatc
         opened.server.thaw()
         await answered(opened)
 
-        (told,) = opened.of("error")
-        assert told.recoverable
-        assert "no sign of life" in str(told.error)
+        (failure,) = opened.of("error")
+        assert failure.recoverable
+        assert "no sign of life" in str(failure.error)
 
 
 # ------------------------------------------------------------------------------ reconnects
@@ -795,14 +794,14 @@ async def test_a_lost_connection_is_made_again(end: Any) -> None:
 
 @pytest.mark.parametrize("code", [1002, 1003, 1007, 1008, 1010, 4000, 4401])
 async def test_a_close_that_would_only_repeat_ends_the_call(code: int) -> None:
-    """Close codes that blame this side are not retried; the reason is told."""
+    """Close codes that blame this side are not retried; the reason is passed on."""
     async with line(FAST) as opened:
         await answered(opened)
         opened.server.close(code, "a good reason")
-        told = await given_up(opened)
+        failure = await given_up(opened)
 
-        assert str(code) in str(told.error)
-        assert "a good reason" in str(told.error)
+        assert str(code) in str(failure.error)
+        assert "a good reason" in str(failure.error)
         assert len(opened.of("error")) == len(opened.server.dials) == 1
 
 
@@ -921,10 +920,10 @@ async def test_the_key_is_nowhere(
             await given_up(opened)
             await asyncio.wait([reply])
             errors.append(reply.exception())
-        for told in opened.of("error"):
-            assert isinstance(told.error, APIError)
-            errors.append(told.error)
-            shown += [repr(told), told.model_dump_json()]
+        for failure in opened.of("error"):
+            assert isinstance(failure.error, APIError)
+            errors.append(failure.error)
+            shown += [repr(failure), failure.model_dump_json()]
         shown += [repr(each) for each in opened.of("metrics_collected")]
         shown += [repr(opened.session), repr(opened.model)]
 
@@ -937,7 +936,7 @@ async def test_the_key_is_nowhere(
 
 @pytest.mark.parametrize("auth", ["query", "header"])
 @pytest.mark.parametrize("way", ["refused", "busy", "nobody there", "no url"])
-async def test_what_a_dial_raises_leads_to_no_key(way: str, auth: Any) -> None:
+async def test_what_a_failed_connection_raises_leads_to_no_key(way: str, auth: Any) -> None:
     """The plugin's own exceptions have no cause and no context in which the key could be."""
     async with Emulator(WAYS_TO_FAIL.get(way)) as server:
         urls = {"nobody there": "ws://127.0.0.1:9/", "no url": "nonsense://127.0.0.1/"}
@@ -965,7 +964,7 @@ async def test_the_key_is_not_in_what_the_framework_shows(everything: Everything
 
 
 @pytest.mark.parametrize("where", ["error frame", "close reason"])
-async def test_a_key_that_the_server_repeats_is_told_to_nobody(
+async def test_a_key_that_the_server_repeats_is_shown_to_nobody(
     where: Literal["error frame", "close reason"], caplog: pytest.LogCaptureFixture
 ) -> None:
     """The wire log cuts it out; logs, errors and exceptions must, too."""
@@ -981,17 +980,17 @@ async def test_a_key_that_the_server_repeats_is_told_to_nobody(
         await client.wait_closed()
 
     caplog.set_level(logging.DEBUG)
-    told: list[str] = []
+    shown: list[str] = []
     async with serve(refuse, "127.0.0.1", 0) as server:
         port = next(iter(server.sockets)).getsockname()[1]
         url = f"ws://127.0.0.1:{port}/"
         model = hydra.RealtimeModel(api_key=SECRET, base_url=url, conn_options=ONCE)
         session = model.session()
-        session.on("error", lambda error: told.append(repr(error)))
-        session.on("hydra_server_event", lambda event: told.append(repr(event)))
+        session.on("error", lambda error: shown.append(repr(error)))
+        session.on("hydra_server_event", lambda event: shown.append(repr(event)))
         with pytest.raises(Exception, match="nvalid") as caught:
             await session.generate_reply()
-        told.append(repr(caught.value))
+        shown.append(repr(caught.value))
         await model.aclose()
     records = [r.getMessage() for r in caplog.records if r.name == "livekit.plugins.hydra"]
-    assert [each for each in [*told, *records] if KEY in each] == []
+    assert [each for each in [*shown, *records] if KEY in each] == []

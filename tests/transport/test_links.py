@@ -61,7 +61,7 @@ async def talk(opened: Line, seconds: float) -> None:
 @pytest.mark.parametrize("idle_s", [0.0, 0.1, 1.0, 4.9, 5.1, 33.3])
 @in_virtual_time
 async def test_a_peer_that_vanishes_is_noticed(idle_s: float) -> None:
-    """Whenever a link dies without a word, a new one is dialled within 12.5 s."""
+    """Whenever a link dies without a word, a new one is made within 12.5 s."""
     async with (
         Emulator() as server,
         FaultProxy(server.port) as proxy,
@@ -169,7 +169,7 @@ async def test_a_slow_network_is_no_dead_one() -> None:
         assert opened.of("error") == []
 
 
-def test_a_call_is_back_within_a_dial() -> None:
+def test_a_call_is_back_within_a_handshake() -> None:
     """From a drop to READY it takes as long as the handshake, here 100 ms, and 50 ms at most."""
 
     async def drop() -> float:

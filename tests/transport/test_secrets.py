@@ -1,4 +1,4 @@
-"""The key is shown to nobody: with every failure, with both kinds of auth, in all that is told."""
+"""The key is shown to nobody: with every failure, with both kinds of auth, in all texts."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ async def fail_to_mint() -> str:
 async def watched(
     scenario: Scenario, tmp_path: Path, **options: Any
 ) -> AsyncIterator[tuple[Line, Emulator, FaultProxy]]:
-    """Hold a call through a proxy; afterwards, look for the key in all that was told."""
+    """Hold a call through a proxy; afterwards, look for the key in all texts that it left."""
     log = tmp_path / "wire.jsonl"
     with all_logs() as logs:
         async with (
@@ -66,18 +66,18 @@ async def watched(
             await opened.session._update_session(instructions="Be kind.")
             yield opened, server, proxy
             proxy.resume()
-            told = [repr(opened.session), repr(opened.model)]
+            shown = [repr(opened.session), repr(opened.model)]
             for name, event in opened.events:
-                told.append(f"{name} {event!r}")
+                shown.append(f"{name} {event!r}")
                 if name == "error":
-                    told += texts_of(event.error)
+                    shown += texts_of(event.error)
             future = opened.session.generate_reply()
             await opened.model.aclose()
-            told += texts_of(future.exception() or ValueError())
-    told += logs.lines
+            shown += texts_of(future.exception() or ValueError())
+    shown += logs.lines
     if log.exists():
-        told.append(log.read_text())
-    assert [each.replace(SECRET, "<key>") for each in told if SECRET in each] == []
+        shown.append(log.read_text())
+    assert [each.replace(SECRET, "<key>") for each in shown if SECRET in each] == []
 
 
 @pytest.mark.parametrize("auth", ["query", "header"])
@@ -111,7 +111,7 @@ async def test_a_call_that_is_refused_shows_no_key(
 async def test_a_call_that_reaches_nobody_shows_no_key(
     refuses: Literal["reset", "silence"], auth: Literal["query", "header"], tmp_path: Path
 ) -> None:
-    """Dials that are reset, or that nobody answers."""
+    """Handshakes that are reset, or that nobody answers."""
     async with watched(Scenario(), tmp_path, auth=auth) as (_, _, proxy):
         proxy.refuses = refuses
         await asyncio.sleep(20.0)
@@ -123,7 +123,7 @@ async def test_a_call_that_reaches_nobody_shows_no_key(
 async def test_a_token_is_shown_as_little(
     auth: Literal["query", "header"], api_key: Any, tmp_path: Path
 ) -> None:
-    """The same for keys that are minted for each dial, and for a mint that fails."""
+    """The same for keys that are minted for each connection, and for a mint that fails."""
     async with watched(Scenario(), tmp_path, auth=auth, api_key=api_key) as (_, _, proxy):
         await asyncio.sleep(2.0)
         proxy.reset()

@@ -35,7 +35,7 @@ async def service(
 
 
 class Watched:
-    """What one session tells."""
+    """What one session emits."""
 
     def __init__(self, session: hydra.RealtimeSession) -> None:
         self.metrics: list[RealtimeModelMetrics] = []
@@ -56,8 +56,8 @@ class Watched:
         return [bool(each.connection_reused) for each in self.metrics if each.acquire_time]
 
 
-async def test_the_next_session_takes_the_spare_and_the_one_after_dials() -> None:
-    """One dial for `prewarm` and its session; the metric says that it was not dialled then."""
+async def test_the_next_session_takes_the_spare_and_the_one_after_connects() -> None:
+    """One connection for `prewarm` and its session; the metric says that it was there before."""
     async with service() as (server, model):
         await model.prewarm()
         assert len(server.open_connections) == 1
@@ -74,23 +74,23 @@ async def test_the_next_session_takes_the_spare_and_the_one_after_dials() -> Non
 
 
 async def test_no_listener_to_metrics_keeps_the_configuration_waiting() -> None:
-    """They are told when the configuration has left, where the server has said hello already."""
-    heard: list[str] = []
+    """They are called when the configuration has left, where the server has said hello already."""
+    emitted: list[str] = []
     async with service() as (_, model):
         await model.prewarm()
         session = model.session()
-        session.on("metrics_collected", lambda _: heard.append("metrics"))
-        session.on("hydra_client_event", lambda event: heard.append(event.type))
+        session.on("metrics_collected", lambda _: emitted.append("metrics"))
+        session.on("hydra_client_event", lambda event: emitted.append(event.type))
         session.generate_reply()
         watched = Watched(session)
         await watched.ready.wait()
         await session.aclose()
 
-    assert heard.index("session.configure") < heard.index("metrics")
+    assert emitted.index("session.configure") < emitted.index("metrics")
 
 
 async def test_the_time_that_a_spare_waits_is_counted() -> None:
-    """A connection is billed from its dial on, whoever uses it."""
+    """A connection is billed from its handshake on, whoever uses it."""
     async with service() as (server, model):
         await model.prewarm()
         await asyncio.sleep(0.3)  # what is measured is the time that passes
@@ -113,7 +113,7 @@ async def test_a_second_prewarm_does_nothing_while_a_spare_waits() -> None:
 
 
 async def test_a_session_that_comes_early_waits_for_the_spare() -> None:
-    """A spare that is still being dialled is ahead of a new dial."""
+    """A spare that is still being made is ahead of a new one."""
     async with service(Scenario(connect_delay_s=0.3)) as (server, model):
         prewarming = asyncio.ensure_future(model.prewarm())
         await asyncio.sleep(0)  # it has begun
@@ -126,7 +126,7 @@ async def test_a_session_that_comes_early_waits_for_the_spare() -> None:
 
 
 async def test_a_spare_that_nobody_takes_is_closed(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A connection costs money: after 20 s it is closed, and the next session dials."""
+    """A connection costs money: after 20 s it is closed, and the next session connects."""
     assert spare.SPARE_LIFE_S == 20.0
     monkeypatch.setattr(spare, "SPARE_LIFE_S", 0.1)
     async with service() as (server, model):
@@ -141,7 +141,7 @@ async def test_a_spare_that_nobody_takes_is_closed(monkeypatch: pytest.MonkeyPat
 
 @pytest.mark.parametrize("is_noticed", [False, True])
 async def test_a_spare_that_died_is_not_used(is_noticed: bool) -> None:
-    """A spare whose connection was lost costs a dial, and no error reaches anybody."""
+    """A spare whose connection was lost costs a handshake, and no error reaches anybody."""
     async with service() as (server, model):
         await model.prewarm()
         if is_noticed:
@@ -158,7 +158,7 @@ async def test_a_spare_that_died_is_not_used(is_noticed: bool) -> None:
 
 @pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
 async def test_a_spare_of_another_event_loop_is_left_to_it() -> None:
-    """``asyncio.run(model.prewarm())`` before the job's own loop costs a dial, not the call."""
+    """``asyncio.run(model.prewarm())`` before the job's loop costs a handshake, not the call."""
     async with service() as (server, model):
         await asyncio.to_thread(asyncio.run, model.prewarm())
         watched = Watched(model.session())
@@ -172,7 +172,7 @@ async def test_a_spare_of_another_event_loop_is_left_to_it() -> None:
 
 
 async def test_a_spare_that_cant_be_had_is_a_warning(caplog: pytest.LogCaptureFixture) -> None:
-    """`prewarm` never fails: the session dials by itself, and reports what is wrong."""
+    """`prewarm` never fails: the session connects by itself, and reports what is wrong."""
     async with service(Scenario(keys={"another"})) as (server, model):
         with caplog.at_level(logging.WARNING):
             await model.prewarm()
@@ -183,8 +183,8 @@ async def test_a_spare_that_cant_be_had_is_a_warning(caplog: pytest.LogCaptureFi
         assert not server.open_connections
 
 
-async def test_a_key_is_minted_for_the_spare_as_for_a_dial() -> None:
-    """A callable key is asked once for each dial, the spare's too."""
+async def test_a_key_is_minted_for_the_spare_as_for_a_session() -> None:
+    """A callable key is asked once for each connection, the spare's too."""
     asked: list[str] = []
 
     async def mint() -> str:
@@ -201,7 +201,7 @@ async def test_a_key_is_minted_for_the_spare_as_for_a_dial() -> None:
 
 @pytest.mark.parametrize("is_there", [False, True])
 async def test_closing_the_model_closes_the_spare(is_there: bool) -> None:
-    """Nothing stays open, whether the spare waits or is still being dialled."""
+    """Nothing stays open, whether the spare waits or is still being made."""
     async with service(Scenario(connect_delay_s=0.0 if is_there else 5.0)) as (server, model):
         prewarming = asyncio.ensure_future(model.prewarm())
         if is_there:
@@ -247,7 +247,7 @@ class Reception(Agent):
         return Clerk(instructions="You are the clerk.", chat_ctx=self.chat_ctx)
 
 
-DIAL_S = 0.5
+CONNECT_S = 0.5
 
 
 async def hand_over(*, prewarms: bool) -> tuple[Desk, float]:
@@ -256,7 +256,7 @@ async def hand_over(*, prewarms: bool) -> tuple[Desk, float]:
         replies=[HELLO, Call("connect"), HELLO],
         transcripts=True,
         user_text="Give me the clerk.",
-        connect_delay_s=DIAL_S,
+        connect_delay_s=CONNECT_S,
     )
     async with call(scenario, Reception(instructions="You are kind.")) as desk:
         await desk.say(tone(0.6))
@@ -271,22 +271,22 @@ async def hand_over(*, prewarms: bool) -> tuple[Desk, float]:
         old, new = desk.server.connections
         assert len(executed) == 1
         assert not old.is_open
-        told = new.configuration.instructions or ""
-        assert told.startswith("You are the clerk.")
-        assert told.count('"Give me the clerk."') == 2
-        assert 'assistant: "Hello."' in told
+        instructions = new.configuration.instructions or ""
+        assert instructions.startswith("You are the clerk.")
+        assert instructions.count('"Give me the clerk."') == 2
+        assert 'assistant: "Hello."' in instructions
         called_at_s = old.responses[-1].ended_at_s
         assert called_at_s is not None
         return desk, desk.loudspeaker.heard[1].started_at - called_at_s
 
 
-async def test_a_handoff_knows_what_was_said_and_costs_one_dial_or_none() -> None:
-    """With `chat_ctx=self.chat_ctx` the next agent knows the call; a spare spares the dial."""
+async def test_a_handoff_knows_what_was_said_and_costs_one_handshake_or_none() -> None:
+    """With `chat_ctx=self.chat_ctx` the next agent knows the call; a spare spares the handshake."""
     without, gap_s = await hand_over(prewarms=False)
     prewarmed, short_gap_s = await hand_over(prewarms=True)
-    print(f"from the call of the function to the next agent's voice, with a dial of {DIAL_S} s:")
+    print(f"from the function call to the next agent's voice, with a handshake of {CONNECT_S} s:")
     print(f"{gap_s:.3f} s; {short_gap_s:.3f} s after prewarm()")
 
     assert len(without.server.dials) == len(prewarmed.server.dials) == 2
-    assert gap_s >= DIAL_S
-    assert short_gap_s < gap_s - DIAL_S / 2
+    assert gap_s >= CONNECT_S
+    assert short_gap_s < gap_s - CONNECT_S / 2

@@ -189,7 +189,7 @@ async def test_an_answer_that_is_no_http_is_a_refusal_at_once() -> None:
         is_over.set()
 
 
-async def test_what_a_server_says_before_it_hangs_up_is_heard() -> None:
+async def test_what_a_server_says_before_it_hangs_up_is_delivered() -> None:
     """An error right behind the handshake, a goodbye, the end: all before anybody listens."""
     async with answering(TEXT + CLOSE) as url:
         connection = await Connection.open(
@@ -197,38 +197,38 @@ async def test_what_a_server_says_before_it_hangs_up_is_heard() -> None:
         )
         while connection.is_open:  # noqa: ASYNC110 - it has no event of its own
             await asyncio.sleep(0)
-        heard: list[str] = []
+        delivered: list[str] = []
         with pytest.raises(ConnectionLost, match="1008"):
-            await connection.run(lambda event: heard.append(event.type))
+            await connection.run(lambda event: delivered.append(event.type))
         await connection.close()
 
-    assert heard == ["\r\n"]
+    assert delivered == ["\r\n"]
 
 
 async def test_events_are_delivered_in_the_context_of_who_runs_the_connection() -> None:
-    """Not in that of the dial, which may be a function's that has long returned."""
+    """Not in that of who opened it, which may be a function's that has long returned."""
     who = contextvars.ContextVar("who", default="nobody")
     seen: list[str] = []
 
     async with Emulator() as server:
-        who.set("dialler")
+        who.set("opener")
         url = f"{server.url}?model=hydra&api_key={KEY}"
         connection = await Connection.open(
             url, headers={}, proxy=None, tls=None, timeout_s=PATIENCE_S
         )
         who.set("caller")
-        is_heard = asyncio.Event()
+        is_there = asyncio.Event()
 
         def deliver(event: ev.ServerEvent | ev.UnknownEvent) -> None:
             seen.append(who.get())
             if event.type == "last":
-                is_heard.set()
+                is_there.set()
 
         running = asyncio.ensure_future(connection.run(deliver))
         await server.wait_for(ev.SessionCreated)
         server.send({"type": "last"})
         async with asyncio.timeout(PATIENCE_S):
-            await is_heard.wait()
+            await is_there.wait()
         connection.leave()
         await running
         await connection.close()
@@ -237,7 +237,7 @@ async def test_events_are_delivered_in_the_context_of_who_runs_the_connection() 
 
 
 async def test_a_message_in_fragments_is_one_message() -> None:
-    """As RFC 6455 has it, with a ping in between; binary messages are told apart."""
+    """As RFC 6455 has it, with a ping in between; binary messages are known as such."""
 
     async def send(server: ServerConnection) -> None:
         await server.send(["a", "b", "c"])
@@ -253,9 +253,9 @@ async def test_a_message_in_fragments_is_one_message() -> None:
 
 @with_and_without_tls
 async def test_a_server_that_says_goodbye_need_not_hang_up(has_tls: bool) -> None:
-    """The socket is closed soon, though the server reads nothing more, and tells its words.
+    """The socket is closed soon, though the server reads nothing more, and its words are kept.
 
-    They are no sign that it has heard what was said to it.
+    They are no sign that it has received what was sent before.
     """
     is_over = asyncio.Event()
 

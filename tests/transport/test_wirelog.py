@@ -1,4 +1,4 @@
-"""The wire log: every frame as a line, without sound or key, and never in the way of the call."""
+"""The wire log: every frame as a line, without audio or key, and never in the way of the call."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ def files_in(folder: Path) -> list[Path]:
 
 
 async def begin(call: Line) -> None:
-    """Have a session configured: it waits for the first sound."""
+    """Have a session configured: it waits for the first audio."""
     call.say(tone(0.02))
     await call.ready()
 
@@ -92,18 +92,18 @@ async def test_lines_say_when_and_where(tmp_path: Path) -> None:
     assert lines[0]["time"].endswith("Z")
 
 
-async def test_sound_is_a_length_and_a_peak(tmp_path: Path) -> None:
-    """No line has sound; all lengths together are what went over the wire."""
+async def test_audio_is_a_length_and_a_peak(tmp_path: Path) -> None:
+    """No line has audio; all lengths together are what went over the wire."""
     record = await a_turn(tmp_path / "wire.jsonl")
     text = (tmp_path / "wire.jsonl").read_text(encoding="utf-8")
     lines = lines_of(tmp_path / "wire.jsonl")
 
     said = [line["frame"]["delta"] for line in lines if "audio.delta" in line["type"]]
-    assert sum(sound["bytes"] for sound in said) == len(record.responses[0].pcm)
-    assert max(sound["peak"] for sound in said) == pytest.approx(0.2, abs=0.01)
-    heard = [line["frame"]["audio"] for line in lines if line["type"].endswith("append")]
-    assert sum(sound["bytes"] for sound in heard) >= len(record.received_audio)
-    assert max(sound["peak"] for sound in heard) == pytest.approx(6_000 / 32_768, abs=0.02)
+    assert sum(audio["bytes"] for audio in said) == len(record.responses[0].pcm)
+    assert max(audio["peak"] for audio in said) == pytest.approx(0.2, abs=0.01)
+    sent = [line["frame"]["audio"] for line in lines if line["type"].endswith("append")]
+    assert sum(audio["bytes"] for audio in sent) >= len(record.received_audio)
+    assert max(audio["peak"] for audio in sent) == pytest.approx(6_000 / 32_768, abs=0.02)
     assert max(len(word) for word in text.split('"')) < 200
 
 
@@ -158,10 +158,10 @@ async def test_it_is_off_by_default(tmp_path: Path, monkeypatch: pytest.MonkeyPa
 async def test_what_is_no_event_is_logged_too(tmp_path: Path) -> None:
     """Frames that the plugin drops are in the log: unknown ones whole, others as far as it goes."""
     path = tmp_path / "wire.jsonl"
-    sound = wire.encode(ev.InputAudioBufferAppend(audio=bytes(3000))).decode().split('"')[-2]
+    audio = wire.encode(ev.InputAudioBufferAppend(audio=bytes(3000))).decode().split('"')[-2]
     async with line(SCENARIO, wire_log=path, complaints_are_fine=True) as call:
         await begin(call)
-        call.server.send({"type": "response.mood", "mood": "good", "new": {"sound": sound}})
+        call.server.send({"type": "response.mood", "mood": "good", "new": {"audio": audio}})
         call.server.send('{"type": "response.output_audio.delta", "delta": 7}')
         call.server.send("no JSON at all")
         call.server.send("[1, 2]")
@@ -179,7 +179,7 @@ async def test_what_is_no_event_is_logged_too(tmp_path: Path) -> None:
     assert mood["frame"] == {
         "type": "response.mood",
         "mood": "good",
-        "new": {"sound": {"bytes": 3000}},
+        "new": {"audio": {"bytes": 3000}},
     }
     odd = [line["frame"] for line in lines if line["type"] in ("(malformed)", "(binary)")]
     assert [1, 2] in odd
@@ -189,8 +189,8 @@ async def test_what_is_no_event_is_logged_too(tmp_path: Path) -> None:
     assert "half" in half
 
 
-async def test_a_reconnect_is_told_with_its_reason(tmp_path: Path) -> None:
-    """Each dial has its number; why a connection ended, or was left, is in the log."""
+async def test_a_reconnect_is_logged_with_its_reason(tmp_path: Path) -> None:
+    """Each connection has its number; why a connection ended, or was left, is in the log."""
     path = tmp_path / "wire.jsonl"
     async with line(SCENARIO, wire_log=path, complaints_are_fine=True) as call:
         await begin(call)
@@ -210,7 +210,7 @@ async def test_a_reconnect_is_told_with_its_reason(tmp_path: Path) -> None:
     assert [line["connection"] for line in opened] == [1, 2, 3]
 
 
-async def test_a_redial_of_our_own_says_why(tmp_path: Path) -> None:
+async def test_a_reconnect_of_our_own_says_why(tmp_path: Path) -> None:
     """When the session itself wants another connection, the log says what for."""
     path = tmp_path / "wire.jsonl"
     scenario = Scenario(default_reply=Say(duration_s=0.2), bare_response_create="refused")
@@ -219,12 +219,12 @@ async def test_a_redial_of_our_own_says_why(tmp_path: Path) -> None:
         await call.session.generate_reply()
         await call.ready(2)
 
-    redials = [line["frame"] for line in lines_of(path) if line["type"] == "connection.reconnect"]
-    assert len(redials) == 1
-    assert "nothing was said yet" in redials[0]["reason"]
+    notes = [line["frame"] for line in lines_of(path) if line["type"] == "connection.reconnect"]
+    assert len(notes) == 1
+    assert "nothing was said yet" in notes[0]["reason"]
 
 
-async def test_a_dial_that_fails_is_told(tmp_path: Path) -> None:
+async def test_a_connection_that_fails_is_logged(tmp_path: Path) -> None:
     """A refused key is a line without the key, and the last one."""
     path = tmp_path / "wire.jsonl"
     scenario = Scenario(keys={"another"})

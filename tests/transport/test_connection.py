@@ -993,4 +993,4 @@ async def test_a_key_that_the_server_repeats_is_shown_to_nobody(
         shown.append(repr(caught.value))
         await model.aclose()
     records = [r.getMessage() for r in caplog.records if r.name == "livekit.plugins.hydra"]
-    assert [each for each in [*shown, *records] if KEY in each] == []
+    assert [each for each in [*shown, *records] if SECRET in each] == []

@@ -4,21 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Final
 
 import typer
-from livekit.agents import Agent, llm
 
 from . import flags
-from .calling import PATIENCE_S, RATE_HZ, Recording
 from .exits import Exit, stop
-from .files import make_folder, read_audio, require_writable, scenario_in
-from .functions import FunctionUnusable, load_all
-from .held import hold
-from .offline import SCENARIO
-from .target import Target
 
 INSTRUCTIONS: Final = (
     "You are a friendly voice assistant on the phone. Answer in one or two short sentences."
@@ -47,7 +39,7 @@ def call(
     ] = None,
     patience: Annotated[
         float, typer.Option(help="How many seconds to wait for an answer.", min=0.1)
-    ] = PATIENCE_S,
+    ] = flags.PATIENCE_S,
     out: Annotated[
         Path, typer.Option(help="Folder for call.wav, wire.jsonl and report.html.")
     ] = Path(),
@@ -63,12 +55,19 @@ def call(
 
     Example: livekit-hydra call --offline question.wav
     """
-    said = _say_in_turn(files, turns, barge_in)
-    functions = _load(tools or [])
+    from livekit.agents import Agent
+
+    from .files import scenario_in
+    from .held import hold, load_tools, prepare, said_in_turn
+    from .offline import SCENARIO
+    from .target import Target
+
+    said = said_in_turn(files, turns, barge_in)
+    functions = load_tools(tools or [])
     behaviour = scenario_in(scenario, is_offline=offline) or SCENARIO
     target = Target(model, voice, base_url, header, offline)
     target.require_key()
-    _prepare(out, files)
+    prepare(out, files)
     logging.basicConfig(format="        log    %(message)s", level=logging.WARNING)
     # LiveKit warns that this loudspeaker can't pause, and of each message without a text.
     logging.getLogger("livekit.agents").setLevel(logging.ERROR)
@@ -79,33 +78,3 @@ def call(
     if failure is not None:
         code = {"key": Exit.NO_KEY, "connection": Exit.NO_CONNECTION}.get(failure.kind, Exit.FAILED)
         stop(code, f"The call has failed: {failure}", failure.remedy)
-
-
-def _say_in_turn(
-    files: Sequence[Path], turns: int | None, barge_in: float | None
-) -> list[Recording]:
-    """Return what the user says; one file and a barge-in are two turns."""
-    recorded = [Recording(path, read_audio(path, rate_hz=RATE_HZ)[:, 0]) for path in files]
-    default = max(len(recorded), 2) if barge_in is not None else len(recorded)
-    return [recorded[number % len(recorded)] for number in range(turns or default)]
-
-
-def _load(specs: Sequence[str]) -> list[llm.Tool | llm.Toolset]:
-    try:
-        return [*load_all(specs)]
-    except FunctionUnusable as problem:
-        stop(Exit.USAGE, str(problem))
-
-
-def _prepare(out: Path, files: Sequence[Path]) -> None:
-    """Make the folder, or end the command where something is in the way."""
-    make_folder(out, "Name another folder with --out.")
-    require_writable(out / "wire.jsonl", "Name another folder with --out.")
-    recording = out / "call.wav"
-    for path in files:
-        if recording.exists() and path.samefile(recording):
-            stop(
-                Exit.USAGE,
-                f"{path} would be overwritten by the recording of the call.",
-                "Name another folder with --out.",
-            )

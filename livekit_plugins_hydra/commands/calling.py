@@ -25,11 +25,10 @@ from livekit_plugins_hydra.protocol import events
 from livekit_plugins_hydra.testing import Loudspeaker, Microphone
 from livekit_plugins_hydra.testing.recordings import Samples
 
+from .flags import PATIENCE_S
+
 RATE_HZ: Final = 16_000
 """Of the user's audio: what Hydra takes, so that nothing is resampled twice."""
-
-PATIENCE_S: Final = 30.0
-"""How long the user waits for an answer; a slow tool fits in. Our choice."""
 
 ENDLESS_S: Final = 300.0
 """How long one answer may be played. Our choice."""

@@ -1,11 +1,18 @@
-"""``livekit-hydra``: the command line. Each command is a module beside this one."""
+"""``livekit-hydra``: the command line. Each command is a module beside this one.
+
+A command imports what it works with when it runs: ``--help`` needs none of it.
+"""
 
 from __future__ import annotations
 
 import io
 import sys
+from importlib.metadata import version
+from typing import Annotated
 
 import typer
+
+from livekit_plugins_hydra import __version__
 
 from .call import call
 from .doctor import doctor
@@ -24,6 +31,25 @@ app = typer.Typer(
 
 for _command in (call, report, doctor, emulator):
     app.command(epilog=EPILOG)(_command)
+
+
+def _print_versions(is_wanted: bool) -> None:
+    if is_wanted:
+        agents = version("livekit-agents")
+        typer.echo(f"livekit-plugins-hydra {__version__}, livekit-agents {agents}")
+        raise typer.Exit
+
+
+@app.callback()
+def _options(
+    versions: Annotated[
+        bool,
+        typer.Option(
+            "--version", callback=_print_versions, is_eager=True, help="Print the versions and end."
+        ),
+    ] = False,
+) -> None:
+    pass
 
 
 def main() -> None:

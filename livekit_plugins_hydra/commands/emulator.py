@@ -6,16 +6,16 @@ import asyncio
 import contextlib
 import dataclasses
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from livekit_plugins_hydra.testing import ConnectionRecord, Dial, Emulator, Observed, Scenario
-from livekit_plugins_hydra.testing.emulator.console import ConsoleObserver, serve_until_stopped
-
 from .exits import Exit, errors, stop
-from .files import make_folder, scenario_in
-from .tape import Tape
+
+if TYPE_CHECKING:
+    from livekit_plugins_hydra.testing import ConnectionRecord, Dial, Emulator, Observed
+
+    from .tape import Tape
 
 _DEFAULT_THINK_S = 0.3
 
@@ -45,6 +45,12 @@ def emulator(
     and for each answer a table \[\[replies]] with say = "words", wav = "file.wav", call =
     "function" and arguments = {...}, or pieces = [...]. In Python: scenario = Scenario(...).
     """
+    from livekit_plugins_hydra.testing import Emulator, Scenario
+    from livekit_plugins_hydra.testing.emulator.console import ConsoleObserver
+
+    from .files import make_folder, scenario_in
+    from .tape import Tape
+
     chosen = scenario_in(scenario) or Scenario(think_s=_DEFAULT_THINK_S)
     if think is not None:
         try:
@@ -101,6 +107,8 @@ def _said(fault: Exception) -> str:
 
 
 async def _serve(server: Emulator, tape: Tape | None) -> None:
+    from livekit_plugins_hydra.testing.emulator.console import serve_until_stopped
+
     if tape is None:
         await serve_until_stopped(server, typer.echo)
         return

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Final
 
 import typer
 
@@ -27,3 +27,6 @@ Header = Annotated[
 OfflineScenario = Annotated[
     Path | None, typer.Option(help="With --offline: how the emulator behaves, .toml or .py.")
 ]
+
+PATIENCE_S: Final = 30.0
+"""How long the user waits for an answer; a slow tool fits in. Our choice."""

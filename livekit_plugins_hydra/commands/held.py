@@ -1,14 +1,15 @@
-"""Holds the call of ``livekit-hydra call``, prints it as it goes, and writes its files."""
+"""The call of ``livekit-hydra call``: what it needs, how it goes, and what is left of it."""
 
 from __future__ import annotations
 
 import asyncio
 import time
+from collections.abc import Sequence
 from datetime import datetime
 from pathlib import Path
 from typing import Final
 
-from livekit.agents import Agent
+from livekit.agents import Agent, llm
 from rich.console import Console
 from rich.markup import escape
 
@@ -17,13 +18,45 @@ from livekit_plugins_hydra.report.lines import LogLine
 from livekit_plugins_hydra.report.page import AUDIO_RATE_HZ
 from livekit_plugins_hydra.testing import Scenario, recordings, write_call
 
-from .calling import Caller, CallFailed, Recording
-from .exits import errors
-from .files import write_page
+from .calling import RATE_HZ, Caller, CallFailed, Recording
+from .exits import Exit, errors, stop
+from .files import make_folder, read_audio, require_writable, write_page
+from .functions import FunctionUnusable, load_all
 from .latencies import print_latencies
 from .target import Target
 
 _COLORS: Final = {"user": "cyan", "agent": "magenta", "tool": "yellow", "hydra": "dim"}
+
+
+def said_in_turn(
+    files: Sequence[Path], turns: int | None, barge_in: float | None
+) -> list[Recording]:
+    """Return what the user says; one file and a barge-in are two turns."""
+    recorded = [Recording(path, read_audio(path, rate_hz=RATE_HZ)[:, 0]) for path in files]
+    default = max(len(recorded), 2) if barge_in is not None else len(recorded)
+    return [recorded[number % len(recorded)] for number in range(turns or default)]
+
+
+def load_tools(specs: Sequence[str]) -> list[llm.Tool | llm.Toolset]:
+    """Return the function tools that are named, or end the command."""
+    try:
+        return [*load_all(specs)]
+    except FunctionUnusable as problem:
+        stop(Exit.USAGE, str(problem))
+
+
+def prepare(out: Path, files: Sequence[Path]) -> None:
+    """Make the folder, or end the command where something is in the way."""
+    make_folder(out, "Name another folder with --out.")
+    require_writable(out / "wire.jsonl", "Name another folder with --out.")
+    recording = out / "call.wav"
+    for path in files:
+        if recording.exists() and path.samefile(recording):
+            stop(
+                Exit.USAGE,
+                f"{path} would be overwritten by the recording of the call.",
+                "Name another folder with --out.",
+            )
 
 
 async def hold(

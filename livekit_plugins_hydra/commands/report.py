@@ -4,17 +4,14 @@ from __future__ import annotations
 
 import math
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
-from rich.console import Console
-
-from livekit_plugins_hydra.report import LogUnreadable, calls_in, read, render
-from livekit_plugins_hydra.report.lines import LogLine
-from livekit_plugins_hydra.report.page import AUDIO_RATE_HZ
 
 from .exits import Exit, stop
-from .files import read_audio, write_page
+
+if TYPE_CHECKING:
+    from livekit_plugins_hydra.report.lines import LogLine
 
 
 def report(
@@ -36,6 +33,13 @@ def report(
     title: Annotated[str, typer.Option(help="A heading for the page.")] = "",
 ) -> None:
     """Make one self-contained page of a call: waveforms, events, latencies, and the wire log."""
+    from rich.console import Console
+
+    from livekit_plugins_hydra.report import LogUnreadable, calls_in, read, render
+    from livekit_plugins_hydra.report.page import AUDIO_RATE_HZ
+
+    from .files import read_audio, write_page
+
     try:
         calls = calls_in(read(wire_log))
     except LogUnreadable as problem:

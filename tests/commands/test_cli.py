@@ -14,6 +14,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 
+import livekit.agents
 import numpy as np
 import pytest
 from livekit.agents import Agent, llm
@@ -30,6 +31,7 @@ from livekit_plugins_hydra.testing.emulator.scenario_file import ScenarioUnreada
 from tests.calls import KEY, tone
 from tests.command_line import ENVIRONMENT, SPEECH, Ran, here, hydra
 from tests.direct import hear, line
+from tests.processes import python
 
 SCENARIO = f"""
 think_s = 0.2
@@ -313,6 +315,47 @@ def test_help_says_what_the_exit_codes_mean(tmp_path: Path) -> None:
     _, words = here(tmp_path)
     assert "call" in words
     assert "doctor" in words
+
+
+LOADED = """
+import sys
+from livekit_plugins_hydra.commands import cli
+
+try:
+    cli.main()
+except SystemExit as end:
+    print("ended with", end.code, "and", *sys.modules)
+"""
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["--help"],
+        ["--version"],
+        *([name, "--help"] for name in ("call", "report", "doctor", "emulator")),
+    ],
+)
+async def test_help_imports_no_command(arguments: list[str]) -> None:
+    """Help and versions come at once: what commands work with is imported when they run."""
+    ran = await python("-c", LOADED, *arguments)
+
+    assert "ended with 0 and " in ran.text
+    loaded = set(ran.text.rpartition("ended with 0 and ")[2].split())
+    assert "livekit_plugins_hydra.commands.call" in loaded
+    for room in ("testing", "report", "commands.held", "commands.doctor.questions"):
+        assert f"livekit_plugins_hydra.{room}" not in loaded
+
+
+def test_the_version_is_one_line(tmp_path: Path) -> None:
+    """`--version` prints this package's version and LiveKit's."""
+    code, words = here(tmp_path, "--version")
+
+    assert code == 0
+    assert words == (
+        f"livekit-plugins-hydra {livekit_plugins_hydra.__version__},"
+        f" livekit-agents {livekit.agents.__version__}"
+    )
 
 
 def test_samples_fit_their_schema() -> None:

@@ -8,16 +8,8 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
-from rich.console import Console
 
 from livekit_plugins_hydra.commands import flags
-from livekit_plugins_hydra.commands.calling import RATE_HZ
-from livekit_plugins_hydra.commands.files import read_audio, require_writable, scenario_in
-from livekit_plugins_hydra.commands.target import Target
-
-from . import verdict
-from .examination import question
-from .running import run
 
 
 def doctor(
@@ -49,6 +41,16 @@ def doctor(
     Hydra bills; --quick makes one. What it prints is worth pasting into an issue: there is no key
     and no private text in it.
     """
+    from rich.console import Console
+
+    from livekit_plugins_hydra.commands.calling import RATE_HZ
+    from livekit_plugins_hydra.commands.files import read_audio, require_writable, scenario_in
+    from livekit_plugins_hydra.commands.target import Target
+
+    from . import verdict
+    from .examination import question
+    from .running import run
+
     logging.basicConfig(format="log: %(message)s", level=logging.ERROR)
     logging.getLogger("livekit").setLevel(logging.CRITICAL)
     behaviour = scenario_in(scenario, is_offline=offline)

@@ -727,6 +727,25 @@ async def test_a_calling_response_without_outputs_fails_in_the_end() -> None:
     )
 
 
+@pytest.mark.parametrize("speaks", [False, True])
+async def test_a_tool_that_was_answered_in_time_is_not_given_up(speaks: bool) -> None:
+    """Though the model thinks, or the user speaks, until long after the time is over."""
+    scenario = thrown("tools_time_out_soon", replies=[CALLING], think_s=1.0)
+    async with Emulator(scenario) as server, RawClient(server) as client:
+        await client.configure(generate_initial_response=True)
+        call = await client.wait("response.function_call_arguments.done")
+        await client.wait("response.done")
+        if speaks:
+            await client.hear(TURN)
+            await client.wait("conversation.item.done", 2)
+        await client.output(call["call_id"])
+        await client.send("response.create")
+        await client.wait("response.done", 2)
+
+        assert not client.of("error")
+        assert len(server.responses[1].pcm)
+
+
 async def test_a_barge_in_may_cut_a_calling_response() -> None:
     """Its function calls can still be answered, and nothing times out for want of an answer."""
     scenario = SLOW.with_switches("tools_time_out_soon")

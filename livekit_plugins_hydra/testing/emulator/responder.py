@@ -134,6 +134,7 @@ class Responder:
         if self._pending and self._scenario.create_beside_turn == "one_answer":
             # Client and server had the same idea.
             self._pending = [replace(self._pending[0], is_create=True)]
+            self._stop_timer_of_answered_calls()
             return
         active = self._active
         if active is not None and not self._may_create_during(active, event_id):
@@ -147,6 +148,7 @@ class Responder:
             if self._scenario.bare_response_create == "refused":
                 self._refuse("there is nothing to respond to", event_id)
             return
+        self._stop_timer_of_answered_calls()
         self._ask(_Pending(trigger, is_create=True))
 
     def cancel(self, response_id: str | None) -> None:
@@ -205,6 +207,10 @@ class Responder:
         )
         if n_missing:
             self._link.violate("early_create", f"{n_missing} outputs missing")
+
+    def _stop_timer_of_answered_calls(self) -> None:
+        if self._open_calls is not None and not self._open_calls.missing:
+            self._open_calls.stop_timer()
 
     def _refuse(self, message: str, event_id: str | None) -> None:
         codes = self._scenario.error_codes

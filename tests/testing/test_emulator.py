@@ -1133,6 +1133,19 @@ def test_the_emulator_is_a_second_reading() -> None:
     assert shared == {"events", "wire", "errors", "voices"}
 
 
+def test_a_script_is_made_of_pieces() -> None:
+    """A text in place of `Say(text=...)` would be a response without anything in it."""
+    for scenario in ({"replies": ["Hello."]}, {"replies": "Hello."}, {"default_reply": ["Hello."]}):
+        with pytest.raises(TypeError, match="made of Say, Call, Wait and End"):
+            Scenario(**scenario)
+
+
+def test_a_refusal_is_a_status_of_http() -> None:
+    """Another number could not be sent."""
+    with pytest.raises(ValueError, match="299"):
+        Scenario(http_refusals=1, http_refusal_status=299)
+
+
 async def test_the_console_shows_a_line_for_each_event() -> None:
     """Lengths instead of audio, arrows for directions, violations as they happen, never a key."""
     lines: list[str] = []

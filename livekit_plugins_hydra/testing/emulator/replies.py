@@ -217,8 +217,16 @@ Script: TypeAlias = Sequence[Reply] | Callable[[Context], Reply]
 
 
 def pieces_of(reply: Reply) -> tuple[Piece, ...]:
-    """Return the pieces of `reply`."""
-    return (reply,) if isinstance(reply, Say | Call | Wait | End) else tuple(reply)
+    """Return the pieces of `reply`.
+
+    Raises:
+        TypeError: something else is among them.
+    """
+    pieces = (reply,) if isinstance(reply, Say | Call | Wait | End) else tuple(reply)
+    for piece in pieces:
+        if not isinstance(piece, Say | Call | Wait | End):
+            raise TypeError(f"a reply is made of Say, Call, Wait and End, not of {piece!r}")
+    return pieces
 
 
 TranscriptDeltas: TypeAlias = Literal["phrases", "spaced_phrases", "tokens"]

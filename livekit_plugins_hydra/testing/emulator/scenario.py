@@ -10,6 +10,7 @@ import dataclasses
 import random
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field
+from http import HTTPStatus
 from typing import Any, Literal
 
 from livekit_plugins_hydra.protocol import voices
@@ -25,6 +26,7 @@ from .replies import (
     TranscriptDeltas,
     UserTurn,
     Wait,
+    pieces_of,
     require_amounts,
 )
 from .sentence import DEFAULT_REPLY
@@ -287,6 +289,9 @@ class Scenario:
     def __post_init__(self) -> None:
         if isinstance(self.replies, Say | Call | Wait | End):
             raise TypeError("replies takes a list of replies, or a callable")
+        for reply in (*(() if callable(self.replies) else self.replies), self.default_reply):
+            pieces_of(reply)
+        HTTPStatus(self.http_refusal_status)
         for each in dataclasses.fields(self):
             value = getattr(self, each.name)
             if isinstance(value, int | float) and each.name != "threshold_dbfs":

@@ -184,8 +184,8 @@ class Performer:
                 self._begin_turn(item_id)
             case fx.UserStopped():
                 self.listening.turn_stopped()
-                is_written = self._model.capabilities.user_transcription
-                self._emit("input_speech_stopped", llm.InputSpeechStoppedEvent(is_written))
+                is_transcribed = self._model.capabilities.user_transcription
+                self._emit("input_speech_stopped", llm.InputSpeechStoppedEvent(is_transcribed))
             case fx.UserTurnKept():
                 self.listening.turn_kept()
             case fx.UserAnswered():
@@ -363,7 +363,7 @@ class Performer:
             self.perform(self.call.receive(event, time.monotonic()))
             return
         match event:
-            case events.SessionCreated() if self.call.conversation.handshake is Handshake.DIALLED:
+            case events.SessionCreated() if self.call.conversation.handshake is Handshake.OPENED:
                 self.session_id = event.session_id
             case events.Warning():
                 body = event.warning
@@ -426,7 +426,7 @@ class Performer:
     def server_alive_at(self) -> float:
         """When the server last gave a sign of life; monotonic clock."""
         connection = self.keeper.connection
-        return connection.heard_at if connection is not None else 0.0
+        return connection.alive_at if connection is not None else 0.0
 
     def send_audio(self, appends: list[bytes]) -> None:
         """Send the user's audio."""

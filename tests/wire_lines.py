@@ -49,7 +49,7 @@ class WireLines:
 
     def connect(self, *, greet: bool = False, **session: Any) -> None:
         """Dial, and be configured."""
-        self.line("connection.dialling", "note", model="hydra-v1.1", voice="aria")
+        self.line("connection.opening", "note", model="hydra-v1.1", voice="aria")
         self.line("connection.opened", "note")
         self.line("session.created", session_id=f"session-{self.connection}")
         told = {"instructions": "Be kind.", "voice": "aria", **session}

@@ -39,7 +39,7 @@ After any other end of a call the server may well be up, and is dialled again at
 AT_ONCE_S: Final = 0.02
 """In what time the callers of one lost link come back at once."""
 
-DIALS_PER_MINUTE: Final = 6
+RECONNECTS_PER_MINUTE: Final = 6
 """Bound on the connections made for other reasons than a loss."""
 
 

@@ -32,7 +32,7 @@ GREETING_WINDOW_S: Final = 0.05
 INSTRUCTIONS_DEBOUNCE_S: Final = 0.5
 """Changes of instructions within this time make one new connection."""
 
-INSTRUCTIONS_REDIAL_EVERY_S: Final = 15.0
+INSTRUCTIONS_RECONNECT_EVERY_S: Final = 15.0
 """At most one new connection for changed instructions in this time."""
 
 
@@ -85,7 +85,7 @@ class Call:
         """Whether something was said on an earlier connection."""
         self._stale_since: float | None = None
         """When the instructions changed that the server does not have; None where it has them."""
-        self._instruction_redials = Allowance(1, INSTRUCTIONS_REDIAL_EVERY_S)
+        self._instruction_reconnects = Allowance(1, INSTRUCTIONS_RECONNECT_EVERY_S)
 
     def __repr__(self) -> str:
         reply = self._demand.reply.asked.name if self._demand.reply else "none"
@@ -169,7 +169,7 @@ class Call:
 
     def _owe_again(self, line: Line, lost: list[fx.Effect], now: float) -> list[fx.Effect]:
         """Owe what was lost before its first sound; the framework believes that it was said."""
-        unheard = [
+        silent = [
             effect.response_id
             for effect in lost
             if isinstance(effect, fx.EndResponse)
@@ -179,7 +179,7 @@ class Call:
         demand = self._demand
         if self._results.is_given_up and demand.reply is None:
             self._results.due_at = now
-        if demand.reply is not None or line.begun is None or line.begun[0] not in unheard:
+        if demand.reply is not None or line.begun is None or line.begun[0] not in silent:
             return []
         demand.reply = replace(line.begun[1], id=None)
         return [fx.StartTimer("reply_deadline", REPLY_DEADLINE_S)]
@@ -432,17 +432,17 @@ class Call:
         wait_s = max(at - now, self._wait_for_instructions_s(now))
         if wait_s > 0:
             return [fx.StartTimer("instructions", wait_s)]
-        self._demand.redials.take(now)
+        self._demand.reconnects.take(now)
         return self._leave_if([fx.Reconnect(STALE)], now)
 
     def _wait_for_instructions_s(self, now: float) -> float:
         """Return how long no connection may be made for new instructions."""
-        return max(self._instruction_redials.wait_s(now), self._demand.redials.wait_s(now))
+        return max(self._instruction_reconnects.wait_s(now), self._demand.reconnects.wait_s(now))
 
     def _leave_if(self, effects: list[fx.Effect], now: float) -> list[fx.Effect]:
         """Give this connection up where `effects` ask for a new one."""
         if not any(isinstance(effect, fx.Reconnect) for effect in effects):
             return effects
         if self._stale_since is not None:
-            self._instruction_redials.take(now)
+            self._instruction_reconnects.take(now)
         return [*self.lose(now), *effects]

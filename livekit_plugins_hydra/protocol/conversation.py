@@ -53,7 +53,7 @@ class Conversation:
             new_event_id: mints the `event_id` of each event that we send.
         """
         self._new_event_id = new_event_id
-        self._handshake = Handshake.DIALLED
+        self._handshake = Handshake.OPENED
         self._turn = UserTurn()
         self._responses: dict[str, Response] = {}
         self._current: Response | None = None
@@ -219,7 +219,7 @@ class Conversation:
         """A timer that an effect asked for has run out."""
         kind, _, response_id = name.partition(":")
         match kind:
-            case "handshake" if self._handshake is Handshake.DIALLED:
+            case "handshake" if self._handshake is Handshake.OPENED:
                 return [_timeout("session.created")]
             case "handshake" if self._handshake is Handshake.CONFIGURING:
                 return [_timeout("session.configured")]
@@ -246,7 +246,7 @@ class Conversation:
             case ev.ResponseFunctionCallArgumentsDelta(response_id=response_id):
                 return self._receive_arguments(response_id, now)
             case ev.ResponseFunctionCallArgumentsDone():
-                return self._receive_call(event, now)
+                return self._receive_function_call(event, now)
             case ev.ResponseCreated(response=response):
                 return self._receive_created(response, now)
             case ev.ResponseDone(response=response):
@@ -301,9 +301,9 @@ class Conversation:
             return []
         if item.type == "function_call":
             return self._calls.take_items(response, [item], now)
-        written = response.written_items
-        is_written = bool(written & {item.id, ""} if item.id else written)
-        if item.text and not is_written:
+        with_text = response.text_items
+        has_text = bool(with_text & {item.id, ""} if item.id else with_text)
+        if item.text and not has_text:
             return self._receive_text(response.id, item.id, item.text, now)
         return []
 
@@ -329,7 +329,7 @@ class Conversation:
         if response is None:
             return self._drop("audio of an unknown response", is_strange=True)
         response.last_event_at = now
-        response.heard_items.add(event.item_id)
+        response.audio_items.add(event.item_id)
         if not event.delta:
             return []
         if response is self._current and response.cut_by is ev.InputAudioBufferSpeechStarted:
@@ -354,11 +354,11 @@ class Conversation:
         if not text:
             return []
         if response is self._current and response.cut_by is ev.InputAudioBufferSpeechStarted:
-            response.written_items.add(item_id or "")
+            response.text_items.add(item_id or "")
             return [fx.LateText(response.id, text)]
         if self._is_silenced(response) or not response.is_open:
             return self._drop("late text")
-        response.written_items.add(item_id or "")
+        response.text_items.add(item_id or "")
         response.has_begun = True
         return [fx.OutputText(response.part_id, item_id or "", text)]
 
@@ -370,7 +370,7 @@ class Conversation:
         response.last_event_at = now
         return []
 
-    def _receive_call(
+    def _receive_function_call(
         self, event: ev.ResponseFunctionCallArgumentsDone, now: float
     ) -> list[fx.Effect]:
         response = self._find(event.response_id)
@@ -424,8 +424,8 @@ class Conversation:
     def _response_of(self, item: ev.Item) -> Response | None:
         """Return the response that has spoken `item`; one that nobody has heard is the newest's."""
         newest_first = reversed(self._responses.values())
-        heard = (it for it in newest_first if item.id and item.id in it.heard_items)
-        return next(heard, self._current)
+        spoken = (it for it in newest_first if item.id and item.id in it.audio_items)
+        return next(spoken, self._current)
 
     def _is_silenced(self, response: Response) -> bool:
         """Whether what `response` says is not to be played: it was cut, or a turn came after it."""

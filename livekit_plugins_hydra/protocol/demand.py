@@ -21,7 +21,7 @@ from dataclasses import dataclass, field, replace
 from typing import Final
 
 from . import effects as fx
-from .backoff import DIALS_PER_MINUTE, Allowance
+from .backoff import RECONNECTS_PER_MINUTE, Allowance
 from .errors import ServerError
 from .line import Line
 from .reply import Reply, Text
@@ -35,7 +35,7 @@ REPLY_DEADLINE_S: Final = 10.0
 REPLY_SILENCE_S: Final = 5.0
 """No `response.created` for so long means that the server ignores the request. Our choice."""
 
-SILENCE_REDIAL_EVERY_S: Final = 30.0
+SILENCE_RECONNECT_EVERY_S: Final = 30.0
 """Silence is a weak sign: at most one new connection for it in this time."""
 
 CONFIGURED: Final = frozenset({Handshake.CONFIGURING, Handshake.READY})
@@ -73,9 +73,9 @@ class Demand:
         self.learned = learned
         self.reply: Reply | None = None
         self.texts: list[Text] = []
-        self.redials = Allowance(DIALS_PER_MINUTE, 60.0)
+        self.reconnects = Allowance(RECONNECTS_PER_MINUTE, 60.0)
         self._results = results
-        self._silence_redials = Allowance(1, SILENCE_REDIAL_EVERY_S)
+        self._silence_reconnects = Allowance(1, SILENCE_RECONNECT_EVERY_S)
 
     @property
     def has_result_as_text(self) -> bool:
@@ -161,12 +161,16 @@ class Demand:
         else:
             asked = Asked.BOTH if has_words else Asked.OUTPUTS
         is_documented = asked is Asked.OUTPUTS
-        reason = "" if is_documented else self._reason_to_redial(reply, line, has_words, is_stale)
+        reason = (
+            "" if is_documented else self._reason_to_reconnect(reply, line, has_words, is_stale)
+        )
         if reason:
-            return self._redial(reason, line, now)
+            return self._reconnect(reason, line, now)
         return self._ask(reply, asked, line, now) if can_ask else []
 
-    def _reason_to_redial(self, reply: Reply, line: Line, needs_items: bool, is_stale: bool) -> str:
+    def _reason_to_reconnect(
+        self, reply: Reply, line: Line, needs_items: bool, is_stale: bool
+    ) -> str:
         """Say why only a new connection can speak this reply; empty where this one can."""
         learned = self.learned
         if reply.was_refused or learned.create_refused:
@@ -177,11 +181,11 @@ class Demand:
             return "nothing was said yet, and only a first response is documented"
         return STALE if is_stale else ""
 
-    def _redial(self, reason: str, line: Line, now: float) -> list[fx.Effect]:
-        if not self.redials.take(now):
+    def _reconnect(self, reason: str, line: Line, now: float) -> list[fx.Effect]:
+        if not self.reconnects.take(now):
             return self.give_up(
-                f"a new connection is needed ({reason}), and {DIALS_PER_MINUTE} were made within"
-                " a minute already; ask again later",
+                f"a new connection is needed ({reason}), and {RECONNECTS_PER_MINUTE} were made"
+                " within a minute already; ask again later",
                 line,
                 now,
             )
@@ -272,8 +276,8 @@ class Demand:
         reply = self.reply
         if reply is None or not reply.is_asked or not line.conversation.is_free:
             return []
-        if is_remembered and self._silence_redials.take(now):
-            return self._redial("the server ignored response.create", line, now)
+        if is_remembered and self._silence_reconnects.take(now):
+            return self._reconnect("the server ignored response.create", line, now)
         return self.give_up(
             f"Hydra ignored response.create for {REPLY_SILENCE_S:g} s: it is only documented to"
             " speak after user speech or function outputs. A new connection could make it speak,"

@@ -55,9 +55,9 @@ class Response:
     """Whether something of its current part was said or called."""
     part: int = 0
     """How often its streams were opened again for something late."""
-    heard_items: set[str | None] = field(default_factory=set)
+    audio_items: set[str | None] = field(default_factory=set)
     """Message items whose sound came."""
-    written_items: set[str] = field(default_factory=set)
+    text_items: set[str] = field(default_factory=set)
     """Message items whose text came in deltas already."""
 
     @property

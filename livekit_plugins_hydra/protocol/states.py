@@ -17,7 +17,7 @@ from . import events as ev
 class Handshake(Enum):
     """How far the connection is."""
 
-    DIALLED = "the socket is open; the server has not spoken"
+    OPENED = "the socket is open; the server has not spoken"
     CREATED = "the server waits for our configuration"
     CONFIGURING = "the configuration is sent"
     READY = "audio flows"
@@ -120,10 +120,10 @@ Input = type[ev.Event] | Signal
 
 # Out of order, an event of the server is dropped, and a second configuration is refused.
 HANDSHAKE: Final[dict[tuple[Handshake, Input], Handshake]] = {
-    (Handshake.DIALLED, ev.SessionCreated): Handshake.CREATED,
+    (Handshake.OPENED, ev.SessionCreated): Handshake.CREATED,
     (Handshake.CREATED, Signal.CONFIGURE): Handshake.CONFIGURING,
     (Handshake.CONFIGURING, ev.SessionConfigured): Handshake.READY,
-    (Handshake.DIALLED, Signal.LOST): Handshake.CLOSED,
+    (Handshake.OPENED, Signal.LOST): Handshake.CLOSED,
     (Handshake.CREATED, Signal.LOST): Handshake.CLOSED,
     (Handshake.CONFIGURING, Signal.LOST): Handshake.CLOSED,
     (Handshake.READY, Signal.LOST): Handshake.CLOSED,

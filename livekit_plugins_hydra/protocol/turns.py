@@ -56,8 +56,8 @@ class UserTurn:
             is_speech = any(part.type == "input_audio" for part in item.content or ())
             is_somebodys = item.id is not None or self.state is not Turn.QUIET
             item_id = item.id or self.item_id or ""
-            is_written = is_speech and is_somebodys and item.text
-            return [fx.UserText(item_id, item.text)] if is_written else []
+            has_text = is_speech and is_somebodys and item.text
+            return [fx.UserText(item_id, item.text)] if has_text else []
         if not self._is_present(item.id):
             return [fx.UserDiscarded(item.id)]
         self.stopped_at = None

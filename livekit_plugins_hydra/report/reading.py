@@ -327,7 +327,7 @@ class _Reader:
     def _take_note(self, line: LogLine) -> None:
         number = line.connection
         match line.type:
-            case "connection.dialling":
+            case "connection.opening":
                 for name in ("model", "voice", "server", "auth", "livekit-agents"):
                     if line.text(name):
                         self._about.setdefault(name, line.text(name))

@@ -55,7 +55,7 @@ async def _open(options: Options, trace: Trace | None) -> Connection:
     headers = dict(_HEADERS)
     if options.auth == "header":
         headers["Authorization"] = f"Bearer {key}"
-    tap = trace.dial(secret=key, about=_about(options)) if trace is not None else None
+    tap = trace.connect(secret=key, about=_about(options)) if trace is not None else None
     try:
         return await Connection.open(
             _url(options, key if options.auth == "query" else None),

@@ -88,8 +88,8 @@ class Connection:
         self._pinged_at = 0.0
         self._ping: asyncio.Future[bool] | None = None
         self._heartbeat: asyncio.TimerHandle
-        self._is_told = False
-        """Whether it was told that the server answers no pings."""
+        self._has_warned = False
+        """Whether it was logged that the server answers no pings."""
         self.opened_at = time.monotonic()
         self.n_binary = 0
         """How many binary frames came; the protocol has none, so they are dropped."""
@@ -149,14 +149,14 @@ class Connection:
         raise failure
 
     @property
-    def heard_at(self) -> float:
+    def alive_at(self) -> float:
         """When the server last gave a sign of life; monotonic clock."""
-        return self._socket.heard_at
+        return self._socket.alive_at
 
     @property
     def is_suspect(self) -> bool:
         """Whether it may have died: a server that answers pings owes an answer for too long."""
-        owes_answer = self._socket.answers_pings and self.heard_at < self._pinged_at
+        owes_answer = self._socket.answers_pings and self.alive_at < self._pinged_at
         return owes_answer and time.monotonic() - self._pinged_at > SUSPECT_AFTER_S
 
     @property
@@ -274,15 +274,15 @@ class Connection:
     def _keep_alive(self) -> None:
         """Find out that a peer has vanished without a close."""
         now = time.monotonic()
-        if self.heard_at >= self._pinged_at:
+        if self.alive_at >= self._pinged_at:
             self._pinged_at = now
             if self._ping is None or self._ping.done():
                 self._ping = self._socket.send_ping()
         elif now - self._pinged_at >= DEAD_AFTER_S - _CLOCK_SLACK_S:
             if self._socket.answers_pings:
                 self.leave(ConnectionLost(reason=f"no sign of life for {DEAD_AFTER_S:g} s"))
-            elif not self._is_told:
-                self._is_told = True
+            elif not self._has_warned:
+                self._has_warned = True
                 logger.info("Hydra does not answer pings, so a dead link shows late")
         loop = asyncio.get_running_loop()
         self._heartbeat = loop.call_later(PING_EVERY_S, self._keep_alive)

@@ -158,13 +158,13 @@ class Keeper:
             await connection.run(self._call.receive)
         except errors.HydraError as error:
             was_dead = is_spare and not self._call.is_ready
-            self._call.connection_lost(connection.heard_at)
+            self._call.connection_lost(connection.alive_at)
             if not (was_dead and isinstance(error, errors.ConnectionLost)):
                 raise
             logger.info("the spare connection had died; connecting")
         else:
             is_suspect = connection.is_suspect
-            alive_at = connection.heard_at if is_suspect else time.monotonic()
+            alive_at = connection.alive_at if is_suspect else time.monotonic()
             self._call.connection_left(alive_at, is_suspect=is_suspect)
         finally:
             self.connection = None

@@ -26,23 +26,23 @@ class Spare:
         self.trace = Trace(options.wire_log)
         """The log of the call that takes it."""
         self._options = options
-        self._dialling: asyncio.Task[Connection | None] | None = None
+        self._connecting: asyncio.Task[Connection | None] | None = None
         self._expiry: asyncio.TimerHandle | None = None
         self._closing: asyncio.Task[None] | None = None
 
     def start(self) -> None:
         """Begin to dial."""
-        self._dialling = asyncio.get_running_loop().create_task(self._dial())
+        self._connecting = asyncio.get_running_loop().create_task(self._connect())
 
     @property
     def is_usable(self) -> bool:
         """Whether it is being dialled, or is there and alive."""
-        dialling = self._dialling
-        if dialling is None or self._closing is not None or self._is_stranded:
+        connecting = self._connecting
+        if connecting is None or self._closing is not None or self._is_stranded:
             return False
-        if not dialling.done():
+        if not connecting.done():
             return True
-        connection = None if dialling.cancelled() else dialling.result()
+        connection = None if connecting.cancelled() else connecting.result()
         return connection is not None and connection.is_open
 
     @property
@@ -51,24 +51,24 @@ class Spare:
 
         To touch it would end the call that takes it with "Event loop is closed".
         """
-        dialling = self._dialling
-        return dialling is not None and dialling.get_loop() is not asyncio.get_running_loop()
+        connecting = self._connecting
+        return connecting is not None and connecting.get_loop() is not asyncio.get_running_loop()
 
     async def ready(self) -> None:
         """Wait until it is there, or can't be had."""
-        if self._dialling is not None and not self._is_stranded:
-            await asyncio.wait([self._dialling])
+        if self._connecting is not None and not self._is_stranded:
+            await asyncio.wait([self._connecting])
 
     async def take(self) -> Connection | None:
         """Return the connection, for the caller to close; None where it can't be had, or died."""
         await self.ready()
-        if not self.is_usable or self._dialling is None:
+        if not self.is_usable or self._connecting is None:
             await self.aclose()
             return None
         if self._expiry is not None:
             self._expiry.cancel()
-        dialling, self._dialling = self._dialling, None
-        return dialling.result()
+        connecting, self._connecting = self._connecting, None
+        return connecting.result()
 
     async def aclose(self) -> None:
         """Close it, unless it was taken."""
@@ -76,7 +76,7 @@ class Spare:
             self._closing = asyncio.get_running_loop().create_task(self._close())
         await asyncio.shield(self._closing)
 
-    async def _dial(self) -> Connection | None:
+    async def _connect(self) -> Connection | None:
         try:
             connection = await connect(self._options, self.trace)
         except HydraError as error:
@@ -94,11 +94,11 @@ class Spare:
             return  # its loop alone may touch it, and closes it by ending
         if self._expiry is not None:
             self._expiry.cancel()
-        dialling, self._dialling = self._dialling, None
-        if dialling is None:
+        connecting, self._connecting = self._connecting, None
+        if connecting is None:
             return
-        dialling.cancel()
-        await asyncio.wait([dialling])
-        connection = None if dialling.cancelled() else dialling.result()
+        connecting.cancel()
+        await asyncio.wait([connecting])
+        connection = None if connecting.cancelled() else connecting.result()
         if connection is not None:
             await connection.close()

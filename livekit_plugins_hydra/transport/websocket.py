@@ -45,7 +45,7 @@ class WebSocket(asyncio.Protocol):
         self.protocol = protocol
         """Says whether it is open, and who closed it with which words."""
         self._loop = asyncio.get_running_loop()
-        self.heard_at = time.monotonic()
+        self.alive_at = time.monotonic()
         """When the server last sent a message or answered a ping; monotonic clock. A goodbye is no
         sign that it has heard what was said before."""
         self.answers_pings = False
@@ -205,7 +205,7 @@ class WebSocket(asyncio.Protocol):
         if payload not in self._pings:
             return
         self.answers_pings = True
-        self.heard_at = time.monotonic()
+        self.alive_at = time.monotonic()
         for sent in list(self._pings):
             answered = self._pings.pop(sent)
             if not answered.done():
@@ -214,7 +214,7 @@ class WebSocket(asyncio.Protocol):
                 return
 
     def _deliver(self, message: bytes, is_text: bool) -> None:
-        self.heard_at = time.monotonic()
+        self.alive_at = time.monotonic()
         if self._on_message is None:
             self._unread.append((message, is_text))
         else:

@@ -9,7 +9,7 @@
                "delta": {"bytes": 1920, "peak": 0.41}}}
 
 ``direction`` is ``sent`` or ``received`` for frames, and ``note`` for what happened to the
-connection: ``type`` is then ``connection.dialling``, ``connection.opened``, ``connection.failed``,
+connection: ``type`` is then ``connection.opening``, ``connection.opened``, ``connection.failed``,
 ``connection.closed``, ``connection.reconnect`` or ``log.lines_lost``. ``offset_s`` counts from the
 call's first dial, by the monotonic clock; ``call`` tells the sessions in one file apart;
 ``connection`` counts the dials of a call from 1.
@@ -102,7 +102,7 @@ class Trace:
         self._began_wall = 0.0
         self._tap: Tap | None = None
 
-    def dial(
+    def connect(
         self,
         *,
         secret: str = "",
@@ -131,7 +131,7 @@ class Trace:
             began_wall=self._began_wall,
             secret=secret,
         )
-        self._tap.note("connection.dialling", about or {}, at=at)
+        self._tap.note("connection.opening", about or {}, at=at)
         return self._tap
 
     def reconnect(self, reason: str) -> None:
@@ -153,7 +153,7 @@ class Tap:
         began_wall: float,
         secret: str,
     ) -> None:
-        """Begin; `Trace.dial` makes one."""
+        """Begin; `Trace.connect` makes one."""
         self._log: _Log | None = log
         self.call = call
         self.connection = connection
@@ -387,13 +387,13 @@ def _shorten(frame: Content) -> tuple[str, Any]:
         text = frame if isinstance(frame, str) else frame.decode("utf-8", "replace")
         return "(malformed)", _printable(text)
     if not isinstance(content, dict) or not isinstance(content.get("type"), str):
-        return "(malformed)", _without_sound(content)
+        return "(malformed)", _without_audio(content)
     kind = content["type"]
     field = _AUDIO_FIELDS.get(kind)
     if field is not None and isinstance(content.get(field), str):
         content[field] = _measure(content[field])
         return kind, content
-    return kind, _without_sound(content)
+    return kind, _without_audio(content)
 
 
 def _printable(text: str) -> str:
@@ -403,25 +403,25 @@ def _printable(text: str) -> str:
     return f"{shown}... ({rest} more)" if rest > 0 else shown
 
 
-def _without_sound(value: Any) -> Any:
+def _without_audio(value: Any) -> Any:
     """Return JSON without anything that looks like sound."""
     match value:
         case str() if len(value) >= 256 and _BASE64.fullmatch(value):
             return {"bytes": len(value) * 3 // 4}
         case dict():
-            return {key: _without_sound(each) for key, each in value.items()}
+            return {key: _without_audio(each) for key, each in value.items()}
         case list():
-            return [_without_sound(each) for each in value]
+            return [_without_audio(each) for each in value]
         case _:
             return value
 
 
-def _measure(sound: str) -> dict[str, Any]:
+def _measure(audio: str) -> dict[str, Any]:
     """Return what stands for sound: its length, and its peak relative to full scale."""
     try:
-        pcm = base64.b64decode(sound)
+        pcm = base64.b64decode(audio)
     except ValueError:
-        return {"malformed": len(sound)}
+        return {"malformed": len(audio)}
     samples = np.frombuffer(pcm[: len(pcm) & ~1], dtype="<i2")
     peak = int(np.abs(samples.astype(np.int32)).max()) / 32768 if samples.size else 0.0
     return {"bytes": len(pcm), "peak": round(peak, 4)}

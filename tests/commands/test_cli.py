@@ -435,7 +435,7 @@ async def test_the_emulator_plays_and_records(tmp_path: Path) -> None:
     assert "connection-3.wav has connection 1" in ran.words
     (lines,) = calls_in(read(tmp_path / "tape" / "wire.jsonl")).values()
     kinds = [each.type for each in lines]
-    assert kinds[0] == "connection.dialling"
+    assert kinds[0] == "connection.opening"
     assert kinds[-1] == "connection.closed"
     assert "response.done" in kinds
     peaks = [each.child("audio")["peak"] for each in lines if each.type.endswith("append")]

@@ -241,7 +241,7 @@ def test_trouble_is_marked(log: WireLines, tmp_path: Path) -> None:
     log.close(1011, "server", "oops")
     log.connection = 2
     log.now_s += 1
-    log.line("connection.dialling", "note")
+    log.line("connection.opening", "note")
     log.line("connection.failed", "note", error="nobody there")
     log.connection = 3
     log.connect()

@@ -8,17 +8,17 @@ import pytest
 
 from livekit_plugins_hydra.protocol import effects as fx
 from livekit_plugins_hydra.protocol import events as ev
-from livekit_plugins_hydra.protocol.backoff import DIALS_PER_MINUTE
+from livekit_plugins_hydra.protocol.backoff import RECONNECTS_PER_MINUTE
 from livekit_plugins_hydra.protocol.call import (
     GREETING_WINDOW_S,
     INSTRUCTIONS_DEBOUNCE_S,
-    INSTRUCTIONS_REDIAL_EVERY_S,
+    INSTRUCTIONS_RECONNECT_EVERY_S,
     Call,
 )
 from livekit_plugins_hydra.protocol.demand import (
     REPLY_DEADLINE_S,
     REPLY_SILENCE_S,
-    SILENCE_REDIAL_EVERY_S,
+    SILENCE_RECONNECT_EVERY_S,
     Learned,
 )
 from livekit_plugins_hydra.protocol.errors import RemoteProtocolError, ServerError
@@ -36,7 +36,7 @@ Effects = Sequence[fx.Effect]
 SOON = 0.001
 LOOK = ev.Tool(name="look")
 ASK = fx.Send(ev.ResponseCreate())
-REDIAL = fx.Reconnect("")
+RECONNECT = fx.Reconnect("")
 STRANGE = fx.Fault(RemoteProtocolError(), fatal=False)
 
 
@@ -236,7 +236,7 @@ def test_a_call_that_nobody_opens_is_configured_when_the_window_closes() -> None
     assert call >> after(SOON) << fx.Compose(greet=False, opening="")
 
 
-def test_the_window_does_not_add_to_a_slow_dial() -> None:
+def test_the_window_does_not_add_to_a_slow_connect() -> None:
     """The window begins when the session is configured: behind a slow network nobody waits."""
     call = new_call()
 
@@ -336,7 +336,7 @@ def test_a_reply_after_a_reconnect_goes_on_from_what_was_said_before() -> None:
     assert call >> session.lose()
     connect(call)
 
-    assert call >> session.reply("g1") << REDIAL
+    assert call >> session.reply("g1") << RECONNECT
     connect(call, greet=True, opening=About.NEXT.value)
     answered(call, "r1", "g1")
 
@@ -386,7 +386,7 @@ def test_a_greeting_that_never_comes_does_not_block_the_call() -> None:
     assert call >> session.note("hello?") >> session.reply("g1")
 
     assert call >> after(REPLY_SILENCE_S - SOON)
-    assert call >> after(SOON) << REDIAL
+    assert call >> after(SOON) << RECONNECT
     connect(call, greet=True, opening=About.TEXT.value)
     answered(call, "r1", "g1")
 
@@ -395,15 +395,15 @@ def test_a_greeting_that_never_comes_does_not_block_new_instructions() -> None:
     """Waiting for a greeting comes to an end."""
     call = untouched(greet=True)
 
-    assert call >> session.change_instructions() >> after(REPLY_SILENCE_S) << REDIAL
+    assert call >> session.change_instructions() >> after(REPLY_SILENCE_S) << RECONNECT
 
 
 @pytest.mark.parametrize("instructions", ["", "Say hi to Ada."])
-def test_a_later_greeting_dials_again(instructions: str) -> None:
+def test_a_later_greeting_reconnects(instructions: str) -> None:
     """While nothing was said, only a first response is sure to be spoken, and nothing is lost."""
     call = untouched()
 
-    assert call >> after(3.0) >> session.reply("g1", instructions) << REDIAL
+    assert call >> after(3.0) >> session.reply("g1", instructions) << RECONNECT
     connect(call, greet=True, opening=instructions)
     answered(call, "r1", "g1")
     assert call >> after(600.0)
@@ -422,7 +422,7 @@ def test_a_later_greeting_does_not_wait_for_the_handshake() -> None:
         << configured()
     )
 
-    assert call >> session.reply("g1", "Say hi.") << REDIAL
+    assert call >> session.reply("g1", "Say hi.") << RECONNECT
     connect(call, greet=True, opening="Say hi.")
     answered(call, "r1", "g1")
 
@@ -454,7 +454,7 @@ def test_a_newer_greeting_takes_the_place_of_one_on_its_way() -> None:
     assert call >> session.configurable() >> session.reply("g1", "Say hi.")
     connect(call, greet=True, opening="Say hi.")
 
-    assert call >> session.reply("g2", "Say hello.") << failed("g1") << REDIAL
+    assert call >> session.reply("g2", "Say hello.") << failed("g1") << RECONNECT
     connect(call, greet=True, opening="Say hello.")
     answered(call, "r1", "g2")
 
@@ -813,7 +813,7 @@ def test_a_refused_request_is_made_by_a_new_connection() -> None:
     learned = Learned()
     call = asked(learned=learned)
 
-    assert call >> refused(call, ev.ResponseCreate) << REDIAL
+    assert call >> refused(call, ev.ResponseCreate) << RECONNECT
     connect(call, greet=True, opening=About.NEXT.value)
     answered(call, "r1", "g1")
     assert learned == Learned(create_refused=True)
@@ -829,7 +829,7 @@ def test_a_refused_item_is_told_by_a_new_connection(typed: str) -> None:
     else:
         assert call >> session.reply("g1", "Say bye.") << item("Say bye.", "system") << ASK
 
-    assert call >> refused(call, ev.ConversationItemCreate) << REDIAL
+    assert call >> refused(call, ev.ConversationItemCreate) << RECONNECT
     connect(call, greet=True, opening=About.TEXT.value if typed else "Say bye.")
     answered(call, "r1", "g1")
     assert learned == Learned(items_refused=True)
@@ -839,16 +839,16 @@ def test_a_refused_item_is_told_by_a_new_connection(typed: str) -> None:
 def test_what_the_server_refused_is_not_tried_again_by_any_call_of_the_model() -> None:
     """The next reply saves the round trip."""
     call = talked(learned=Learned(create_refused=True))
-    assert call >> session.reply("g1") << REDIAL
+    assert call >> session.reply("g1") << RECONNECT
 
     call = talked(learned=Learned(items_refused=True))
     assert call >> session.reply("g1") << ASK
     answered(call, "r1", "g1")
-    assert call >> session.reply("g2", "Say bye.") << REDIAL
+    assert call >> session.reply("g2", "Say bye.") << RECONNECT
     connect(call, greet=True, opening="Say bye.")
 
     call = talked(learned=Learned(items_refused=True))
-    assert call >> session.note("Who?") >> session.reply("g1") << REDIAL
+    assert call >> session.note("Who?") >> session.reply("g1") << RECONNECT
     connect(call, greet=True, opening=About.TEXT.value)
 
 
@@ -888,7 +888,7 @@ def test_text_that_is_refused_while_the_user_speaks_is_not_lost() -> None:
 
     assert call >> refusal
     stop_speech(call)
-    answered(call, "r1", then=[REDIAL])
+    answered(call, "r1", then=[RECONNECT])
     connect(call, greet=True, opening=About.TEXT.value)
     answered(call, "r2", "g1")
     assert learned == Learned(items_refused=True)
@@ -907,7 +907,7 @@ def test_text_that_goes_out_with_the_users_speech_may_be_refused() -> None:
     )
     stop_speech(call)
     answered(call, "r1")
-    assert call >> session.reply("g1") << REDIAL
+    assert call >> session.reply("g1") << RECONNECT
     connect(call, greet=True, opening=About.TEXT.value)
 
 
@@ -916,7 +916,7 @@ def test_a_failure_inside_the_server_is_no_refusal() -> None:
     learned = Learned()
     call = asked(learned=learned)
 
-    assert call >> refused(call, ev.ResponseCreate, "internal_error") << REDIAL
+    assert call >> refused(call, ev.ResponseCreate, "internal_error") << RECONNECT
     assert learned == Learned()
 
 
@@ -951,7 +951,7 @@ def test_what_is_refused_while_a_function_runs_is_not_held_against_the_server() 
     call = calling(learned=learned)
     assert call >> session.reply("g1") << ASK
 
-    assert call >> refused(call, ev.ResponseCreate) << REDIAL
+    assert call >> refused(call, ev.ResponseCreate) << RECONNECT
     assert learned == Learned()
 
 
@@ -968,7 +968,7 @@ def test_words_that_follow_an_output_are_not_lost_on_a_server_that_refuses_them(
     else:
         assert call >> session.reply("g1", wanted) << item(wanted, "system") << ASK
 
-    assert call >> refused(call, ev.ConversationItemCreate) << REDIAL
+    assert call >> refused(call, ev.ConversationItemCreate) << RECONNECT
     connect(call, greet=True, opening=About.TEXT.value if wanted == "Who?" else wanted)
     answered(call, "r1", "g1")
     assert call >> after(600.0)
@@ -1011,7 +1011,7 @@ def test_silence_is_met_by_a_new_connection_if_nothing_would_be_forgotten() -> N
     assert call >> session.reply("g1", "Say bye.") << item("Say bye.", "system") << ASK
 
     assert call >> after(REPLY_SILENCE_S - SOON)
-    assert call >> after(SOON) << REDIAL
+    assert call >> after(SOON) << RECONNECT
     connect(call, greet=True, opening="Say bye.")
     answered(call, "r1", "g1")
     assert learned == Learned()
@@ -1042,7 +1042,7 @@ def test_text_may_come_from_an_stt() -> None:
     plain_turn(call, 0)
     assert call >> session.reply("g1") << ASK
 
-    assert call >> after(REPLY_SILENCE_S) << REDIAL
+    assert call >> after(REPLY_SILENCE_S) << RECONNECT
 
 
 def test_a_new_connection_for_silence_is_rare() -> None:
@@ -1050,14 +1050,14 @@ def test_a_new_connection_for_silence_is_rare() -> None:
     call = untouched(
         learned=Learned(create_speaks=True), knows_user_text=True, knows_agent_text=True
     )
-    assert call >> session.reply("g1") << ASK >> after(REPLY_SILENCE_S) << REDIAL
-    redialled_at = call.now
+    assert call >> session.reply("g1") << ASK >> after(REPLY_SILENCE_S) << RECONNECT
+    reconnected_at = call.now
     connect(call, greet=True)
     answered(call, "r1", "g1")
 
     assert call >> session.reply("g2") << ASK >> after(REPLY_SILENCE_S) << failed("g2")
-    assert call >> after(redialled_at + SILENCE_REDIAL_EVERY_S - REPLY_SILENCE_S - call.now)
-    assert call >> session.reply("g3") << ASK >> after(REPLY_SILENCE_S) << REDIAL
+    assert call >> after(reconnected_at + SILENCE_RECONNECT_EVERY_S - REPLY_SILENCE_S - call.now)
+    assert call >> session.reply("g3") << ASK >> after(REPLY_SILENCE_S) << RECONNECT
 
 
 def test_the_user_is_not_left_for_silence() -> None:
@@ -1087,10 +1087,10 @@ def discard_speaking(call: CallTranscript) -> None:
     assert call >> server.discarded("u1") << fx.UserStopped("u1") << fx.UserDiscarded("u1")
 
 
-def test_a_redial_does_not_prolong_the_deadline() -> None:
+def test_a_reconnect_does_not_prolong_the_deadline() -> None:
     """However many ways are tried, it is one deadline."""
     call = talked(is_written=True)
-    assert call >> session.reply("g1") << ASK >> after(REPLY_SILENCE_S) << REDIAL
+    assert call >> session.reply("g1") << ASK >> after(REPLY_SILENCE_S) << RECONNECT
     connect(call, greet=True, opening=About.NEXT.value)
 
     assert call >> after(REPLY_DEADLINE_S - REPLY_SILENCE_S - SOON)
@@ -1111,15 +1111,15 @@ def test_new_connections_for_replies_have_a_budget() -> None:
     """Six in a minute; then a reply fails at once, and says so, until the minute is over."""
     call = talked(learned=Learned(create_refused=True))
     first_at = call.now
-    for n in range(DIALS_PER_MINUTE):
-        assert call >> session.reply("g1") << REDIAL
+    for n in range(RECONNECTS_PER_MINUTE):
+        assert call >> session.reply("g1") << RECONNECT
         connect(call, greet=True, opening=About.NEXT.value)
         answered(call, f"s{n}", "g1")
         assert call >> after(1.0)
 
     assert call >> session.reply("g2") << failed("g2")
-    assert str(DIALS_PER_MINUTE) in call.only(fx.ReplyFailed).reason
-    assert call >> after(60.0 - (call.now - first_at)) >> session.reply("g3") << REDIAL
+    assert str(RECONNECTS_PER_MINUTE) in call.only(fx.ReplyFailed).reason
+    assert call >> after(60.0 - (call.now - first_at)) >> session.reply("g3") << RECONNECT
 
 
 # --------------------------------------------------------------------------------------- tools
@@ -1136,7 +1136,7 @@ def test_outputs_are_answered_by_one_bare_request(is_done: bool) -> None:
     answered(call, "r2", "g1")
 
 
-def test_the_reply_to_outputs_never_dials_again() -> None:
+def test_the_reply_to_outputs_never_reconnects() -> None:
     """Neither what was learned, nor silence, nor a refusal takes the tool round away."""
     learned = Learned(create_refused=True, items_refused=True)
     call = untouched(learned=learned)
@@ -1147,7 +1147,7 @@ def test_the_reply_to_outputs_never_dials_again() -> None:
     assert call >> session.change_instructions()
     assert call >> session.post("c1") << output("c1") >> session.reply("g1") << ASK
     assert call >> after(REPLY_DEADLINE_S - SOON)
-    answered(call, "r2", "g1", then=[REDIAL])
+    answered(call, "r2", "g1", then=[RECONNECT])
 
 
 def test_the_reply_to_outputs_fails_at_its_deadline() -> None:
@@ -1196,7 +1196,7 @@ def test_an_output_after_a_reconnect_is_told_by_a_first_response() -> None:
     assert call >> session.lose()
     connect(call)
 
-    assert call >> session.post("c1") >> session.reply("g1") << REDIAL
+    assert call >> session.post("c1") >> session.reply("g1") << RECONNECT
     connect(call, greet=True, opening=About.OUTPUTS.value)
     answered(call, "r1", "g1")
 
@@ -1566,7 +1566,7 @@ def test_a_result_of_an_interrupted_round_is_told_after_a_reconnect() -> None:
     assert call >> session.lose() << fx.UserStopped("u1")
     connect(call)
 
-    assert call >> session.post("c1") >> after(NARRATE_AFTER_S) << REDIAL
+    assert call >> session.post("c1") >> after(NARRATE_AFTER_S) << RECONNECT
     connect(call, greet=True, opening=About.OUTPUTS.value)
     answered(call, "r1")
     assert call >> after(600.0)
@@ -1660,7 +1660,7 @@ def background(*, is_written: bool = False) -> CallTranscript:
 def test_a_result_is_told_when_the_reply_that_asked_for_it_has_failed() -> None:
     """The link was dead; the framework asks only once."""
     call = background(is_written=True)
-    assert call >> after(REPLY_SILENCE_S) << REDIAL
+    assert call >> after(REPLY_SILENCE_S) << RECONNECT
     assert call >> after(REPLY_DEADLINE_S - REPLY_SILENCE_S) << failed("g1")
 
     connect(call, greet=True, opening=About.OUTPUTS.value)
@@ -1705,7 +1705,7 @@ def test_new_instructions_make_a_new_connection_when_it_is_quiet() -> None:
     assert call >> session.change_instructions() >> after(INSTRUCTIONS_DEBOUNCE_S - SOON)
     assert call >> session.change_instructions() >> after(INSTRUCTIONS_DEBOUNCE_S - SOON)
 
-    assert call >> after(SOON) << REDIAL
+    assert call >> after(SOON) << RECONNECT
     connect(call)
     assert call >> after(600.0)
 
@@ -1735,7 +1735,7 @@ def test_instructions_that_change_while_the_connection_is_configured_are_not_los
         >> after(1.0)
         >> ev.SessionConfigured()
         << fx.SessionReady(ev.ServerSession())
-        << REDIAL
+        << RECONNECT
     )
 
 
@@ -1748,40 +1748,42 @@ def test_new_instructions_wait_for_a_quiet_moment(
     begin(call)
     assert call >> session.change_instructions() >> after(INSTRUCTIONS_DEBOUNCE_S)
     if begin is generating:
-        assert call >> server.done("r1") << fx.EndStreams("r1", cut=False) << ended("r1") << REDIAL
+        assert (
+            call >> server.done("r1") << fx.EndStreams("r1", cut=False) << ended("r1") << RECONNECT
+        )
     elif begin is start_speech:
         assert (
             call
             >> server.discarded("u1")
             << fx.UserStopped("u1")
             << fx.UserDiscarded("u1")
-            << REDIAL
+            << RECONNECT
         )
     else:
-        assert call >> server.discarded("u1") << fx.UserDiscarded("u1") << REDIAL
+        assert call >> server.discarded("u1") << fx.UserDiscarded("u1") << RECONNECT
 
 
 def test_new_instructions_wait_for_a_tool_round() -> None:
     """Outputs and their narration belong to the connection that asked for them."""
     call = calling()
     assert call >> session.change_instructions() >> after(60.0)
-    assert call >> session.post("c1") << output("c1") << REDIAL
+    assert call >> session.post("c1") << output("c1") << RECONNECT
 
     call = calling()
     assert call >> session.change_instructions()
     assert call >> session.post("c1") << output("c1") >> session.reply("g1") << ASK >> after(1.0)
-    answered(call, "r2", "g1", then=[REDIAL])
+    answered(call, "r2", "g1", then=[RECONNECT])
 
 
 def test_new_instructions_are_applied_at_most_every_quarter_of_a_minute() -> None:
     """They wait rather than fail."""
     call = talked()
-    assert call >> session.change_instructions() >> after(INSTRUCTIONS_DEBOUNCE_S) << REDIAL
+    assert call >> session.change_instructions() >> after(INSTRUCTIONS_DEBOUNCE_S) << RECONNECT
     connect(call)
     assert call >> session.change_instructions()
 
-    assert call >> after(INSTRUCTIONS_REDIAL_EVERY_S - SOON)
-    assert call >> after(SOON) << REDIAL
+    assert call >> after(INSTRUCTIONS_RECONNECT_EVERY_S - SOON)
+    assert call >> after(SOON) << RECONNECT
     connect(call)
     assert call >> after(600.0)
 
@@ -1790,21 +1792,21 @@ def test_new_instructions_wait_for_the_budget_of_connections() -> None:
     """Replies have used it up: the instructions come when there is one again."""
     call = talked(learned=Learned(create_refused=True))
     first_at = call.now
-    for n in range(DIALS_PER_MINUTE):
-        assert call >> session.reply("g1") << REDIAL
+    for n in range(RECONNECTS_PER_MINUTE):
+        assert call >> session.reply("g1") << RECONNECT
         connect(call, greet=True, opening=About.NEXT.value)
         answered(call, f"s{n}", "g1")
 
     assert call >> session.change_instructions()
     assert call >> after(60.0 - (call.now - first_at) - SOON)
-    assert call >> after(SOON) << REDIAL
+    assert call >> after(SOON) << RECONNECT
 
 
 def test_a_reply_is_spoken_under_the_new_instructions() -> None:
     """A reply right after the change makes the new connection at once, and opens it."""
     call = talked()
 
-    assert call >> session.change_instructions() >> session.reply("g1", "Say ahoy.") << REDIAL
+    assert call >> session.change_instructions() >> session.reply("g1", "Say ahoy.") << RECONNECT
     connect(call, greet=True, opening="Say ahoy.")
     answered(call, "r1", "g1")
     assert call >> after(600.0)
@@ -1813,16 +1815,16 @@ def test_a_reply_is_spoken_under_the_new_instructions() -> None:
 def test_a_reply_does_not_fail_for_new_instructions() -> None:
     """Where no new connection may be made for them yet, the present one speaks, and they wait."""
     call = talked()
-    assert call >> session.change_instructions() >> session.reply("g1", "Say ahoy.") << REDIAL
-    redialled_at = call.now
+    assert call >> session.change_instructions() >> session.reply("g1", "Say ahoy.") << RECONNECT
+    reconnected_at = call.now
     connect(call, greet=True, opening="Say ahoy.")
     answered(call, "r1", "g1")
 
     assert call >> after(1.0) >> session.change_instructions()
     assert call >> session.reply("g2", "Say arr.") << item("Say arr.", "system") << ASK
     answered(call, "r2", "g2")
-    assert call >> after(redialled_at + INSTRUCTIONS_REDIAL_EVERY_S - call.now - SOON)
-    assert call >> after(SOON) << REDIAL
+    assert call >> after(reconnected_at + INSTRUCTIONS_RECONNECT_EVERY_S - call.now - SOON)
+    assert call >> after(SOON) << RECONNECT
 
 
 def test_new_instructions_go_with_any_new_connection() -> None:
@@ -1842,7 +1844,7 @@ def test_results_are_told_before_new_instructions_are_applied() -> None:
     discard(call)
     assert call >> after(NARRATE_AFTER_S) << ASK >> after(1.0)
 
-    answered(call, "r2", then=[REDIAL])
+    answered(call, "r2", then=[RECONNECT])
 
 
 # ----------------------------------------------------------------- lost connections, the end
@@ -1966,7 +1968,7 @@ def test_results_that_no_server_tells_do_not_make_connections_for_ever() -> None
     assert call >> after(REPLY_DEADLINE_S) << failed("g1") >> session.lose()
     connect(call, greet=True, opening=About.OUTPUTS.value)
 
-    assert call >> after(REPLY_SILENCE_S) << REDIAL
+    assert call >> after(REPLY_SILENCE_S) << RECONNECT
     connect(call, greet=True, opening=About.OUTPUTS.value)
     assert call >> after(600.0)
 
@@ -2014,14 +2016,14 @@ def test_speech_that_the_next_connection_does_not_notice_is_not_awaited_for_ever
     assert call >> session.lose(keeps_turn=True)
     connect(call)
     assert call >> after(KEPT_TURN_S - SOON)
-    assert call >> after(SOON) << REDIAL
+    assert call >> after(SOON) << RECONNECT
     connect(call, greet=True, opening=About.NEXT.value)
 
     call = interrupted()
     assert call >> session.post("c1") << output("c1")
     assert call >> session.lose(keeps_turn=True) << fx.UserStopped("u1")
     connect(call)
-    assert call >> after(KEPT_TURN_S) << REDIAL
+    assert call >> after(KEPT_TURN_S) << RECONNECT
     connect(call, greet=True, opening=About.OUTPUTS.value)
 
 
@@ -2051,7 +2053,7 @@ def test_a_lost_connection_takes_its_responses_with_it() -> None:
     generating(call)
 
     assert call >> session.lose() << fx.EndStreams("r1", cut=False) << ended("r1", "lost")
-    assert call.is_in(Handshake.DIALLED)
+    assert call.is_in(Handshake.OPENED)
     connect(call)
     assert call.is_in(Handshake.READY)
     assert call >> after(600.0)
@@ -2154,7 +2156,7 @@ def test_a_call_knows_no_server_unless_it_is_told() -> None:
     """What one call has learned reaches another one only through the model."""
     call = talked()
     assert call >> session.reply("g1") << ASK
-    assert call >> refused(call, ev.ResponseCreate) << REDIAL
+    assert call >> refused(call, ev.ResponseCreate) << RECONNECT
 
     call = talked()
     assert call >> session.reply("g1") << ASK

@@ -10,8 +10,8 @@ from hypothesis import strategies as st
 
 from livekit_plugins_hydra.protocol import effects as fx
 from livekit_plugins_hydra.protocol import events as ev
-from livekit_plugins_hydra.protocol.backoff import DIALS_PER_MINUTE
-from livekit_plugins_hydra.protocol.call import INSTRUCTIONS_REDIAL_EVERY_S, Call
+from livekit_plugins_hydra.protocol.backoff import RECONNECTS_PER_MINUTE
+from livekit_plugins_hydra.protocol.call import INSTRUCTIONS_RECONNECT_EVERY_S, Call
 from livekit_plugins_hydra.protocol.demand import REPLY_DEADLINE_S, Learned
 from livekit_plugins_hydra.protocol.line import DEBT_S
 from livekit_plugins_hydra.protocol.states import Handshake, Turn
@@ -54,11 +54,11 @@ class Shell:
     asked_at: float | None = None
     """When the newest request went out that was neither answered nor refused."""
     user_speaks: bool = False
-    redials: list[float] = field(default_factory=list)
+    reconnects: list[float] = field(default_factory=list)
 
     # ------------------------------------------------------------------- what may happen
 
-    def dial(self) -> None:
+    def connect(self) -> None:
         """The socket opens."""
         if not self.is_connected:
             self.is_connected = True
@@ -66,7 +66,7 @@ class Shell:
 
     def shake_hands(self) -> None:
         """A connection is made."""
-        self.dial()
+        self.connect()
         self.receive(ev.SessionCreated())
         self.receive(ev.SessionConfigured())
 
@@ -187,9 +187,9 @@ class Shell:
                 del self.pending[reply_id]
             case fx.Reconnect():
                 assert self.call.conversation.turn is Turn.QUIET
-                recent = [at for at in self.redials if at > self.now - 60.0 + TOLERANCE_S]
-                assert len(recent) < DIALS_PER_MINUTE
-                self.redials.append(self.now)
+                recent = [at for at in self.reconnects if at > self.now - 60.0 + TOLERANCE_S]
+                assert len(recent) < RECONNECTS_PER_MINUTE
+                self.reconnects.append(self.now)
                 self.disconnect([])
 
     def see_sent(self, event: ev.ClientEvent) -> None:
@@ -295,7 +295,7 @@ TIMES = [waits(s) for s in (0.001, 0.05, 0.1, 0.2, 0.5, 1.0, 2.0, 3.0, 5.0, 10.0
 CONNECTIONS: list[Step] = [
     Shell.shake_hands,
     Shell.shake_hands,
-    Shell.dial,
+    Shell.connect,
     Shell.lose,
     lambda shell: shell.lose(keeps_turn=True),
     says(ev.SessionCreated()),
@@ -364,12 +364,12 @@ def test_any_call_comes_to_rest(steps: list[Step], greet: bool, learned: Learned
         shell.wait(1.0)
         shell.check()
         assert shell.n_timers - n_timers < MAX_TIMERS_PER_S
-    n_redials = len(shell.redials)
+    n_reconnects = len(shell.reconnects)
     shell.wait(60.0)
 
     assert not shell.pending
     assert not shell.open
-    assert len(shell.redials) == n_redials
+    assert len(shell.reconnects) == n_reconnects
 
 
 @given(WALKS)
@@ -384,8 +384,8 @@ def test_instructions_alone_do_not_make_a_storm_of_connections(steps: list[Step]
         shell.wait(0.6)
         shell.shake_hands()
 
-    for earlier, later in itertools.pairwise(shell.redials):
-        assert later - earlier >= INSTRUCTIONS_REDIAL_EVERY_S - TOLERANCE_S
+    for earlier, later in itertools.pairwise(shell.reconnects):
+        assert later - earlier >= INSTRUCTIONS_RECONNECT_EVERY_S - TOLERANCE_S
 
 
 # ------------------------------------------------------------------------- a whole tool round
@@ -551,7 +551,7 @@ class Opening:
     """Whether the server speaks on demand; otherwise it refuses."""
     takes_items: bool
     """Whether the server takes text items."""
-    dial_s: float
+    connect_s: float
     configure_s: float
     latency_s: float
     lost_at_s: float | None
@@ -565,7 +565,7 @@ OPENINGS = st.builds(
     instructions=st.sampled_from(["", "Say hi."]),
     takes_requests=st.booleans(),
     takes_items=st.booleans(),
-    dial_s=st.floats(0.0, 0.5),
+    connect_s=st.floats(0.0, 0.5),
     configure_s=st.floats(0.0, 0.3),
     latency_s=st.floats(0.05, 1.0),
     lost_at_s=st.none() | st.floats(0.0, 4.0),
@@ -583,7 +583,7 @@ class Premiere:
         self._names = (f"r{n}" for n in itertools.count())
         self._due: list[tuple[float, Step]] = []
         self._n_seen = 0
-        self._is_dialling = False
+        self._is_connecting = False
 
     def play(self) -> None:
         """Play for 15 s."""
@@ -593,10 +593,10 @@ class Premiere:
         asks_at = None if opening.asks_at_s is None else began_at + opening.asks_at_s
         lost_at = None if opening.lost_at_s is None else began_at + opening.lost_at_s
         for _ in range(1_500):
-            if not shell.is_connected and not self._is_dialling:
+            if not shell.is_connected and not self._is_connecting:
                 self._hang_up()
-                self._is_dialling = True
-                self._in(opening.dial_s, self._connect)
+                self._is_connecting = True
+                self._in(opening.connect_s, self._connect)
             if asks_at is not None and asks_at <= shell.now:
                 asks_at = None
                 shell.ask(opening.instructions)
@@ -605,7 +605,7 @@ class Premiere:
                 shell.lose()
                 continue
             for step in [step for at, step in self._due if at <= shell.now]:
-                if shell.is_connected or self._is_dialling:
+                if shell.is_connected or self._is_connecting:
                     step(shell)
             self._due = [(at, step) for at, step in self._due if at > shell.now]
             self._serve()
@@ -615,8 +615,8 @@ class Premiere:
         self._due.append((self.shell.now + delay_s, step))
 
     def _connect(self, shell: Shell) -> None:
-        self._is_dialling = False
-        shell.dial()
+        self._is_connecting = False
+        shell.connect()
         shell.receive(ev.SessionCreated())
 
     def _hang_up(self) -> None:

@@ -47,7 +47,7 @@ STRANGE = fx.Fault(RemoteProtocolError(), fatal=False)
 """What the first frame of each strange kind is reported by."""
 
 
-def dialled() -> Transcript:
+def opened() -> Transcript:
     """Return the transcript of a socket that has just opened."""
     call = play(Conversation(lambda: "cl"))
     assert call >> open_socket()
@@ -56,7 +56,7 @@ def dialled() -> Transcript:
 
 def ready(session: ev.ClientSession = PERSONA) -> Transcript:
     """Return the transcript of a connection whose handshake is complete."""
-    call = dialled()
+    call = opened()
     assert (
         call
         >> ev.SessionCreated()
@@ -125,7 +125,7 @@ def facts(conversation: Conversation) -> tuple[object, ...]:
 def test_the_handshake_ends_with_what_the_server_says_of_the_session() -> None:
     """A connection is ready once the server has confirmed the configuration that it asked for."""
     session = ev.ServerSession(output_audio_sample_rate=24_000)
-    call = dialled()
+    call = opened()
 
     assert call >> ev.SessionCreated(session_id="s1")
     assert call.is_in(Handshake.CREATED)
@@ -141,7 +141,7 @@ def test_the_handshake_ends_with_what_the_server_says_of_the_session() -> None:
 
 def test_a_warning_before_the_first_frame_changes_nothing() -> None:
     """Frames are known by their type and never by their place."""
-    call = dialled()
+    call = opened()
 
     assert call >> ev.Warning(code="model_deprecated") >> ev.SessionCreated()
     assert call.is_in(Handshake.CREATED)
@@ -156,7 +156,7 @@ def test_a_warning_before_the_first_frame_changes_nothing() -> None:
 )
 def test_a_silent_server_fails_the_handshake(steps: list[Step], waiting_for: str) -> None:
     """The server has ten seconds for each of its answers; our own time does not count."""
-    call = dialled()
+    call = opened()
     for step in steps:
         call >>= step
     if steps:
@@ -170,7 +170,7 @@ def test_a_silent_server_fails_the_handshake(steps: list[Step], waiting_for: str
 @pytest.mark.parametrize("is_configured", [False, True])
 def test_an_error_is_fatal_only_before_the_handshake_is_complete(is_configured: bool) -> None:
     """A refused configuration fails the connection; later errors are survived."""
-    call = ready() if is_configured else dialled()
+    call = ready() if is_configured else opened()
 
     assert (
         call
@@ -201,10 +201,10 @@ def test_an_error_without_a_code_is_named_by_its_type() -> None:
 
 def test_handshake_frames_out_of_place_are_dropped() -> None:
     """A confirmation that nobody asked for, and repeats, change nothing."""
-    call = dialled()
+    call = opened()
 
     assert call >> ev.SessionConfigured() << STRANGE
-    assert call.is_in(Handshake.DIALLED)
+    assert call.is_in(Handshake.OPENED)
     call = ready()
     assert call >> ev.SessionCreated() << STRANGE >> ev.SessionConfigured()
     assert call.conversation.is_ready
@@ -213,7 +213,7 @@ def test_handshake_frames_out_of_place_are_dropped() -> None:
 
 def test_nothing_is_heard_before_the_handshake_is_complete() -> None:
     """Speech and responses that come too early are dropped, and reported once each."""
-    call = dialled()
+    call = opened()
 
     assert (
         call
@@ -1409,7 +1409,7 @@ def test_cancelling_sends_the_id_and_closes_the_response() -> None:
 
 def test_cancelling_does_nothing_when_nothing_is_generating() -> None:
     """An idle connection has nothing to cancel, and a response that waits would lose its calls."""
-    assert dialled() >> cancel_response()
+    assert opened() >> cancel_response()
     assert ready() >> cancel_response()
     call = waiting("c1")
     assert call >> cancel_response()
@@ -1440,7 +1440,7 @@ def test_tools_that_change_during_the_handshake_wait_for_its_end(
     changes: list[list[ev.Tool]],
 ) -> None:
     """Between `session.configure` and `session.configured` the server takes nothing."""
-    call = dialled()
+    call = opened()
     assert (
         call
         >> ev.SessionCreated()
@@ -1507,11 +1507,11 @@ def test_every_event_that_we_send_has_an_id_of_its_own() -> None:
 @pytest.mark.parametrize(
     ("make", "misuse"),
     [
-        (dialled, lambda c: c.configure(PERSONA, 0.0)),
+        (opened, lambda c: c.configure(PERSONA, 0.0)),
         (ready, lambda c: c.configure(PERSONA, 0.0)),
-        (dialled, lambda c: c.update_tools([LOOK])),
-        (dialled, lambda c: c.add_message("user", "hello")),
-        (dialled, lambda c: c.create_response(0.0)),
+        (opened, lambda c: c.update_tools([LOOK])),
+        (opened, lambda c: c.add_message("user", "hello")),
+        (opened, lambda c: c.create_response(0.0)),
         (answering, lambda c: c.create_response(0.0)),
         (ready, lambda c: c.post_output("c1", "42")),
         (waiting, lambda c: c.post_output("c2", "42")),
@@ -1607,7 +1607,7 @@ def test_the_times_of_a_lost_response_end_with_its_last_event() -> None:
 
 def test_frames_after_the_end_are_dropped() -> None:
     """Nothing comes from a connection that was given up."""
-    call = dialled()
+    call = opened()
 
     assert (
         call

@@ -99,7 +99,7 @@ def test_what_may_pass_is_retried_with_growing_delays(error: Exception) -> None:
 
 
 @pytest.mark.parametrize("error", LINK_LOST, ids=name)
-def test_a_lost_call_is_dialled_again_at_once_the_first_time(error: Exception) -> None:
+def test_a_lost_call_is_connected_again_at_once_the_first_time(error: Exception) -> None:
     """Links break and servers close idle sessions: a caller in mid-sentence waits for nothing."""
     recovery = talking()
 
@@ -111,7 +111,9 @@ def test_a_lost_call_is_dialled_again_at_once_the_first_time(error: Exception) -
 
 
 @pytest.mark.parametrize("error", LINK_LOST, ids=name)
-def test_a_lost_call_is_dialled_again_at_once_after_each_good_connection(error: Exception) -> None:
+def test_a_lost_call_is_connected_again_at_once_after_each_good_connection(
+    error: Exception,
+) -> None:
     """A long call may be closed for idleness, or cut, again and again."""
     recovery = talking()
     now = 0.0
@@ -123,7 +125,7 @@ def test_a_lost_call_is_dialled_again_at_once_after_each_good_connection(error: 
 
 
 @pytest.mark.parametrize("error", LINK_LOST, ids=name)
-def test_a_call_that_never_began_is_not_dialled_again_at_once(error: Exception) -> None:
+def test_a_call_that_never_began_is_not_connected_again_at_once(error: Exception) -> None:
     """A server that lets nobody in politely is not hammered either."""
     recovery = new_call(max_retry=2)
 
@@ -173,8 +175,8 @@ def test_a_first_connection_is_tried_as_often_as_the_user_says(max_retry: int) -
 
 
 @pytest.mark.parametrize("began_at", [0.0, 12_345.0])
-@pytest.mark.parametrize("dial_s", [0.0, 0.3, 3.0])
-def test_a_lost_call_is_tried_for_twenty_seconds(began_at: float, dial_s: float) -> None:
+@pytest.mark.parametrize("connect_s", [0.0, 0.3, 3.0])
+def test_a_lost_call_is_tried_for_twenty_seconds(began_at: float, connect_s: float) -> None:
     """No dial begins later than that, and one does as long as there is time for its delay."""
     recovery = Recovery(0, LONGEST)
     recovery.ready(began_at - 60.0)
@@ -183,7 +185,7 @@ def test_a_lost_call_is_tried_for_twenty_seconds(began_at: float, dial_s: float)
     while delay_s is not None:
         now += delay_s
         assert now - began_at <= LOST_CALL_BUDGET_S
-        now += dial_s
+        now += connect_s
         delay_s = recovery.failed(TRANSPORT, now)
 
     assert now - began_at > LOST_CALL_BUDGET_S - 8.0
@@ -269,17 +271,17 @@ def test_a_server_is_never_hammered(
     """Whatever happens, a dial at once is followed by a delay, unless a connection has lasted."""
     recovery = Recovery(max_retry)
     now = 0.0
-    may_dial_at_once = True
+    may_connect_at_once = True
     for error, is_ready, lasted_s in failures:
         if is_ready:
             recovery.ready(now)
-            may_dial_at_once |= lasted_s >= STABLE_S
+            may_connect_at_once |= lasted_s >= STABLE_S
         now += lasted_s
         delay_s = recovery.failed(error, now)
         if delay_s is None:
             continue
         if delay_s <= AT_ONCE_S:
-            assert may_dial_at_once
-            may_dial_at_once = False
+            assert may_connect_at_once
+            may_connect_at_once = False
         else:
             assert FIRST_S / 2 <= delay_s <= MAX_DELAY_S

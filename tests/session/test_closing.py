@@ -167,7 +167,7 @@ def test_a_call_can_be_closed_at_any_moment() -> None:
 
     seen = " ".join(phase for _, phase in phases)
     for state in (
-        "DIALLED",
+        "OPENED",
         "CONFIGURING",
         "READY",
         "SPEAKING",

@@ -27,7 +27,7 @@ from tests.storm import Plan, a_call, hold
 Break = Callable[[pytest.MonkeyPatch], None]
 
 
-def never_dials_again(patch: pytest.MonkeyPatch) -> None:
+def never_reconnects(patch: pytest.MonkeyPatch) -> None:
     """Lose the call by waiting."""
     patch.setattr(Recovery, "failed", lambda *_: 3600.0)
 
@@ -37,7 +37,7 @@ def gives_up_at_once(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(Recovery, "failed", lambda *_: None)
 
 
-def dials_without_pause(patch: pytest.MonkeyPatch) -> None:
+def reconnects_without_pause(patch: pytest.MonkeyPatch) -> None:
     """Storm a server that is away."""
     patch.setattr(Recovery, "failed", lambda *_: 0.05)
 
@@ -125,7 +125,7 @@ def raises(patch: pytest.MonkeyPatch) -> None:
 
 
 BROKEN: Final[dict[str, tuple[Break, Plan]]] = {
-    "no_hang": (never_dials_again, a_call("ask", fault="reset", after_s=1.0)),
+    "no_hang": (never_reconnects, a_call("ask", fault="reset", after_s=1.0)),
     "no_lost_call": (gives_up_at_once, a_call("ask", fault="reset", after_s=1.0)),
     "no_double_reply": (
         forgets_that_it_was_answered,
@@ -151,7 +151,7 @@ BROKEN: Final[dict[str, tuple[Break, Plan]]] = {
     "right_states": (never_says_that_the_user_stopped, a_call("ask")),
     "no_leak": (does_not_close, a_call("ask")),
     "no_key": (logs_the_key, a_call("ask")),
-    "bounded_dials": (dials_without_pause, a_call("pause", fault="outage", after_s=0.5)),
+    "bounded_dials": (reconnects_without_pause, a_call("pause", fault="outage", after_s=0.5)),
     "kept_protocol": (sends_outputs_twice, a_call("tool")),
     "no_bug": (raises, a_call("ask")),
 }

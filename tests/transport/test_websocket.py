@@ -268,13 +268,13 @@ async def test_a_server_that_says_goodbye_need_not_hang_up(has_tls: bool) -> Non
 
     async with opened(say_goodbye, has_tls=has_tls) as socket:
         socket.on_lost = is_over.set
-        heard_at = socket.heard_at
+        alive_at = socket.alive_at
         socket.write([b"well?"])
         async with asyncio.timeout(PATIENCE_S):
             await is_over.wait()
 
         assert (socket.protocol.close_code, socket.protocol.close_reason) == (4000, "enough")
-        assert socket.heard_at == heard_at
+        assert socket.alive_at == alive_at
         socket.write([b"too late"])
         assert not await socket.send_ping()
 

@@ -65,7 +65,7 @@ async def test_each_frame_is_a_line(tmp_path: Path) -> None:
     seen = [frame.event.type for frame in record.client_events]
     assert sent[: len(seen)] == seen
     notes = [line["type"] for line in lines if line["direction"] == "note"]
-    assert notes == ["connection.dialling", "connection.opened", "connection.closed"]
+    assert notes == ["connection.opening", "connection.opened", "connection.closed"]
     assert lines[0]["frame"]["model"] == record.model
     assert lines[-1]["frame"] == {
         "type": "connection.closed",
@@ -232,7 +232,7 @@ async def test_a_connection_that_fails_is_logged(tmp_path: Path) -> None:
         await call.until(lambda: call.of("error"))
 
     lines = lines_of(path)
-    assert [line["type"] for line in lines] == ["connection.dialling", "connection.failed"]
+    assert [line["type"] for line in lines] == ["connection.opening", "connection.failed"]
     assert "HTTP 401" in lines[1]["frame"]["error"]
 
 
@@ -246,7 +246,7 @@ async def test_sessions_share_a_file(tmp_path: Path) -> None:
     assert len(calls) == 4
     for call in calls:
         ours = [line for line in lines if line["call"] == call]
-        assert ours[0]["type"] == "connection.dialling"
+        assert ours[0]["type"] == "connection.opening"
         assert ours[-1]["type"] == "connection.closed"
         assert len({line["session"] for line in ours} - {None}) == 1
 
@@ -267,7 +267,7 @@ async def test_a_later_call_goes_on_in_the_file(tmp_path: Path) -> None:
 
 async def write_lines(path: Path, n_lines: int) -> None:
     """Write that many lines as a call does."""
-    tap = Trace(path).dial()
+    tap = Trace(path).connect()
     assert tap is not None
     for number in range(n_lines - 2):
         tap.received(f'{{"type": "x", "number": {number}}}')
@@ -408,7 +408,7 @@ async def test_a_hung_disk_does_not_hold_up_the_call(hung_disk: Path) -> None:
     lines = await with_a_hung_disk(hung_disk, work)
 
     assert took_s[0] < 10
-    assert lines[0]["type"] == "connection.dialling"
+    assert lines[0]["type"] == "connection.opening"
     assert lines[-1]["type"] == "connection.closed"
 
 
@@ -419,7 +419,7 @@ async def test_lines_that_do_not_fit_are_counted(
     monkeypatch.setattr(wirelog, "MAX_WAITING_LINES", 50)
     kept: list[bytes] = []
 
-    tap = Trace(hung_disk).dial()
+    tap = Trace(hung_disk).connect()
     assert tap is not None
     for number in range(500):
         tap.received(f'{{"type": "x", "number": {number}}}')

@@ -9,16 +9,16 @@ REDACTED: Final = "<redacted>"
 """What stands where a key was."""
 
 SECRET_CHARS: Final = 12
-"""What is shorter is no key, and would be found in every other word."""
+"""A shorter text is no key, and would be found inside other words."""
 
 
 def redacted(text: str, secret: str) -> str:
-    """Return a text without the key, whoever put it there."""
+    """Return `text` without the key."""
     return text.replace(secret, REDACTED) if len(secret) >= SECRET_CHARS else text
 
 
 def warn_once(warned: set[str], sentence: str) -> None:
-    """Log a warning, unless it is among those that were given before."""
+    """Log a warning, unless it was given before."""
     if sentence not in warned:
         warned.add(sentence)
         logger.warning("%s", sentence)

@@ -1,4 +1,4 @@
-"""`RealtimeModel`: the options of calls, and the place where calls are made."""
+"""`RealtimeModel`: holds the options, and makes the calls."""
 
 from __future__ import annotations
 
@@ -40,9 +40,9 @@ class RealtimeModel(llm.RealtimeModel):
 
         session = AgentSession(llm=hydra.RealtimeModel(voice="maya"))
 
-    The server hears the end of turns and barge-ins by itself. It keeps no history over
-    connections and has no way to edit one, so `message_truncation` means that the session cuts
-    its own history to what was heard; that is what a reconnect replays.
+    The server detects turns and barge-ins. Its history ends with a connection and can't be edited,
+    so `message_truncation` means that the session cuts its own history to what was played; a new
+    connection gets that history.
     """
 
     def __init__(
@@ -67,22 +67,21 @@ class RealtimeModel(llm.RealtimeModel):
                 that is given.
             voice: a name from `MODELS`; by default "aria", "sterling" or "wren". It is frozen
                 when a call begins. One that no roster has is passed on with a warning.
-            api_key: the key, or an async function that mints a token for each dial; by default
+            api_key: the key, or an async function that mints a token per connection; by default
                 the environment's SMALLEST_API_KEY.
-            base_url: where to dial; by default the environment's HYDRA_BASE_URL, else Smallest
-                AI's server.
+            base_url: the server; by default the environment's HYDRA_BASE_URL, else Smallest AI's.
             auth: how the key travels: in the "query" as documented, or in a "header"
                 (`Authorization: Bearer`) as the vendor's SDK does.
             generate_initial_response: the model speaks first, without being asked.
-            input_stt: writes down what the user says: Hydra sends no transcripts, and without
-                them LiveKit's history has no user messages. Stays yours to close.
-            output_stt: writes down what the agent says, where the server sends no text itself.
+            input_stt: transcribes the user: Hydra sends no transcripts, and without them LiveKit's
+                history has no user messages. You close it.
+            output_stt: transcribes the agent, where the server sends no text itself.
             resume_false_interruption: go on with what a cough has cut.
-            wire_log: a file that gets each frame as a line of JSON, sound as its length; by
+            wire_log: a file that gets each frame as a line of JSON, audio as its length; by
                 default the environment's HYDRA_WIRE_LOG, else none. It holds instructions and
                 texts, never the key; see `wirelog`.
-            conn_options: `max_retry` bounds the dials of a call that was never up, `timeout` each
-                dial. A call that was up is dialled again for 20 s.
+            conn_options: `max_retry` bounds the connections of a call that was never up, `timeout`
+                the wait for each. A call that was up reconnects for 20 s.
 
         Raises:
             ValueError: there is no key, `base_url` is no WebSocket URL, or an STT is none.
@@ -133,7 +132,7 @@ class RealtimeModel(llm.RealtimeModel):
         return PROVIDER
 
     def session(self, *, turn_detection_disabled: bool = False) -> RealtimeSession:
-        """Make a call; it begins to dial at once.
+        """Make a call; it begins to connect at once.
 
         Args:
             turn_detection_disabled: not possible with Hydra, and never asked for by the
@@ -165,12 +164,12 @@ class RealtimeModel(llm.RealtimeModel):
             self._options = replace(self._options, voice=name)
 
     async def prewarm(self) -> None:
-        """Dial a connection that the next session takes: its call begins without a dial.
+        """Open the connection of the next session ahead, so that its call need not wait for it.
 
-        For a first call, or before a handoff that is planned. Returns when the connection is
-        there; where it can't be had, that is a warning, and the session dials by itself. Nobody
-        calls this for you: the connection counts and is billed from here on. One that no session
-        takes in 20 s is closed; while one waits, a second call does nothing.
+        For a first call, or before a planned handoff. Returns when the connection is open; if that
+        fails, a warning is logged, and the session connects by itself. The plugin never does this
+        by itself: the connection is billed from here on. It is closed if no session takes it
+        within 20 s; while one waits, this does nothing.
         """
         if self._spare is None or not self._spare.is_usable:
             self._spare = Spare(self._options)

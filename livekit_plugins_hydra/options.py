@@ -1,4 +1,4 @@
-"""The options of a call, and their checks: bad ones fail before anything is dialled."""
+"""The options of a call, and their checks: bad ones fail before any I/O."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ class Options:
 
 
 def resolve_voice(model: NotGivenOr[str | None], voice: NotGivenOr[str | None]) -> tuple[str, str]:
-    """Return the model tag and the voice; either follows from the other, None is not given.
+    """Return the model tag and the voice; each follows from the other. None means not given.
 
     Raises:
         ConfigurationError: one of them is empty.
@@ -63,7 +63,7 @@ def resolve_voice(model: NotGivenOr[str | None], voice: NotGivenOr[str | None]) 
 
 
 def warn_about_voice(voice: str) -> None:
-    """Warn about a voice that is in no roster: rosters move, so it may be good all the same."""
+    """Warn about a voice that is in no roster; rosters change, so it may still work."""
     if not voices.is_known_voice(voice):
         logger.warning(
             "the voice %r is in no roster of Hydra that this plugin knows; the nearest is %r",
@@ -106,7 +106,7 @@ def check_key(key: str) -> str:
 
 
 def resolve_url(base_url: str | None) -> str:
-    """Return where to dial.
+    """Return the server's URL.
 
     Raises:
         ConfigurationError: it is no WebSocket URL.
@@ -139,7 +139,7 @@ def resolve_auth(auth: Auth) -> Auth:
 
 
 def resolve_wire_log(path: str | os.PathLike[str] | None) -> str | None:
-    """Return where frames are logged; None, or an empty path, is nowhere."""
+    """Return where frames are logged; None for nowhere, as with an empty path."""
     if path is None or not is_given(path):
         path = os.environ.get("HYDRA_WIRE_LOG", "")
     return os.fspath(path) or None
@@ -149,7 +149,7 @@ def resolve_stt(name: str, engine: stt.STT[Any] | None) -> stt.STT[Any] | None:
     """Return an STT, or None where none is given.
 
     Raises:
-        ConfigurationError: it is none; a name, for example, as `AgentSession` takes it.
+        ConfigurationError: it is no STT object; a name, for example, as `AgentSession` takes it.
     """
     if engine is None or not is_given(engine):
         return None

@@ -1,8 +1,7 @@
-"""Performs the core's effects: where a call meets its sockets, its voice and LiveKit's listeners.
+"""Performs the core's effects: with the sockets, the voice and LiveKit's listeners.
 
-Data flows one way through here and back: microphone -> `voice` -> `transport` -> `protocol` ->
-this performer -> the framework -> the room. All decisions are the core's; `session` has what
-LiveKit asks for, this module what follows.
+The way of a call: microphone -> `voice` -> `transport` -> `protocol` -> this performer -> the
+framework -> the room. The core decides; `session` takes LiveKit's requests.
 """
 
 from __future__ import annotations
@@ -45,14 +44,14 @@ _NOT_ALLOWED: Final = "Not run: no function may be called now."
 
 
 class Emit(Protocol):
-    """How the session's listeners are told."""
+    """How the session's listeners are called."""
 
     def __call__(self, event: llm.realtime.EventTypes | SessionEvents, *args: Any) -> None:
-        """Tell the listeners to an event."""
+        """Call the listeners to `event`."""
 
 
 class Performer:
-    """One call at work; the session's two sides and its connections report here."""
+    """One call at work; its connections and the two sides of its voice report here."""
 
     def __init__(
         self,
@@ -71,16 +70,16 @@ class Performer:
             model: whose call it is.
             options: the model's options, as they are now.
             learned: what the model's calls have learned of the server.
-            warned: warnings of which one is enough for all calls of the model.
-            closers: where connections are put that have said goodbye and wait for the server's.
-            spare: a connection that was made before, for this call alone.
-            emit: tells the session's listeners.
+            warned: warnings that the model's calls have given and do not repeat.
+            closers: tasks that close connections; ended by `RealtimeModel.aclose`.
+            spare: a connection that was opened ahead for this call.
+            emit: calls the session's listeners.
         """
         self._model = model
         self._options = options
         self._emit = emit
         self.is_watched = False
-        """Whether somebody has asked for the events of the wire."""
+        """Whether anybody listens to the events of the wire."""
         self.ended: str | None = None
         """Why nothing more happens here; None while the call lives."""
         self.session_id: str | None = None
@@ -95,7 +94,7 @@ class Performer:
         self.chat = ChatLog()
         self.configuration = Configuration(learned.voice_for(options.voice))
         self.replies: dict[str, asyncio.Future[llm.GenerationCreatedEvent]] = {}
-        """The futures of replies that were asked for, by the id of each."""
+        """The futures of replies that were asked for, by reply id."""
         self._transcribers = [
             Transcriber(engine, side=side, warned=warned) if engine is not None else None
             for engine, side in ((options.input_stt, "user"), (options.output_stt, "agent"))
@@ -112,7 +111,7 @@ class Performer:
         self._timers = Timers(self._on_timer)
         self._results = Results(self._announce_output)
         self._announced: dict[str, llm.FunctionCallOutput] = {}
-        """By call, the outputs that the framework may drop instead of handing them over."""
+        """By call id, the outputs that the framework may drop."""
         self._effects: deque[fx.Effect] = deque()
         self._is_performing = False
         self._is_closing = False
@@ -135,7 +134,7 @@ class Performer:
                 await transcriber.aclose()
 
     def moment(self) -> tuple[float, float]:
-        """Return the time, and when what was said so far will have been played."""
+        """Return the time, and when playback of all audio so far ends."""
         return time.monotonic(), self.speaking.played_until()
 
     def warn_once(self, sentence: str) -> None:
@@ -145,7 +144,7 @@ class Performer:
     # ----------------------------------------------------------------------- effects
 
     def perform(self, effects: list[fx.Effect]) -> None:
-        """Perform effects in order; those that come up meanwhile follow."""
+        """Perform effects in order; those that arise meanwhile come after them."""
         self._effects.extend(effects)
         if self._is_performing:
             return
@@ -235,7 +234,7 @@ class Performer:
         generation = self.speaking.begin(effect.part_id)
         future = self.replies.get(effect.reply_id or "")
         if effect.reply_id is not None and (future is None or future.done()):
-            # Cancelled in this very moment: the response has begun, nobody wants it.
+            # Its future was cancelled while the response began.
             self.perform(self.call.interrupt())
             return
         event = generation.created_event(user_initiated=future is not None)
@@ -246,9 +245,9 @@ class Performer:
     def _end_response(self, effect: fx.EndResponse) -> None:
         self.speaking.complete(effect.response_id)
         is_silent = effect.first_audio_at is None and not effect.has_called
-        if is_silent and effect.status == "completed":  # it falls silent without an error
+        if is_silent and effect.status == "completed":  # too large a configuration raises no error
             self.warn_once(
-                "a response of Hydra's came without any sound, so the user heard nothing; it does"
+                "a response of Hydra's came without any audio, so the user heard nothing; it does"
                 " that when instructions, tools and conversation together are too large"
             )
         self._emit("metrics_collected", reports.of_response(self._model, effect))
@@ -258,7 +257,7 @@ class Performer:
         self.speaking.hush()
         self.listening.turn_started(item_id)
         self._emit("input_speech_started", llm.InputSpeechStartedEvent())
-        # Only now: the framework calls interrupt() while it takes this event.
+        # Only now: the framework calls interrupt() inside the emit.
         self.speaking.cut(item_id, time.monotonic())
         self.refuse_dropped(dropped)
 
@@ -283,7 +282,7 @@ class Performer:
         self.perform(self.call.timer(name, *self.moment()))
 
     def resume_speech(self) -> None:
-        """Go on with what a false interruption has cut, if nothing else has come up."""
+        """Go on with what a false interruption has cut, unless something else will be said."""
         if self.call.is_occupied:
             self.speaking.forget_cut()
         elif generation := self.speaking.resume():
@@ -300,10 +299,10 @@ class Performer:
         )
         self.speaking.call(effect.part_id, call)
         if self.configuration.tool_choice == "none":
-            self._refuse(call, _NOT_ALLOWED)  # the framework ignores it, and never answers
+            self._refuse(call, _NOT_ALLOWED)  # the framework never answers it
 
     def post_output(self, output: llm.FunctionCallOutput) -> None:
-        """Send a function's output to the server; the history has it already."""
+        """Send a function's output to the server; it is in the history already."""
         name = self.chat.name_of(output.call_id) or output.name
         self._announced.pop(output.call_id, None)
         now, played_until = self.moment()
@@ -324,18 +323,18 @@ class Performer:
             self.perform(announced)
 
     def _add_output(self, output: llm.FunctionCallOutput) -> None:
-        """Take an output that the framework does not hand over."""
+        """Take an output that the framework does not pass on."""
         self.chat.add(output)
         self.post_output(output)
 
     def refuse_dropped(self, calls: list[llm.FunctionCall]) -> None:
-        """Answer calls that the framework will not run: else the server waits for them."""
+        """Answer function calls that the framework will not run: the server waits for them."""
         for call in calls:
             if call.call_id in self.call.conversation.open_calls:
                 self._refuse(call, _NOT_RUN)
 
     def _refuse(self, call: llm.FunctionCall, why: str) -> None:
-        """Answer a call that nobody will."""
+        """Answer a function call that is not run."""
         self._add_output(
             llm.FunctionCallOutput(call_id=call.call_id, name=call.name, output=why, is_error=True)
         )
@@ -348,7 +347,7 @@ class Performer:
         return self.call.conversation.is_ready
 
     def connection_acquired(self, duration_s: float, *, is_spare: bool) -> None:
-        """Tell how long it took to get a connection."""
+        """Report how long it took to get a connection."""
         metrics = reports.of_acquisition(self._model, duration_s, is_reused=is_spare)
         self._emit("metrics_collected", metrics)
 
@@ -372,33 +371,33 @@ class Performer:
         self.perform(self.call.receive(event, *self.moment()))
 
     def connection_lost(self, alive_at: float) -> None:
-        """End the conversation; the server may not have heard what was said after `alive_at`."""
+        """End the conversation; the server may not have received audio sent after `alive_at`."""
         keeps_turn = self.listening.stop(alive_at)
         self.perform(self.call.lose(time.monotonic(), keeps_turn=keeps_turn))
 
     def connection_left(self, alive_at: float, *, is_suspect: bool) -> None:
-        """Keep what the server has not heard, where the connection may have been dead."""
+        """Keep audio that the server may not have received, if the connection may be dead."""
         if self.listening.stop(alive_at) and is_suspect:
             self.perform(self.call.lose(time.monotonic(), keeps_turn=True))
 
     def connection_closed(self, connected_s: float) -> None:
-        """Tell how long a connection was there."""
+        """Report how long a connection lasted."""
         self.session_id = None
         self.speaking.forget_cut()
         self._emit("metrics_collected", reports.of_connection(self._model, connected_s))
 
     def connection_failed(self, error: errors.HydraError) -> None:
-        """Tell of a failure that another connection may mend."""
+        """Report a failure; another connection is tried."""
         self._report(error, recoverable=True)
 
     def gave_up(self, error: Exception) -> None:
-        """End the call: nothing that could be tried again is left."""
+        """End the call: no other connection is tried."""
         self.ended = f"the call has ended: {error}"
         self.perform(self.call.end(self.ended, time.monotonic()))
         self._report(error, recoverable=False)
 
     def _report(self, error: Exception, *, recoverable: bool) -> None:
-        """Tell the framework of a failure, once."""
+        """Log a failure and report it to the framework."""
         logger.warning("%s", error)
         self._emit(
             "error",
@@ -411,7 +410,7 @@ class Performer:
         )
 
     def _show(self, name: SessionEvents, event: events.Event | events.UnknownEvent) -> None:
-        """Show an event of the wire, if anybody watches: there are a hundred in a second."""
+        """Show an event of the wire, if anybody listens: there are a hundred a second."""
         if self.is_watched:
             self._emit(name, wire.elide(event))
 
@@ -437,7 +436,7 @@ class Performer:
                     self._emit("hydra_client_event", events.InputAudioBufferAppend(audio=b""))
 
     def user_transcribed(self, utterance: Utterance, text: str, *, is_final: bool) -> None:
-        """Tell what the user said; the message stands where it was said."""
+        """Report what the user said; its place in the history is where it was said."""
         if is_final:
             message = llm.ChatMessage(
                 id=utterance.item_id, role="user", content=[text], created_at=utterance.began_at
@@ -454,20 +453,20 @@ class Performer:
         )
 
     def input_audio_lost(self) -> None:
-        """Warn of audio that was thrown away."""
-        self.warn_once("Hydra was away for too long: the oldest of the user's sound is lost")
+        """Warn that audio of the user was dropped."""
+        self.warn_once("Hydra was away for too long: the oldest of the user's audio is lost")
 
     def message_missed(self, message: llm.ChatMessage) -> None:
-        """Tell what was said before its text was known: the next agent shall know it, too.
+        """Report a message whose text came late, so that the next agent knows it.
 
-        The framework puts it in the agent's chat context; its session's history has no way in.
+        The framework adds it to the agent's chat context; the session's history takes no late one.
         """
         self._emit(
             "remote_item_added", llm.RemoteItemAddedEvent(previous_item_id=None, item=message)
         )
 
     def transcript_missing(self) -> None:
-        """Warn that nobody tells what is said."""
+        """Warn that there is no text of what is said."""
         options = self._options
         missing = [("output_stt= (for the agent's side)", options.output_stt)]
         missing.append(("input_stt= (for the user's)", options.input_stt))

@@ -1,6 +1,6 @@
-"""One call, as LiveKit's framework asks for it: `RealtimeSession`.
+"""`RealtimeSession`: one call, with the interface that LiveKit's framework asks for.
 
-What LiveKit wants goes to the core as wishes; what follows is performed by `performer`.
+LiveKit's requests go to the core; `performer` performs the effects.
 """
 
 from __future__ import annotations
@@ -26,10 +26,10 @@ CLOSE_BUDGET_S: Final = 2.0
 
 
 class RealtimeSession(llm.RealtimeSession[SessionEvents]):
-    """A spoken conversation with Hydra; made by `RealtimeModel.session`.
+    """A call with Hydra; made by `RealtimeModel.session`.
 
     Besides LiveKit's events it emits ``hydra_server_event`` and ``hydra_client_event`` with each
-    typed event of the wire (`livekit_plugins_hydra.protocol.events`), audio left out.
+    typed event of the wire (`livekit_plugins_hydra.protocol.events`), without audio.
     """
 
     def __init__(
@@ -48,9 +48,9 @@ class RealtimeSession(llm.RealtimeSession[SessionEvents]):
             realtime_model: the model that makes it.
             options: the model's options, as they are now.
             learned: what the model's calls have learned of the server.
-            warned: warnings of which one is enough for all calls of the model.
-            closers: where connections are put that have said goodbye and wait for the server's.
-            spare: a connection that was made before, for this session alone.
+            warned: warnings that the model's calls have given and do not repeat.
+            closers: tasks that close connections; ended by `RealtimeModel.aclose`.
+            spare: a connection that was opened ahead for this session.
         """
         super().__init__(realtime_model)
         self._performer = Performer(
@@ -70,10 +70,10 @@ class RealtimeSession(llm.RealtimeSession[SessionEvents]):
         return f"<hydra.RealtimeSession {self.session_id} {self._call!r}>"
 
     def emit(self, event: llm.realtime.EventTypes | SessionEvents, *args: Any) -> None:
-        """Tell the listeners; what one of them raises is logged and does not end the call."""
+        """Tell the listeners; an exception of one is logged and does not end the call."""
         try:
             super().emit(event, *args)
-        except (Exception, asyncio.CancelledError):  # nobody cancels what never waits
+        except (Exception, asyncio.CancelledError):  # not our cancellation: nothing here waits
             logger.exception("a listener to %s failed", event)
 
     def on(
@@ -81,12 +81,12 @@ class RealtimeSession(llm.RealtimeSession[SessionEvents]):
         event: llm.realtime.EventTypes | SessionEvents,
         callback: Callable[..., Any] | None = None,
     ) -> Callable[..., Any]:
-        """Listen to an event, as LiveKit's emitters have it."""
+        """Listen to an event, as with any LiveKit emitter."""
         self._performer.is_watched |= event in get_args(SessionEvents)
         return super().on(event, callback)
 
     def start(self) -> None:
-        """Begin to connect, in the background: it saves a round trip."""
+        """Begin to connect in the background, before the configuration is known."""
         self._performer.keeper.start()
 
     # ------------------------------------------------------------------ LiveKit: state
@@ -98,7 +98,7 @@ class RealtimeSession(llm.RealtimeSession[SessionEvents]):
 
     @property
     def chat_ctx(self) -> llm.ChatContext:
-        """A copy of the conversation as far as its text is known."""
+        """A copy of the conversation, where its text is known."""
         return self._performer.chat.copy()
 
     @property
@@ -113,10 +113,10 @@ class RealtimeSession(llm.RealtimeSession[SessionEvents]):
         chat_ctx: NotGivenOr[llm.ChatContext] = NOT_GIVEN,
         tools: NotGivenOr[list[llm.Tool]] = NOT_GIVEN,
     ) -> None:
-        """Take instructions, history and tools in one go; never waits for the network.
+        """Take instructions, history and tools together; never waits for the network.
 
-        Hydra takes its configuration once, so the first call completes it; what is NOT_GIVEN
-        then is empty. Later calls patch the session that is there.
+        Hydra is configured once per connection, so the first time completes the configuration, and
+        NOT_GIVEN is empty. Later times change the running session.
         """
         if self._is_configurable:
             await super()._update_session(instructions=instructions, chat_ctx=chat_ctx, tools=tools)
@@ -130,7 +130,7 @@ class RealtimeSession(llm.RealtimeSession[SessionEvents]):
         self._make_configurable()
 
     async def update_instructions(self, instructions: str) -> None:
-        """Change the instructions: in mid-call, by a new connection at the next quiet moment."""
+        """Change the instructions; in mid-call by a new connection, made when it is quiet."""
         if instructions == self._performer.configuration.instructions:
             return
         self._performer.configuration.instructions = instructions
@@ -140,8 +140,8 @@ class RealtimeSession(llm.RealtimeSession[SessionEvents]):
     async def update_chat_ctx(self, chat_ctx: llm.ChatContext) -> None:
         """Append what is new in `chat_ctx`; Hydra's history can't be edited.
 
-        Outputs of functions go to the server at once, text with the next request. Never asks for
-        a response: `generate_reply` does.
+        Outputs of functions go to the server at once, text with the next request. Only
+        `generate_reply` asks for a response.
         """
         for item in self._performer.chat.add_new(chat_ctx):
             match item:
@@ -151,7 +151,7 @@ class RealtimeSession(llm.RealtimeSession[SessionEvents]):
                     self._call.add_text("user" if item.role == "user" else "system", text)
 
     async def update_tools(self, tools: list[llm.Tool]) -> None:
-        """Replace the tools; in mid-call too, without a new connection."""
+        """Replace the tools; needs no new connection."""
         if unsupported := self._performer.configuration.set_tools(tools):
             self._performer.warn_once(
                 f"Hydra can't run provider tools, the model does not see: {', '.join(unsupported)}"
@@ -159,7 +159,7 @@ class RealtimeSession(llm.RealtimeSession[SessionEvents]):
         self._sync_tools()
 
     def update_options(self, *, tool_choice: NotGivenOr[llm.ToolChoice | None] = NOT_GIVEN) -> None:
-        """Change the tool choice: "none" takes the tools away, until it is something else."""
+        """Change the tool choice: "none" takes the tools away until the next change."""
         if not is_given(tool_choice):
             return
         if tool_choice not in (None, "auto", "none"):
@@ -170,17 +170,17 @@ class RealtimeSession(llm.RealtimeSession[SessionEvents]):
     # ----------------------------------------------------------------- LiveKit: actions
 
     def push_audio(self, frame: rtc.AudioFrame) -> None:
-        """Send the user's sound: int16, any rate, any channel count; never raises or waits."""
+        """Send the user's audio: int16, any rate, any channel count; never raises or waits."""
         if self._performer.ended is not None:
             return
         self._make_configurable()
         try:
             self._performer.listening.push(frame)
         except Exception:
-            logger.exception("a frame of the user's sound could not be sent")
+            logger.exception("a frame of the user's audio could not be sent")
 
     def push_video(self, frame: rtc.VideoFrame) -> None:
-        """Do nothing: Hydra has no eyes."""
+        """Do nothing: Hydra takes no video."""
         self._performer.warn_once("Hydra takes no video; frames are dropped")
 
     def generate_reply(
@@ -190,10 +190,10 @@ class RealtimeSession(llm.RealtimeSession[SessionEvents]):
         tool_choice: NotGivenOr[llm.ToolChoice] = NOT_GIVEN,
         tools: NotGivenOr[list[llm.Tool]] = NOT_GIVEN,
     ) -> asyncio.Future[llm.GenerationCreatedEvent]:
-        """Ask for a response; see `call` for the ways it can go.
+        """Ask for a response; see `protocol/demand` for the ways.
 
         Returns:
-            A future of the generation. It fails with `RealtimeError` after 10 s at the latest;
+            A future of the generation. It fails with `RealtimeError` if none begins within 10 s;
             cancelling it cancels the response.
         """
         if is_given(tool_choice) or is_given(tools):
@@ -213,7 +213,7 @@ class RealtimeSession(llm.RealtimeSession[SessionEvents]):
         return future
 
     def interrupt(self) -> None:
-        """Cancel the response that is generating; do nothing when none is."""
+        """Cancel the response that is generating, if there is one."""
         self._performer.speaking.forget_cut()
         dropped = self._performer.speaking.queued_calls()
         self._performer.perform(self._call.interrupt())
@@ -227,10 +227,10 @@ class RealtimeSession(llm.RealtimeSession[SessionEvents]):
         audio_end_ms: int,
         audio_transcript: NotGivenOr[str] = NOT_GIVEN,
     ) -> None:
-        """Cut a message in this session's history to what was heard of it.
+        """Cut a message in this session's history to what was played of it.
 
-        The server has no such event: it goes on believing that everything was heard. But a new
-        connection is told this history.
+        The server can't be told: it believes that all was played. A new connection gets the cut
+        history.
         """
         self._performer.speaking.truncate(
             message_id,
@@ -241,17 +241,17 @@ class RealtimeSession(llm.RealtimeSession[SessionEvents]):
         self._performer.resume_speech()
 
     def commit_audio(self) -> None:
-        """Do nothing: Hydra itself decides when a turn ends."""
+        """Do nothing: Hydra decides when a turn ends."""
         self._performer.warn_once("Hydra ends turns by itself; commit_audio() does nothing")
 
     def clear_audio(self) -> None:
-        """Do nothing: what was said has left already."""
+        """Do nothing: the audio was sent already."""
 
     async def aclose(self) -> None:
-        """End the call, within 2 s: all streams, futures and timers, and nothing more is sent.
+        """End the call within 2 s, with all streams, futures and timers; nothing more is sent.
 
-        The server's part of the goodbye is not waited for; `RealtimeModel.aclose` does that. What
-        an ended event loop has left behind ended with it.
+        It does not wait for the server's close; `RealtimeModel.aclose` does. In another event loop
+        than the call's it does nothing: the call has ended with its loop.
         """
         loop = asyncio.get_running_loop()
         if self._performer.keeper.loop not in (None, loop):
@@ -271,7 +271,7 @@ class RealtimeSession(llm.RealtimeSession[SessionEvents]):
             self._performer.warn_once(excess)
 
     def _make_configurable(self) -> None:
-        """Nothing more is awaited before the configuration goes out."""
+        """Let the configuration be sent with what is known now."""
         if not self._is_configurable:
             self._is_configurable = True
             self._check_size()

@@ -1,7 +1,7 @@
 """The named timers of a call, over one alarm of the event loop.
 
-A turn sets some eight, nearly all of which are cancelled in time: to set one is to note when it is
-due. The alarm stays where it is until it rings, be it in vain.
+A turn sets some eight, and nearly all are cancelled. So starting one only notes when it is due, and
+cancelling one leaves the alarm as it is: it may ring when no timer is due.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from collections.abc import Callable
 
 
 class Timers:
-    """Timers by name; to start one again moves it."""
+    """Timers by name; starting one again moves it."""
 
     def __init__(self, on_due: Callable[[str], None]) -> None:
         """Begin without any.
@@ -26,7 +26,7 @@ class Timers:
         self._alarm: asyncio.TimerHandle | None = None
 
     def start(self, name: str, delay_s: float) -> None:
-        """Let one run out in `delay_s`."""
+        """Start one; it runs out after `delay_s`."""
         due_at = self._due_at[name] = asyncio.get_running_loop().time() + delay_s
         if self._alarm is None or due_at < self._alarm.when():
             self._set_alarm(due_at)
@@ -48,7 +48,7 @@ class Timers:
         self._alarm = asyncio.get_running_loop().call_at(at, self._ring, at)
 
     def _ring(self, at: float) -> None:
-        """Take the first that is due; the next has an alarm of its own, even at the same time."""
+        """Run the first that is due; the next gets a new alarm, even if it is due now."""
         self._alarm = None
         due = next((name for name, due_at in self._due_at.items() if due_at <= at), None)
         if due is not None:

@@ -48,7 +48,7 @@ class WireLines:
         )
 
     def connect(self, *, greet: bool = False, **session: Any) -> None:
-        """Dial, and be configured."""
+        """Connect, and be configured."""
         self.line("connection.opening", "note", model="hydra-v1.1", voice="aria")
         self.line("connection.opened", "note")
         self.line("session.created", session_id=f"session-{self.connection}")

@@ -1,1 +1,1 @@
-"""LiveKit's words for what Hydra says: tools, metrics, errors, and what its job does."""
+"""Between LiveKit's types and Hydra's: tools, metrics, errors, configuration, and workarounds."""

@@ -1,4 +1,4 @@
-"""What a connection is configured with: persona, voice, tools, and history as text."""
+"""What a connection is configured with: instructions, voice, tools, and history as text."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ class Configuration:
     """A session's instructions and tools, and the one-shot configuration made of them."""
 
     def __init__(self, voice: str) -> None:
-        """Begin with nothing but a voice."""
+        """Begin with a voice only."""
         self.voice = voice
         self.instructions = ""
         self.tool_choice: llm.ToolChoice | None = None
@@ -33,7 +33,7 @@ class Configuration:
 
     @property
     def offered(self) -> list[events.Tool]:
-        """The tools that the model may call now; "none" is an empty list."""
+        """The tools that the model may call now; none under the tool choice "none"."""
         return [] if self.tool_choice == "none" else self._offered
 
     def set_tools(self, tools: Sequence[llm.Tool]) -> list[str]:
@@ -43,12 +43,12 @@ class Configuration:
         return unsupported
 
     def compose(self, lines: Sequence[Line], *, greet: bool, opening: str) -> events.ClientSession:
-        """Return `session.configure`'s body, inside the byte budget if that is possible.
+        """Return the body of `session.configure`, within the byte budget if possible.
 
         Args:
             lines: the conversation so far; the oldest are left out first.
             greet: the model speaks first on this connection.
-            opening: what it speaks about; empty for what it likes.
+            opening: what it speaks about; empty for nothing in particular.
         """
 
         def session(instructions: str) -> events.ClientSession:
@@ -70,7 +70,7 @@ class Configuration:
         return session(instructions)
 
     def excess(self) -> str:
-        """Say how instructions and tools are over the budget; empty while they are not."""
+        """Return how far instructions and tools are over the budget; empty if they are not."""
         session = events.ClientSession(
             instructions=self.instructions, voice=voices.SERVER_DEFAULT_VOICE, tools=self._offered
         )

@@ -1,96 +1,96 @@
 """What LiveKit's framework does that a session has to work around.
 
-Sources are files and names in `livekit/agents` of livekit-agents 1.8.9: read them again with each
-new version. What is code of its own stands below. The others are an order of statements, or a rule
-that a module keeps; this table says where, and what happens to a caller without it.
+Sources are files and names in `livekit/agents` of livekit-agents 1.8.9: check them with each new
+version. Some workarounds are code below. The others are an order of statements, or a rule, in
+another module: this table says where, and what would happen to a caller without it.
 
 Beginning and end
 -----------------
 The configuration comes in three parts, and Hydra takes one.
     Here: `session`, `_update_session`. Source: `llm/realtime.py`, `_update_session`.
-    Without: it leaves with the first part, and the agent has neither tools nor memory.
+    Without: it is sent with the first part, and the agent has neither tools nor memory.
 The greeting is asked for after that.
     Here: `protocol/call`, `GREETING_WINDOW_S`. Source: `voice/agent_activity.py`, `_start_session`.
-    Without: the configuration has left by then, and the greeting costs a new connection.
+    Without: the configuration is sent by then, and the greeting needs a new connection.
 A reply is awaited without a bound.
     Here: `protocol/demand`, `REPLY_DEADLINE_S`.
     Source: `voice/agent_activity.py`, `_realtime_reply_task`.
-    Without: one request that the server ignores makes the agent mute for the rest of the call, as
+    Without: after one request that the server ignores, the agent is mute for the rest of the call:
     all that it says is played in order.
-The first error that is not recoverable ends the call; an STT or TTS may have three.
+The first unrecoverable error of a realtime model ends the call; an STT or TTS may have three.
     Here: `transport/keeper`, `_keep`. Source: `voice/agent_session.py`, `_on_error`.
-    Without: the caller is hung up on when a connection drops, though a new one could be made.
-What a listener raises may come back.
+    Without: a lost connection ends the call, though a new one could be made.
+An exception of a listener may come back to the emitter.
     Here: `session`, `emit`. Source: `event_emitter.py` of the package `livekit.rtc`, `emit`.
-    Without: a slip in the application's listener keeps the session from what was to follow.
+    Without: a bug in the application's listener stops the session in the middle of its work.
 The end of a session is awaited without a bound.
     Here: `session`, `CLOSE_BUDGET_S`. Source: `voice/agent_activity.py`, `_close_session`.
-    Without: a server that says no goodbye holds the job, and a caller who is handed over waits.
+    Without: a server that does not close holds up the job, and a caller in a handoff waits.
 
 Speech
 ------
 `interrupt()` is called inside the emit of `input_speech_started`.
     Here: `performer`, `_begin_turn`. Source: `voice/agent_activity.py`, `_on_input_speech_started`.
-    Without: it counts as the application's wish, so an agent that was cut by a cough never goes on
-    with its sentence. So the cut is noted after the emit.
-`interrupt()` is called where there is nothing to cancel, such as before the reply to a result.
+    Without: it counts as the application's, so an agent that was cut by a cough never goes on with
+    its sentence. So the cut is noted after the emit.
+`interrupt()` is called with nothing to cancel, for example before the reply to a result.
     Here: `protocol/conversation`, `cancel_response`.
     Source: `voice/agent_activity.py`, `_realtime_generation_task_impl`.
-    Without: it cancels the answer that the server has just begun by itself.
-The user speaks until it is told that the turn has ended.
+    Without: it cancels an answer that the server has just begun.
+The user counts as speaking until the session reports the end of the turn.
     Here: `protocol/turns`, `UserStopped`.
     Source: `voice/agent_activity.py`, `_on_input_speech_stopped`.
-    Without: nothing is played of what the agent was asked to say.
-A message is played until its text has ended, too.
+    Without: replies that the application asks for are not played.
+A message counts as playing until its text has ended, too.
     Here: `voice/message`, `TEXT_AFTER_PLAYOUT_S`.
     Source: `voice/generation.py`, `forward_generation`.
     Without: a slow STT keeps the agent "speaking", and nothing else is played.
 A message's modalities are awaited, even if it is interrupted meanwhile.
     Here: `voice/message`, `present`. Source: `voice/agent_activity.py`, `_process_one_message`.
     Without: the agent is mute for 5 s after that.
-An interruption is reported for a message that was partly played, not for those that were not.
+An interruption is reported for a message that was partly played, not for one that was not.
     Here: `voice/message`, `cut_short`.
     Source: `voice/agent_activity.py`, `_realtime_generation_task_impl`.
     Without: the next connection's server believes that all of it was said.
-The words of that report are all of the message's where nothing keeps text to the pace of speech.
+That report has the whole text if nothing keeps the text to the pace of speech.
     Here: `voice/message`, `report`. Source: `voice/generation.py`, `forwarded_text`.
     Without: the next connection's server believes that all of it was said.
 
 Function calls
 --------------
-Results are handed over when the response's streams have ended, and Hydra may wait for results.
+Results are passed on when the response's streams have ended, and Hydra may wait for results.
     Here: `protocol/response`, `GRACE_S`.
     Source: `voice/agent_activity.py`, `_realtime_generation_task_impl`.
     Without: each waits for the other, and the caller hears nothing more.
-What waits for its turn to be played is dropped at an interruption, and its calls never run.
+A message that waits for playback is dropped at an interruption; its function calls never run.
     Here: `voice/speaking`, `queued_calls`.
     Source: `voice/agent_activity.py`, `_realtime_generation_task_impl`.
     Without: the server waits for their results, and is silent.
-Calls under the tool choice "none" are never answered.
+Function calls under the tool choice "none" are never answered.
     Here: `performer`, `_call_function`. Source: `voice/generation.py`, `_execute_tools_task`.
     Without: the server waits for their results, and is silent.
-The reply to results is not asked for when the speech that called was interrupted.
+The reply to results is not asked for if the speech that called the function was interrupted.
     Here: `protocol/results`, `NARRATE_AFTER_S`.
     Source: `voice/agent_activity.py`, `_realtime_generation_task_impl`.
     Without: a caller who coughs while a function runs never hears its result.
-The tool choice is set before each reply and after it, mostly to what it was.
+The tool choice is set before and after each reply, mostly to the same value.
     Here: `protocol/conversation`, `update_tools`.
     Source: `voice/agent_activity.py`, `_realtime_reply_task`.
-    Without: the server is sent the same tools twice for each reply.
+    Without: the server gets the same tools twice for each reply.
 
 Text and history
 ----------------
-A text that comes late has no way into the session's history, but one into the agent's.
+A late text can't be added to the session's history, only to the agent's.
     Here: `performer`, `message_missed`.
     Source: `voice/agent_activity.py`, `_on_remote_item_added`.
     Without: the next agent does not know what was said.
-`update_chat_ctx` is called with our own history and more, or with the agent's.
+`update_chat_ctx` is called with all of our history and more, or with the agent's.
     Here: `voice/chat`, `add_new`. Source: `voice/agent_activity.py`, `update_chat_ctx`.
-    Without: the server is told once more what it knows, as something new.
-`ChatContext.copy` leaves a circle of references behind.
+    Without: the server gets again, as something new, what it knows.
+`ChatContext.copy` leaves a reference cycle behind.
     Here: `voice/chat`, `copy`. Source: `llm/chat_context.py`, `copy`.
-    Without: each copy is memory that only the garbage collector frees, in pauses of all calls.
-An STT's stream that LiveKit opens again has missed what was said before.
+    Without: only the garbage collector frees the copies, and its pauses stop all calls.
+An STT stream that LiveKit opens again has missed what was said before.
     Here: `voice/transcription`, `_ONE_TRY`. Source: `stt/stt.py`, `_main_task`.
     Without: the beginning of a turn is missing in the history.
 """
@@ -110,15 +110,15 @@ if TYPE_CHECKING:
     from livekit.agents.voice import SpeechHandle
 
 DROPPED_AFTER_S: Final = 6.0
-"""When an interrupted speech is surely over: the framework gives it 5 s, and drops what it still
-holds. Source: `voice/speech_handle.py`, `INTERRUPTION_TIMEOUT`."""
+"""After this an interrupted speech is over: the framework gives it 5 s, then drops its results.
+Source: `voice/speech_handle.py`, `INTERRUPTION_TIMEOUT`."""
 
 
 def agent_session() -> AgentSession[Any] | None:
     """Return the job's first session; None outside of a job, and before it has one.
 
-    A realtime session is handed nothing of the `AgentSession` that it speaks for. Without it, there
-    is nothing to listen to for `Results`, and no room to look at for `until_subscribed`.
+    A realtime session does not get its `AgentSession`. `Results` listens to it, and
+    `until_subscribed` needs its room.
     Source: `job.py`, `primary_session`.
     """
     job = get_job_context(required=False)
@@ -131,20 +131,20 @@ def agent_session() -> AgentSession[Any] | None:
 
 
 class Results:
-    """Results of functions that the framework may drop; it tells of them before.
+    """Reports results of functions that the framework may drop.
 
-    It hands a result over when nothing is said any more. But once the user has interrupted the
-    speech that called the function, it waits for no longer than `DROPPED_AFTER_S`. Without this, a
-    caller who talks while the function runs, and gets a long answer to that, never hears a result.
-    A function that keeps its speech from being interrupted has no such limit.
+    The framework passes a result on when the agent is silent. But if the user has interrupted the
+    speech that called the function, it waits no longer than `DROPPED_AFTER_S`. Without this, a
+    caller who talks while the function runs, and gets a long answer, never hears the result. A
+    function that forbids interruptions of its speech has no such limit.
     Source: `voice/agent_activity.py`, `_realtime_generation_task_impl`.
     """
 
     def __init__(self, on_result: Callable[[llm.FunctionCallOutput], None]) -> None:
-        """Know of none.
+        """Begin without a session.
 
         Args:
-            on_result: called with each.
+            on_result: called with each result that may be dropped.
         """
         self._on_result = on_result
         self._session: AgentSession[Any] | None = None
@@ -152,31 +152,31 @@ class Results:
         """Those that the framework still works on."""
 
     def watch(self) -> None:
-        """Listen, where there is a session to listen to."""
+        """Listen to the job's session, if there is one."""
         session = agent_session()
         if session is not None and session is not self._session:
             self.close()
             self._session = session
             session.on("speech_created", self._note)
-            session.on("function_tools_executed", self._tell)
+            session.on("function_tools_executed", self._report)
 
     def close(self) -> None:
-        """Listen no more."""
+        """Stop listening."""
         if self._session is not None:
             self._session.off("speech_created", self._note)
-            self._session.off("function_tools_executed", self._tell)
+            self._session.off("function_tools_executed", self._report)
             self._session = None
 
     def _note(self, event: SpeechCreatedEvent) -> None:
         self._speeches.add(event.speech_handle)
 
-    def _tell(self, event: FunctionToolsExecutedEvent) -> None:
+    def _report(self, event: FunctionToolsExecutedEvent) -> None:
         for output in event.function_call_outputs:
             if output is not None and self._may_be_dropped(output.call_id):
                 self._on_result(output)
 
     def _may_be_dropped(self, call_id: str) -> bool:
-        """Whether the speech that called was interrupted, or is not known."""
+        """Whether the speech that called the function was interrupted, or is not known."""
         return all(
             speech.interrupted
             for speech in self._speeches
@@ -189,11 +189,11 @@ class Results:
 
 @dataclass(slots=True)
 class HandedCall:
-    """A function call that the framework was given, and whether its function has begun.
+    """A function call that the framework has, and whether its function has begun.
 
-    The framework tells nobody, but it writes the time into `created_at` then. Without this, nobody
-    knows which calls an interruption drops: a function that runs would be answered twice, or one
-    that never will not at all, and the server waits.
+    The framework does not report that, but then sets `created_at` to the time. Without this, it is
+    not known which function calls an interruption drops: a function that runs would be answered
+    twice, or one that never runs not at all, and the server waits.
     Source: `voice/agent_activity.py`, `_tool_execution_started_cb`.
     """
 
@@ -212,18 +212,17 @@ class HandedCall:
 async def until_subscribed() -> None:
     """Wait until somebody in the job's room has subscribed to the agent's audio.
 
-    LiveKit's room output waits for that as well, but an interruption cancels the very future that
-    it waits for. Without this, a caller who speaks before they are subscribed hears nothing of the
-    agent for the rest of the call.
+    LiveKit's room output waits for that, too, but an interruption cancels the future that it waits
+    for. Without this, a caller who speaks before they are subscribed never hears the agent.
     Source: `voice/room_io/_output.py`, `capture_frame`.
     """
     subscribed = _subscribed()
     if subscribed is not None and not subscribed.done():
-        await asyncio.wait([subscribed])  # which never cancels it
+        await asyncio.wait([subscribed])  # does not cancel it
 
 
 def _subscribed() -> asyncio.Future[None] | None:
-    """Return what is done when the job's room hears the agent; None where it does not play it."""
+    """Return the future of the room's subscription; None where no room plays the agent."""
     session = agent_session()
     if session is None:
         return None

@@ -1,4 +1,4 @@
-"""Metrics and errors, in LiveKit's words."""
+"""Metrics and errors, as LiveKit's types."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ def of_response(model: llm.RealtimeModel, end: fx.EndResponse) -> RealtimeModelM
     """Return the metrics of one response.
 
     `timestamp`, `ttft` and `duration` share an origin: the end of the user's speech, or the
-    sending of the request. So `ttft` has the model's thinking in it, as the user hears it.
+    sending of the request. So `ttft` is the latency that the user hears.
     """
     usage = end.usage
     input_tokens = (usage and usage.input_tokens) or 0
@@ -42,7 +42,7 @@ def of_response(model: llm.RealtimeModel, end: fx.EndResponse) -> RealtimeModelM
 def of_acquisition(
     model: llm.RealtimeModel, acquire_s: float, *, is_reused: bool
 ) -> RealtimeModelMetrics:
-    """Return the metrics of getting a connection: dialled just now, or before it was needed."""
+    """Return the metrics of getting a connection: a new one, or one opened ahead."""
     return RealtimeModelMetrics(
         request_id="",
         timestamp=time.time(),
@@ -56,7 +56,7 @@ def of_acquisition(
 
 
 def of_connection(model: llm.RealtimeModel, connected_s: float) -> RealtimeModelMetrics:
-    """Return the metrics of one connection: Hydra is billed by the minute of it."""
+    """Return the metrics of one connection: Hydra bills by its minutes."""
     return RealtimeModelMetrics(
         request_id="",
         timestamp=time.time(),
@@ -69,7 +69,7 @@ def of_connection(model: llm.RealtimeModel, connected_s: float) -> RealtimeModel
 
 
 def to_api_error(error: Exception) -> APIError:
-    """Return `error` as LiveKit's kind, without a cause: the text is complete."""
+    """Return `error` as LiveKit's type, without a cause: its text is complete."""
     match error:
         case errors.AuthenticationFailed(status=status) | errors.HandshakeRefused(status=status):
             return APIStatusError(str(error), status_code=status, retryable=error.retryable)

@@ -1,4 +1,4 @@
-"""LiveKit's tools, in Hydra's words."""
+"""LiveKit's tools, as Hydra's type."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ def to_hydra(tools: Sequence[llm.Tool | llm.Toolset]) -> tuple[list[events.Tool]
     """Return the tools that Hydra can be offered, and the names of those that it can't.
 
     Functions of every kind are offered: plain, raw-schema, in toolsets, from MCP servers. A
-    provider's own tools run on that provider's servers, so they mean nothing here.
+    provider's own tools run on that provider's servers, so Hydra can't call them.
     """
     offered: list[events.Tool] = []
     unsupported: list[str] = []
-    # LiveKit's context of no tools takes as long to make as one of many: a fifth of a millisecond.
+    # Even without tools, a ToolContext takes a fifth of a millisecond to make.
     for tool in llm.ToolContext(tools).flatten() if tools else ():
         match tool:
             case llm.FunctionTool():

@@ -16,37 +16,37 @@ MAX_DELAY_S: Final = 8.0
 """Upper bound of any delay: a caller on the phone does not wait longer."""
 
 STABLE_S: Final = 5.0
-"""A connection that was READY for this long was good: the count of attempts begins anew.
+"""After this long in READY a connection was good, and the count of attempts begins anew.
 
-A successful dial proves nothing: `server_full` comes after the upgrade.
+An accepted upgrade proves nothing: `server_full` comes after it.
 """
 
 LOST_CALL_BUDGET_S: Final = 20.0
-"""A call that was READY is retried until so long after its loss."""
+"""For how long after its loss a call that was READY is retried."""
 
 MAX_RETRY_AFTER_S: Final = 30.0
-"""A server that asks for more patience than this gets none: nobody waits so long on the phone."""
+"""A call ends where the server asks for a longer wait: nobody on the phone waits so long."""
 
 POLICY_VIOLATION: Final = 1008
 """Close code that is forgiven once, after a stable connection: it may be an expired token."""
 
 CLOSES_OF_THE_SERVER: Final = frozenset({1001, 1011, 1012})
-"""Close codes by which a server tells that it goes away, is broken or restarts: it needs time.
+"""Close codes of a server that goes away, is broken or restarts: it needs time.
 
-After any other end of a call the server may well be up, and is dialled again at once.
+After any other loss the server may well be up, and the call reconnects at once.
 """
 
 AT_ONCE_S: Final = 0.02
-"""In what time the callers of one lost link come back at once."""
+"""The longest delay of a reconnect "at once"; it spreads the calls of one lost link."""
 
 RECONNECTS_PER_MINUTE: Final = 6
-"""Bound on the connections made for other reasons than a loss."""
+"""Bound on reconnects for other reasons than a loss."""
 
 
 def delays(uniform: Callable[[float, float], float] = random.uniform) -> Iterator[float]:
     """Yield the delays before retry 0, 1, 2...: U(1/2, 1) * min(8, 0.5 * 2^n) seconds.
 
-    The jitter keeps the callers of a server that comes back from arriving all at once.
+    Because of the jitter, not all callers reach a server that comes back at once.
     """
     bound = FIRST_DELAY_S
     while True:
@@ -55,7 +55,7 @@ def delays(uniform: Callable[[float, float], float] = random.uniform) -> Iterato
 
 
 class Allowance:
-    """At most so many in so much time, in a sliding window."""
+    """At most `limit` in `window_s` seconds, in a sliding window."""
 
     def __init__(self, limit: int, window_s: float) -> None:
         self._limit = limit
@@ -63,7 +63,7 @@ class Allowance:
         self._taken: deque[float] = deque()
 
     def wait_s(self, now: float) -> float:
-        """Return how long until `take` will say yes; 0.0 when it would now."""
+        """Return how long until `take` succeeds; 0.0 if it would now."""
         while self._taken and self._taken[0] <= now - self._window_s:
             self._taken.popleft()
         if len(self._taken) < self._limit:
@@ -71,7 +71,7 @@ class Allowance:
         return self._taken[0] + self._window_s - now
 
     def take(self, now: float) -> bool:
-        """Take one, if there is one."""
+        """Take one; False if none is left."""
         if self.wait_s(now) > 0:
             return False
         self._taken.append(now)
@@ -79,10 +79,10 @@ class Allowance:
 
 
 class Recovery:
-    """Whether and when to dial again after a connection failed.
+    """Whether and when to connect again after a connection failed.
 
-    A call that was never READY is dialled again `max_retry` times. One that was is lost when its
-    connection fails, and dialled again for `LOST_CALL_BUDGET_S`; what fails meanwhile belongs to
+    A call that was never READY gets `max_retry` more connections. A call that was READY is lost
+    when its connection fails, and reconnects for `LOST_CALL_BUDGET_S`. Further failures belong to
     the same loss, until a connection was READY for `STABLE_S`.
     """
 
@@ -99,13 +99,13 @@ class Recovery:
         self._has_forgiven = False
 
     def ready(self, now: float) -> None:
-        """The connection is READY; the one before it may have been left on purpose."""
+        """A connection is READY; the one before it failed, or was left on purpose."""
         self._settle(now)
         self._ready_at = now
         self._was_ready = True
 
     def failed(self, error: Exception, now: float) -> float | None:
-        """Return the delay in seconds before the next dial; None to give the call up."""
+        """Return the delay in seconds before the next connection; None to end the call."""
         was_stable = self._settle(now)
         is_new = self._was_ready and self._lost_at is None
         if is_new:
@@ -124,7 +124,7 @@ class Recovery:
         return delay_s if self._retries <= self._max_retry else None
 
     def _settle(self, now: float) -> bool:
-        """Return whether the connection that ends now was stable; then all is forgotten."""
+        """Return whether the connection that ends was stable; if so, forget earlier failures."""
         was_stable = self._ready_at is not None and now - self._ready_at >= STABLE_S
         self._ready_at = None
         if was_stable:

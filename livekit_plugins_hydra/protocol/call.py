@@ -1,8 +1,8 @@
-"""What outlives a connection: owed replies, results nobody told yet, changed instructions.
+"""What outlives a connection: owed replies, untold function results, changed instructions.
 
-A `Call` drives one `Conversation` after another and, like them, does no I/O: it takes the
-server's events and the session's wishes, and returns effects. Beside it stand `demand` (the ways
-of a reply on demand) and `results` (what functions have returned, and who was told).
+A `Call` drives one `Conversation` after another and does no I/O either: it takes the server's
+events and the session's wishes, and returns effects. `demand` has the ways to get a reply on
+demand, `results` what functions have returned, and whether the user was told.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ GREETING_WINDOW_S: Final = 0.05
 """
 
 INSTRUCTIONS_DEBOUNCE_S: Final = 0.5
-"""Changes of instructions within this time make one new connection."""
+"""Changes of instructions within this time lead to one new connection."""
 
 INSTRUCTIONS_RECONNECT_EVERY_S: Final = 15.0
 """At most one new connection for changed instructions in this time."""
@@ -38,14 +38,14 @@ INSTRUCTIONS_RECONNECT_EVERY_S: Final = 15.0
 
 @dataclass(slots=True)
 class _Side:
-    """Whether a new connection can be told what one side has said."""
+    """Whether the text of what one side has said is known, for a new connection."""
 
     is_transcribed: bool
     has_spoken: bool = False
 
     @property
     def is_remembered(self) -> bool:
-        """Whether there is nothing that it would not know."""
+        """Whether a new connection would know all of it."""
         return self.is_transcribed or not self.has_spoken
 
 
@@ -65,9 +65,9 @@ class Call:
 
         Args:
             new_event_id: mints the `event_id` of each event that we send.
-            learned: what is known of the server; amended here.
+            learned: what is known of the server; the call adds to it.
             greet: the model speaks first, without being asked.
-            knows_user_text: an STT transcribes the user, so that a new connection can be told.
+            knows_user_text: an STT transcribes the user.
             knows_agent_text: an STT transcribes the agent.
         """
         self._new_event_id = new_event_id
@@ -76,15 +76,15 @@ class Call:
         self._results = Results()
         self._demand = Demand(learned if learned is not None else Learned(), self._results)
         self._owes_greeting = greet
-        """Whether the model was to speak first, and has not spoken yet."""
+        """Whether the model still has to speak first."""
         self._voice: str | None = None
-        """What the server was asked to speak with."""
+        """The voice that the server was asked for."""
         self._user = _Side(knows_user_text)
         self._agent = _Side(knows_agent_text)
         self._was_touched = False
         """Whether something was said on an earlier connection."""
         self._stale_since: float | None = None
-        """When the instructions changed that the server does not have; None where it has them."""
+        """Since when the server has old instructions; None if it has the present ones."""
         self._instruction_reconnects = Allowance(1, INSTRUCTIONS_RECONNECT_EVERY_S)
 
     def __repr__(self) -> str:
@@ -98,7 +98,7 @@ class Call:
 
     @property
     def is_occupied(self) -> bool:
-        """Whether something is to be said: a reply is owed, functions run, or results wait."""
+        """Whether the agent will speak: a reply is owed, functions run, or results wait."""
         is_owed = self._demand.reply is not None or self._results.due_at is not None
         return is_owed or bool(self.conversation.open_calls)
 
@@ -116,11 +116,11 @@ class Call:
         Args:
             event: what came.
             now: monotonic clock.
-            played_until: when what was said so far will have been played; not needed with audio.
+            played_until: when playback of all audio so far ends; not needed for audio events.
         """
         user_was_quiet = self.conversation.turn is Turn.QUIET
         effects = self.conversation.receive(event, now)
-        if type(event) is ev.ResponseOutputAudioDelta:  # fifty a second: nothing follows from it
+        if type(event) is ev.ResponseOutputAudioDelta:  # fifty a second, and none changes the call
             return effects
         out: list[fx.Effect] = []
         for effect in effects:
@@ -128,7 +128,7 @@ class Call:
         return out + self._advance(now, played_until)
 
     def configurable(self, now: float) -> list[fx.Effect]:
-        """Instructions, history and tools are known: `Compose` may be asked for."""
+        """Instructions, history and tools are known: `Compose` may follow."""
         if not self._move_setup(Signal.CONFIGURABLE):
             return []
         return [fx.StartTimer("greeting_window", GREETING_WINDOW_S), *self._advance(now)]
@@ -147,12 +147,12 @@ class Call:
         return [*out, fx.CancelTimer("greeting_window")]
 
     def lose(self, now: float, *, keeps_turn: bool = False) -> list[fx.Effect]:
-        """The connection has ended: the next one is a new conversation; replies stay owed.
+        """The connection has ended. The next one is a new conversation; replies stay owed.
 
         Args:
             now: monotonic clock.
-            keeps_turn: the next server will hear speech at once, so that it answers that, and is
-                asked for a reply only if it does not.
+            keeps_turn: the next server gets the user's speech again and is expected to answer it;
+                a reply is asked for only if it does not.
         """
         keeps_turn |= self._line.awaited is Awaited.TURN and not self.conversation.is_ready
         line, self._line = self._line, Line(Conversation(self._new_event_id))
@@ -168,7 +168,7 @@ class Call:
         return [*out, fx.CancelTimer("reply_silence"), fx.CancelTimer("awaited")]
 
     def _owe_again(self, line: Line, lost: list[fx.Effect], now: float) -> list[fx.Effect]:
-        """Owe what was lost before its first sound; the framework believes that it was said."""
+        """Owe again what was lost before its first audio: the framework believes it was said."""
         silent = [
             effect.response_id
             for effect in lost
@@ -185,7 +185,7 @@ class Call:
         return [fx.StartTimer("reply_deadline", REPLY_DEADLINE_S)]
 
     def end(self, reason: str, now: float) -> list[fx.Effect]:
-        """The call is over; nothing stays open or owed."""
+        """The call is over; nothing is open or owed any more."""
         self._line.begun = None
         return [*self._demand.give_up(reason, self._line, now), *self.lose(now)]
 
@@ -206,7 +206,7 @@ class Call:
                 ignored = self._demand.ignored(self._line, now, is_remembered=is_remembered)
                 out += self._leave_if(ignored, now)
             case "narrate" | "instructions":
-                pass  # _advance() sees whether the moment has come
+                pass  # _advance() checks whether the time has come
             case _:
                 for effect in self.conversation.timer(name, now):
                     out += self._relay(effect, now, user_was_quiet=True)
@@ -220,14 +220,14 @@ class Call:
     # ------------------------------------------------------------------- the session's wishes
 
     def generate_reply(self, reply_id: str, instructions: str, now: float) -> list[fx.Effect]:
-        """Owe a reply; it takes the place of one that is pending."""
+        """Owe a reply; it replaces one that is pending."""
         out = self._demand.want(reply_id, instructions, self._about(), self._line, now)
         self._results.due_at = None
         self._results.move(Signal.WANTED)
         return out + self._advance(now)
 
     def cancel_reply(self, reply_id: str, now: float, played_until: float = 0.0) -> list[fx.Effect]:
-        """Stop owing a reply; its response is cancelled should it come all the same."""
+        """Stop owing a reply; if its response comes anyway, it is cancelled."""
         if self._demand.reply is None or self._demand.reply.id != reply_id:
             return []
         return [*self._demand.drop(self._line, now), *self._advance(now, played_until)]
@@ -235,17 +235,17 @@ class Call:
     def add_text(self, role: str, text: str) -> None:
         """Note a text item that is already in the session's history.
 
-        It waits for the next request, so that a new connection's history can hold it instead.
+        It waits for the next request: a new connection before that has it in its history.
         """
         about = About.TEXT if role == "user" else About.NEXT
         self._demand.texts.append(Text(role, text, about))
 
     def announce_output(self, call_id: str, *, within_s: float) -> list[fx.Effect]:
-        """A function has returned whose output will be posted, or dropped by the framework.
+        """A function has returned; the framework will post its output, or drop it.
 
         Args:
-            call_id: the function call's.
-            within_s: by when it would have been posted.
+            call_id: the function call.
+            within_s: after this time it counts as dropped.
         """
         is_doubtful = self._results.announced(call_id)
         return [fx.StartTimer("output", within_s)] if is_doubtful else []
@@ -253,7 +253,7 @@ class Call:
     def post_output(
         self, call_id: str, output: str, *, as_text: str, now: float, played_until: float = 0.0
     ) -> list[fx.Effect]:
-        """Send a function's output; `as_text` where this connection did not issue the call."""
+        """Send a function's output; `as_text` if an earlier connection called the function."""
         out: list[fx.Effect] = []
         if call_id in self.conversation.open_calls:
             out += self.conversation.post_output(call_id, output)
@@ -264,7 +264,7 @@ class Call:
         return out + self._advance(now, played_until)
 
     def update_tools(self, tools: list[ev.Tool]) -> list[fx.Effect]:
-        """Replace the tools; before the configuration, that is where they go."""
+        """Replace the tools; before the configuration is sent, they go into it."""
         if self.conversation.handshake in CONFIGURED:
             return self.conversation.update_tools(tools)
         return []
@@ -277,11 +277,11 @@ class Call:
         return self._advance(now, played_until)
 
     def interrupt(self) -> list[fx.Effect]:
-        """Cancel the response that is generating, if one is.
+        """Cancel the response that is generating, if there is one.
 
-        Functions that run go on. The framework asks for no reply to their outputs then, which is
-        what the application wants if it says nothing more; but if it asks for something else, as
-        a room does with typed text, nobody would ever tell them.
+        Functions that run go on, but the framework asks for no reply to their outputs. That is
+        right if the application asks for nothing more. If it asks for another reply, as a room
+        does with typed text, the call itself asks for the reply to the outputs.
         """
         self._results.move(Signal.INTERRUPTED)
         return self.conversation.cancel_response()
@@ -289,7 +289,7 @@ class Call:
     # -------------------------------------------------------------------------- relaying
 
     def _relay(self, effect: fx.Effect, now: float, *, user_was_quiet: bool) -> list[fx.Effect]:
-        """Pass on an effect of the conversation, with what it means for the call."""
+        """Pass on an effect of the conversation, with what it changes in the call."""
         match effect:
             case fx.BeginResponse(is_late=False):
                 return self._begin(effect, user_was_quiet=user_was_quiet)
@@ -314,9 +314,9 @@ class Call:
         return [effect]
 
     def _fall_back(self, now: float) -> list[fx.Effect]:
-        """The server refuses the voice; one of a roster gives way to the server's default.
+        """The server refuses the voice; a listed one is replaced by the server's default.
 
-        Source: the six first voices were refused on 2026-08-20 (probe).
+        Source: the six voices of `hydra` were refused on 2026-08-20 (probe).
         """
         voice = self._voice or ""
         if voice == SERVER_DEFAULT_VOICE or not is_known_voice(voice):
@@ -335,7 +335,7 @@ class Call:
         return [*out, *demand.send_texts(self._line)]
 
     def _take_back(self, part_id: str, now: float) -> None:
-        """The user's speech cuts a response; one that said nothing yet has told no results."""
+        """The user cuts a response: if that has said nothing, its results are due again."""
         begun = self._line.begun
         is_telling = begun and begun[0] == part_id and begun[1].tells_outputs
         if is_telling and not self.conversation.has_begun_to_answer:
@@ -343,7 +343,7 @@ class Call:
             self._results.due_at = now
 
     def _begin(self, effect: fx.BeginResponse, *, user_was_quiet: bool) -> list[fx.Effect]:
-        """Say whose response this is: nobody's, the server's own, or the owed reply."""
+        """Decide what a response is: unwanted, the server's own, or the owed reply."""
         demand, results, line = self._demand, self._results, self._line
         is_unwanted = line.awaited in (Awaited.DEBT, Awaited.LATE)
         is_greeting, self._owes_greeting = self._owes_greeting, False
@@ -365,7 +365,7 @@ class Call:
     # -------------------------------------------------------------------------- advancing
 
     def _advance(self, now: float, played_until: float = 0.0) -> list[fx.Effect]:
-        """Do what has become possible; called after every change."""
+        """Do what is possible now; called after every change."""
         if self.conversation.handshake is Handshake.CREATED:
             return self._compose() if self._setup is not Setup.INCOMPLETE else []
         if self._demand.reply is not None:
@@ -396,7 +396,7 @@ class Call:
         return [fx.Compose(greet=True, opening=reply.opening if reply else self._about().value)]
 
     def _about(self) -> About:
-        """Say what a response is about that nothing on its own connection has led up to."""
+        """Return what a response without a cause on its own connection is about."""
         if self._demand.texts:
             return self._demand.texts[-1].about
         if self._results.is_sent or self._results.due_at is not None:
@@ -405,7 +405,7 @@ class Call:
 
     @property
     def _is_beginning(self) -> bool:
-        """Whether nothing was said in this call yet."""
+        """Whether nobody has spoken in this call yet."""
         return self.conversation.is_untouched and not self._was_touched
 
     def _advance_reply(self, now: float) -> list[fx.Effect]:
@@ -413,13 +413,11 @@ class Call:
         return self._leave_if(self._demand.advance(self._line, now, is_stale=is_stale), now)
 
     def _advance_narration(self, at: float, now: float) -> list[fx.Effect]:
-        """Ask for the reply to outputs that the framework does not ask for.
+        """Ask for the reply to outputs that the framework does not ask for; see `results`.
 
-        When the user speaks while a tool runs, the framework posts the outputs and leaves it at
-        that. If the turn was only a cough, nobody would ever tell the result.
-
-        It waits until the answer before it was played: what the framework has queued behind that
-        is dropped when the user speaks, and the server believes that it was told.
+        It waits until the answer before it was played. A reply that the framework has queued
+        behind that answer is dropped when the user speaks, and the server believes that it was
+        played.
         """
         if at > now:
             return [fx.StartTimer("narrate", at - now)]
@@ -428,7 +426,7 @@ class Call:
         return [fx.StartTimer("reply_deadline", REPLY_DEADLINE_S), *self._advance_reply(now)]
 
     def _advance_instructions(self, at: float, now: float) -> list[fx.Effect]:
-        """Make a new connection when nobody speaks: while it is made, none hears the user."""
+        """Reconnect when nobody speaks: no server hears the user meanwhile."""
         wait_s = max(at - now, self._wait_for_instructions_s(now))
         if wait_s > 0:
             return [fx.StartTimer("instructions", wait_s)]
@@ -436,11 +434,11 @@ class Call:
         return self._leave_if([fx.Reconnect(STALE)], now)
 
     def _wait_for_instructions_s(self, now: float) -> float:
-        """Return how long no connection may be made for new instructions."""
+        """Return how long to wait before a reconnect for new instructions."""
         return max(self._instruction_reconnects.wait_s(now), self._demand.reconnects.wait_s(now))
 
     def _leave_if(self, effects: list[fx.Effect], now: float) -> list[fx.Effect]:
-        """Give this connection up where `effects` ask for a new one."""
+        """Leave this connection if `effects` ask for a new one."""
         if not any(isinstance(effect, fx.Reconnect) for effect in effects):
             return effects
         if self._stale_since is not None:

@@ -1,18 +1,18 @@
 """One connection's conversation: four small state machines, without any I/O.
 
-``receive(event, now)`` takes what the server says, the other methods take what this side wants;
-all of them return the effects to perform. A reconnect is a new `Conversation`: nothing is reset
+``receive(event, now)`` takes what the server sends, the other methods what this side wants;
+all return the effects to perform. A reconnect is a new `Conversation`: nothing is reset
 in place. The machines' tables are in `states`.
 
 Rules that couple the machines:
 
 * A barge-in (`speech_started`) closes the streams of the current response before the turn begins.
-* `response.created` ends a turn that nobody stopped, and closes the response before it.
-* Outputs of functions go out in any state of a READY connection: the server may be waiting.
+* `response.created` ends a turn that was not stopped, and closes the response before it.
+* A READY connection sends outputs of functions in any state: the server may wait for them.
 * The end of the connection ends everything else.
 
-Frames that are late, doubled, foreign or out of order never raise and never touch another
-response: they are dropped and counted in `dropped`.
+Frames that are late, doubled, foreign or out of order never raise and never affect another
+response: they are dropped, and counted in `dropped`.
 """
 
 from __future__ import annotations
@@ -40,11 +40,11 @@ HANDSHAKE_TIMEOUT_S: Final = 10.0
 """Longest wait for `session.created`, and again for `session.configured`. Our choice."""
 
 REMEMBERED_RESPONSES: Final = 8
-"""How many past responses may still deliver a late call."""
+"""How many past responses may still deliver a late function call."""
 
 
 class Conversation:
-    """The protocol's side of one connection."""
+    """The protocol of one connection."""
 
     def __init__(self, new_event_id: Callable[[], str]) -> None:
         """Begin a conversation on a socket that is about to open.
@@ -61,9 +61,9 @@ class Conversation:
         self._asked_at: float | None = None
         self._calls = FunctionCalls()
         self._tools: list[ev.Tool] = []
-        """What the model is to have."""
+        """The tools that the model should have."""
         self._sent_tools: list[ev.Tool] = []
-        """What the server was told of them."""
+        """The tools that the server was sent."""
         self._is_untouched = True
         self.dropped: Counter[str] = Counter()
         """How many frames were dropped, by reason."""
@@ -82,12 +82,12 @@ class Conversation:
 
     @property
     def turn(self) -> Turn:
-        """What the user does."""
+        """Whether the user speaks."""
         return self._turn.state
 
     @property
     def response(self) -> ResponseState:
-        """What the newest response does."""
+        """The newest response's state."""
         return self._current.state if self._current else ResponseState.IDLE
 
     @property
@@ -97,7 +97,7 @@ class Conversation:
 
     @property
     def is_untouched(self) -> bool:
-        """Whether nothing was said or heard on this connection yet."""
+        """Whether neither side has spoken on this connection yet."""
         return self._is_untouched
 
     @property
@@ -108,16 +108,16 @@ class Conversation:
 
     @property
     def has_begun_to_answer(self) -> bool:
-        """Whether something was said or called by the newest response."""
+        """Whether the newest response has said something or called a function."""
         response = self._current
         return response is not None and (response.first_audio_at is not None or response.has_called)
 
     @property
     def open_calls(self) -> frozenset[str]:
-        """Ids of the calls that this connection issued and that have no output yet."""
+        """Ids of this connection's function calls that have no output yet."""
         return frozenset(self._calls.open)
 
-    # ------------------------------------------------------------------------ our intents
+    # ----------------------------------------------------------------------- what we send
 
     def open(self) -> list[fx.Effect]:
         """The socket is open."""
@@ -140,10 +140,10 @@ class Conversation:
     def update_tools(self, tools: list[ev.Tool]) -> list[fx.Effect]:
         """Replace the tools; an unchanged list sends nothing.
 
-        The server takes no change before it has said that it is configured: until then it waits.
+        The server takes no change before `session.configured`: until then the list waits.
 
         Raises:
-            LocalProtocolError: the configuration was not sent yet, so it can still hold them.
+            LocalProtocolError: the configuration was not sent yet; put them there.
         """
         if self._handshake not in (Handshake.CONFIGURING, Handshake.READY):
             raise LocalProtocolError(f"update_tools() while {self!r}")
@@ -158,19 +158,19 @@ class Conversation:
         return [fx.Send(ev.SessionUpdate(event_id=self._new_event_id(), session=session))]
 
     def post_output(self, call_id: str, output: str) -> list[fx.Effect]:
-        """Send the output of an open call.
+        """Send the output of an open function call.
 
         Raises:
-            LocalProtocolError: this connection did not issue the call, or it has an output.
+            LocalProtocolError: it is not one of this connection's, or has an output.
         """
         if call_id not in self._calls.open:
-            raise LocalProtocolError(f"post_output() for a call that is not open, while {self!r}")
+            raise LocalProtocolError(f"post_output() for no open function call, while {self!r}")
         self._calls.answer(call_id)
         item = ev.Item(type="function_call_output", call_id=call_id, output=output)
         return [self._send_item(item)]
 
     def add_message(self, role: str, text: str) -> list[fx.Effect]:
-        """Send a text item; the server is not known to take them.
+        """Send a text item; whether the server takes them is not known.
 
         Raises:
             LocalProtocolError: the connection is not READY.
@@ -192,9 +192,9 @@ class Conversation:
         return [fx.Send(ev.ResponseCreate(event_id=self._new_event_id()))]
 
     def cancel_response(self) -> list[fx.Effect]:
-        """Cancel the current response, if it is generating; else do nothing.
+        """Cancel the current response if it is generating.
 
-        One that only waits for outputs is left alone: the server would give up the calls.
+        One that only waits for outputs goes on: else the server would give its functions up.
         """
         response = self._current
         if response is None or response.state is not ResponseState.GENERATING:
@@ -203,7 +203,7 @@ class Conversation:
         return [fx.Send(cancel), *response.cut(Signal.CANCELLED)]
 
     def lose(self) -> list[fx.Effect]:
-        """The connection has ended, or is given up; everything else ends with it."""
+        """The connection has ended, or is left; everything else ends with it."""
         out: list[fx.Effect] = []
         if not self._move_handshake(Signal.LOST):
             return out
@@ -278,7 +278,7 @@ class Conversation:
                 | ev.ResponseOutputAudioDone()
                 | ev.ResponseOutputAudioTranscriptDone()
             ):
-                # Nothing follows from these: what they say, another event says as well.
+                # They say nothing that another event does not say as well.
                 return []
             case _:
                 assert_never(event)
@@ -363,10 +363,10 @@ class Conversation:
         return [fx.OutputText(response.part_id, item_id or "", text)]
 
     def _receive_arguments(self, response_id: str | None, now: float) -> list[fx.Effect]:
-        """A call streams in; what it says counts when it is complete."""
+        """A function call streams in; it counts when it is complete."""
         response = self._find(response_id)
         if response is None:
-            return self._drop("a call of an unknown response", is_strange=True)
+            return self._drop("a function call of an unknown response", is_strange=True)
         response.last_event_at = now
         return []
 
@@ -375,10 +375,10 @@ class Conversation:
     ) -> list[fx.Effect]:
         response = self._find(event.response_id)
         if response is None:
-            return self._drop("a call of an unknown response", is_strange=True)
+            return self._drop("a function call of an unknown response", is_strange=True)
         if self._calls.is_known(event.call_id):
             response.last_event_at = now
-            return self._drop("doubled call")
+            return self._drop("doubled function call")
         return self._calls.take(
             response,
             item_id=event.item_id,
@@ -418,17 +418,17 @@ class Conversation:
     # ------------------------------------------------------------------------ responses
 
     def _find(self, response_id: str | None) -> Response | None:
-        """Return the response of that id; events without one belong to the newest."""
+        """Return the response with that id; an event without one belongs to the newest."""
         return self._current if response_id is None else self._responses.get(response_id)
 
     def _response_of(self, item: ev.Item) -> Response | None:
-        """Return the response that has spoken `item`; one that nobody has heard is the newest's."""
+        """Return the response whose audio had `item`; the newest if none had."""
         newest_first = reversed(self._responses.values())
         spoken = (it for it in newest_first if item.id and item.id in it.audio_items)
         return next(spoken, self._current)
 
     def _is_silenced(self, response: Response) -> bool:
-        """Whether what `response` says is not to be played: it was cut, or a turn came after it."""
+        """Whether `response` may not be played: it was cut, or a turn came after it."""
         return response.is_cut or self.turn is not Turn.QUIET
 
     # ------------------------------------------------------------------------- machinery
@@ -445,7 +445,7 @@ class Conversation:
         return [] if moved else self._drop("unexpected", is_strange=True, detail=event.type)
 
     def _drop(self, reason: str, *, is_strange: bool = False, detail: str = "") -> list[fx.Effect]:
-        """Count a dropped frame; report the first of each strange kind."""
+        """Count a dropped frame; report the first for each strange reason."""
         self.dropped[reason] += 1
         if not is_strange or self.dropped[reason] > 1:
             return []

@@ -1,17 +1,18 @@
-"""A reply on demand: what it is about, and by which way the server can be made to speak it.
+"""A reply on demand: what it is about, and how the server can be made to speak it.
 
 The only documented way to make Hydra speak is `generate_initial_response` in the one-shot
-configuration; `response.create` is documented for function outputs alone. So a reply goes the
+configuration; `response.create` is documented for function outputs alone. So a reply takes the
 first of these ways that can work:
 
 1. Before the configuration is sent, it becomes that connection's first response.
 2. It answers function outputs: a bare `response.create`, as documented.
-3. Nothing was said or heard on this connection: a new one, with the reply as its first response.
+3. Nobody has spoken on this connection yet: a new one, with the reply as its first response.
 4. Otherwise text items and `response.create`. When the server refuses (an `error` that names our
-   event), or stays silent and nothing would be forgotten, a new connection as in 3.
+   event), a new connection as in 3. The same when it stays silent, if the text of all that was
+   said is known.
 
-A response that the server begins by itself meanwhile is adopted, unless the reply is about
-something that the server does not know yet. What the server refused is remembered in `Learned`,
+A response that the server begins by itself meanwhile counts as the reply, unless the reply is
+about something that the server does not know yet. `Learned` remembers what the server refused,
 for all calls of a model object.
 """
 
@@ -30,39 +31,39 @@ from .states import About, Asked, Awaited, Handshake, Signal, Turn
 from .voices import SERVER_DEFAULT_VOICE
 
 REPLY_DEADLINE_S: Final = 10.0
-"""A reply that has not begun by then fails; every other LiveKit plugin waits as long."""
+"""A reply that has not begun by then fails. All LiveKit plugins wait as long."""
 
 REPLY_SILENCE_S: Final = 5.0
-"""No `response.created` for so long means that the server ignores the request. Our choice."""
+"""After so long without `response.created` the server ignores the request. Our choice."""
 
 SILENCE_RECONNECT_EVERY_S: Final = 30.0
-"""Silence is a weak sign: at most one new connection for it in this time."""
+"""At most one new connection because of silence in this time: silence is a weak sign."""
 
 CONFIGURED: Final = frozenset({Handshake.CONFIGURING, Handshake.READY})
-"""From here on, what changes has to be sent; before, it goes into the configuration."""
+"""States in which a change has to be sent; before, it goes into the configuration."""
 
 STALE: Final = "the instructions have changed"
 
 _PASSING: Final = "internal_error"
-"""The code of errors that say nothing about what was sent. Source: docs of 2026-08-21."""
+"""An error code that says nothing about what was sent. Source: docs of 2026-08-21."""
 
 _KNOWS_OUTPUTS: Final = {Asked.OUTPUTS, Asked.BOTH}
 
 
 @dataclass
 class Learned:
-    """What servers refused or did; shared by all calls of a model object, for its life."""
+    """What servers refused or did; all calls of a model object share it."""
 
     items_refused: bool = False
-    """Text items in `conversation.item.create`."""
+    """The server refuses text items in `conversation.item.create`."""
     create_refused: bool = False
-    """`response.create` without a user turn or function outputs before it."""
+    """It refuses `response.create` without a user turn or function outputs before it."""
     create_speaks: bool = False
     """`response.create` alone has made the server speak."""
     voices_refused: set[str] = field(default_factory=set)
 
     def voice_for(self, voice: str) -> str:
-        """Return what to speak with instead of a voice, if the server has refused it."""
+        """Return `voice`, or the server's default if the server has refused it."""
         return SERVER_DEFAULT_VOICE if voice in self.voices_refused else voice
 
 
@@ -79,7 +80,7 @@ class Demand:
 
     @property
     def has_result_as_text(self) -> bool:
-        """Whether a function's result waits as a text: this connection did not call it."""
+        """Whether a result waits as text: an earlier connection called the function."""
         return any(text.about is About.OUTPUTS for text in self.texts)
 
     # -------------------------------------------------------------------- wanting, giving up
@@ -87,7 +88,7 @@ class Demand:
     def want(
         self, reply_id: str, instructions: str, about: About, line: Line, now: float
     ) -> list[fx.Effect]:
-        """Owe a reply; it takes the place of one that is pending."""
+        """Owe a reply; it replaces one that is pending."""
         out: list[fx.Effect] = []
         older = self.reply
         is_about_outputs = about is About.OUTPUTS and not instructions
@@ -104,24 +105,24 @@ class Demand:
         return [*out, fx.StartTimer("reply_deadline", REPLY_DEADLINE_S)]
 
     def _is_news(self, instructions: str, older: Reply) -> bool:
-        """Whether there is more to say now than the older request can lead to."""
+        """Whether the older request can't lead to all that is to be said now."""
         has_newer_outputs = self._results.is_sent and older.asked not in _KNOWS_OUTPUTS
         return bool(instructions or self.texts) or has_newer_outputs
 
     def give_up(self, reason: str, line: Line, now: float) -> list[fx.Effect]:
-        """Fail the reply; its response is cancelled should it come all the same."""
+        """Fail the reply; if its response comes anyway, it is cancelled."""
         reply = self.reply
         failed = [fx.ReplyFailed(reply.id, reason)] if reply and reply.id is not None else []
         return [*failed, *self.drop(line, now)]
 
     def drop(self, line: Line, now: float) -> list[fx.Effect]:
-        """Forget the reply; what it was asked of the server for is a debt then."""
+        """Forget the reply; if the server was asked for it, its response is a debt."""
         reply, self.reply = self.reply, None
         if reply is None:
             return []
         out: list[fx.Effect] = [fx.CancelTimer("reply_deadline"), fx.CancelTimer("reply_silence")]
         turn = line.conversation.turn
-        if turn is not Turn.QUIET and reply.tells_outputs:  # it may have been dropped for a cough
+        if turn is not Turn.QUIET and reply.tells_outputs:  # the turn may be a cough
             self._results.due_at = now
         if reply.is_asked:
             out += line.move(Signal.DROPPED)
@@ -137,14 +138,14 @@ class Demand:
             self._results.due_at = now
         reason = f"Hydra began no response in {REPLY_DEADLINE_S:g} s"
         out = self.give_up(f"generate_reply timed out: {reason}", line, now)
-        if tells:  # it is welcome whenever it comes: nobody else will tell
+        if tells:  # nothing else will tell the results, so it may come late
             out += line.move(Signal.WELCOME)
         return out
 
     # ---------------------------------------------------------------------------- asking
 
     def advance(self, line: Line, now: float, *, is_stale: bool) -> list[fx.Effect]:
-        """Ask for the reply, or for a new connection, if its moment has come."""
+        """Ask for the reply, or for a new connection, if that is possible now."""
         conversation, reply = line.conversation, self.reply
         if reply is None or reply.is_asked or conversation.handshake not in CONFIGURED:
             return []
@@ -171,7 +172,7 @@ class Demand:
     def _reason_to_reconnect(
         self, reply: Reply, line: Line, needs_items: bool, is_stale: bool
     ) -> str:
-        """Say why only a new connection can speak this reply; empty where this one can."""
+        """Return why this reply needs a new connection; empty if it needs none."""
         learned = self.learned
         if reply.was_refused or learned.create_refused:
             return "the server refused to speak on demand"
@@ -204,7 +205,7 @@ class Demand:
         return out
 
     def send_texts(self, line: Line) -> list[fx.Effect]:
-        """Send the texts that wait, unless the server takes none: the history has them."""
+        """Send the texts that wait; if the server takes none, the history still has them."""
         if not line.conversation.is_ready or self.learned.items_refused:
             return []
         out: list[fx.Effect] = []
@@ -214,7 +215,7 @@ class Demand:
         return out
 
     def _send_item(self, role: str, text: str, source: Text | None, line: Line) -> list[fx.Effect]:
-        """Send a text item; `source` waits for the next request again, should it be refused."""
+        """Send a text item; if it is refused, `source` waits for the next request again."""
         sent = line.conversation.add_message(role, text)
         line.sent_texts |= dict.fromkeys(_event_ids(sent), source)
         return sent
@@ -222,12 +223,12 @@ class Demand:
     # ---------------------------------------------------------------- what the server does
 
     def accepts(self) -> bool:
-        """Tell whether a response that begins is what was asked for, or can stand for it."""
+        """Return whether a response that begins counts as the reply."""
         reply = self.reply
         return reply is not None and (reply.is_asked or not (self.texts or reply.instructions))
 
     def learn_from_response(self, *, user_was_quiet: bool) -> None:
-        """A response begins: if nothing else can have led to it, `response.create` has."""
+        """A response begins: without another cause it proves that `response.create` works."""
         was_words = self.reply is not None and self.reply.asked is Asked.WORDS
         self.learned.create_speaks |= was_words and user_was_quiet
 
@@ -243,14 +244,14 @@ class Demand:
         ]
 
     def refused(self, error: ServerError, line: Line) -> list[fx.Effect]:
-        """Take an error that names what we sent: learn from it, and go another way."""
+        """Take an error that names what we sent: remember it, and try another way."""
         event_id = error.event_id or ""
         is_text = event_id in line.sent_texts
         reply = self.reply if self.reply and event_id in self.reply.event_ids else None
         if reply is None and not is_text:
             return []
         is_lasting = error.code != _PASSING
-        # While somebody speaks or a function runs, it may be about that and say nothing in general.
+        # While somebody speaks or a function runs, the refusal may be for that reason only.
         is_free = line.conversation.is_free
         is_calling = bool(line.conversation.open_calls)
         if is_text:
@@ -271,7 +272,7 @@ class Demand:
         Args:
             line: the connection.
             now: monotonic clock.
-            is_remembered: whether a new connection can be told all that was said.
+            is_remembered: whether the text of all that was said is known.
         """
         reply = self.reply
         if reply is None or not reply.is_asked or not line.conversation.is_free:

@@ -1,8 +1,8 @@
-"""What the core asks of the shell: the mirror image of `events`.
+"""What the core asks of the shell: what `performer` has to do.
 
-`Conversation` and `Call` return lists of these and do nothing else: no socket, task, clock or
-log. `session.RealtimeSession` performs them, in order. Times are seconds of the monotonic clock
-that the shell passes in as ``now``.
+`Conversation` and `Call` return lists of these and have no socket, task, clock or log.
+`performer.Performer` performs them, in order. Times are seconds of the monotonic clock that the
+shell passes in as ``now``.
 """
 
 from __future__ import annotations
@@ -15,19 +15,19 @@ from .errors import HydraError
 
 @dataclass(frozen=True, slots=True)
 class Send:
-    """Send a client event, behind everything that was sent before."""
+    """Send a client event, after all earlier ones."""
 
     event: events.ClientEvent
 
 
 @dataclass(frozen=True, slots=True)
 class Compose:
-    """Put `session.configure` together from instructions, history and tools; hand it back."""
+    """Make `session.configure` of instructions, history and tools; pass it to `configure`."""
 
     greet: bool
     """Whether the model speaks first on this connection."""
     opening: str
-    """A one-time line about what to open with; empty for none."""
+    """What the first response is about; empty for nothing."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,14 +44,14 @@ class BeginResponse:
     part_id: str
     """The response's id; ``<response id>+n`` for what came after its streams were closed."""
     reply_id: str | None = None
-    """The reply on demand that this fulfils; None where the server began by itself."""
+    """The reply on demand that this is; None where the server began by itself."""
     is_late: bool = False
     """Whether it is a further part of a response whose streams were closed."""
 
 
 @dataclass(frozen=True, slots=True)
 class OutputAudio:
-    """Play sound."""
+    """Play audio."""
 
     part_id: str
     item_id: str
@@ -61,8 +61,8 @@ class OutputAudio:
 
 @dataclass(frozen=True, slots=True)
 class LateAudio:
-    """Keep sound of a response that the user's speech has cut: it is not played, unless the
-    turn turns out to be none.
+    """Keep audio of a response that the user's speech has cut: it is played only if the server
+    decides that it was no speech.
     """
 
     response_id: str
@@ -71,7 +71,7 @@ class LateAudio:
 
 @dataclass(frozen=True, slots=True)
 class OutputText:
-    """Write down a phrase of what a response says; phrases are joined by spaces."""
+    """Show a phrase of what a response says; phrases are joined by spaces."""
 
     part_id: str
     item_id: str
@@ -80,7 +80,7 @@ class OutputText:
 
 @dataclass(frozen=True, slots=True)
 class LateText:
-    """Keep a phrase of a response that the user's speech has cut, as `LateAudio` its sound."""
+    """Keep a phrase of a response that the user's speech has cut; see `LateAudio`."""
 
     response_id: str
     text: str
@@ -104,19 +104,19 @@ class EndStreams:
 
     part_id: str
     cut: bool
-    """Whether it was interrupted: what is not yet played must not be."""
+    """Whether it was interrupted: the rest must not be played."""
 
 
 @dataclass(frozen=True, slots=True)
 class EndResponse:
-    """Account for a response; comes once for each, after its streams were closed."""
+    """Report the end of a response; once for each, after its streams were closed."""
 
     response_id: str
     status: str
     """``completed``, ``cancelled``, ``incomplete``, ``failed``; ``lost`` with its connection."""
     usage: events.Usage | None
     requested_at: float
-    """End of the user's speech, or sending of the request: when the waiting began."""
+    """When the user stopped speaking, or the request was sent: the latency begins there."""
     first_audio_at: float | None
     ended_at: float
     has_called: bool = False
@@ -125,7 +125,7 @@ class EndResponse:
 
 @dataclass(frozen=True, slots=True)
 class UserStarted:
-    """The user begins to speak; the streams of what was cut are closed already."""
+    """The user begins to speak; the streams of a cut response are closed already."""
 
     item_id: str | None
 
@@ -139,14 +139,14 @@ class UserStopped:
 
 @dataclass(frozen=True, slots=True)
 class UserDiscarded:
-    """The server decided that the turn was no speech; comes after `UserStopped`."""
+    """The server has decided that the turn was no speech; after `UserStopped`."""
 
     item_id: str | None
 
 
 @dataclass(frozen=True, slots=True)
 class UserTurnKept:
-    """The turn counts: it is answered, or can't be taken back any more."""
+    """The turn counts: it is answered, or can no longer be discarded."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -164,7 +164,7 @@ class UserText:
 
 @dataclass(frozen=True, slots=True)
 class OutputDropped:
-    """Post an output that was announced: the framework has dropped it by now."""
+    """Post an announced output: the framework has dropped it."""
 
     call_id: str
 
@@ -179,7 +179,7 @@ class ReplyFailed:
 
 @dataclass(frozen=True, slots=True)
 class UseVoice:
-    """Configure the next connections with another voice: the server has refused this one."""
+    """Configure the next connections with another voice: the server refused this one."""
 
     refused: str
     voice: str
@@ -194,7 +194,7 @@ class Reconnect:
 
 @dataclass(frozen=True, slots=True)
 class StartTimer:
-    """Call `timer(name)` after a delay, instead of an earlier timer of that name."""
+    """Call `timer(name)` after a delay; replaces an earlier timer of that name."""
 
     name: str
     delay_s: float
@@ -213,7 +213,7 @@ class Fault:
 
     error: HydraError
     fatal: bool
-    """Whether this connection is beyond use."""
+    """Whether this connection can't be used any more."""
 
 
 Effect = (

@@ -1,4 +1,4 @@
-"""What can go wrong, by whose fault it is.
+"""What can go wrong, and whose fault it is.
 
 ::
 
@@ -15,8 +15,8 @@
     │   └── RemoteProtocolError      they broke it: dropped and counted
     └── ServerError              an `error` frame
 
-Exceptions carry data and build their sentence in ``__str__``. None of them ever holds a URL, a
-header or a key. Callers branch on types and codes, never on the words.
+Exceptions carry data and build their sentence in ``__str__``. None holds a URL, a header or a
+key. Branch on types and codes, never on the words.
 """
 
 from __future__ import annotations
@@ -27,13 +27,13 @@ CODES_THAT_END_A_SESSION: Final = frozenset({"server_full", "session_ended"})
 """`error` codes after which the server closes. Source: docs of 2026-08-21; probe of 2026-05-23."""
 
 CODES_OF_BAD_CONFIGURATION: Final = frozenset({"invalid_request_error", "invalid_frame"})
-"""`error` codes that the same configuration would meet again. Source: docs of 2026-08-21."""
+"""`error` codes that the same configuration would get again. Source: docs of 2026-08-21."""
 
 RETRYABLE_STATUSES: Final = frozenset({408, 425, 429})
 """HTTP statuses below 500 that may pass: timeout, too early, too many requests."""
 
 RETRYABLE_CLOSE_CODES: Final = frozenset({1000, 1001, 1005, 1006, 1011, 1012, 1013})
-"""Close codes after which a new connection may work; every other one would only repeat."""
+"""Close codes after which a new connection may work; the others would come again."""
 
 
 class HydraError(Exception):
@@ -80,7 +80,7 @@ class HandshakeRefused(ConnectionFailed):
 
     @property
     def retryable(self) -> bool:  # type: ignore[override]
-        """5xx and the passing 4xx statuses."""
+        """Whether it is 5xx, or a 4xx that may pass."""
         return self.status >= 500 or self.status in RETRYABLE_STATUSES
 
     def __str__(self) -> str:
@@ -148,7 +148,7 @@ class ProtocolError(HydraError):
 
 
 class LocalProtocolError(ProtocolError):
-    """This side asked for what the state does not allow; nothing was changed or sent."""
+    """This side asked for what the state does not allow; nothing changed, nothing was sent."""
 
 
 class RemoteProtocolError(ProtocolError):
@@ -175,7 +175,7 @@ class ServerError(HydraError):
         """The `event_id` of the client event at fault, where the server names it."""
 
     def is_about(self, field: str) -> bool:
-        """Tell whether the server names this field of a request as the one at fault."""
+        """Return whether the server names this field as the one at fault."""
         return (self.param or "").rsplit(".", 1)[-1] == field
 
     @property
@@ -199,5 +199,5 @@ _HINTS: Final = {
 
 
 def is_retryable(error: BaseException) -> bool:
-    """Tell whether trying again, unchanged, may cure `error`."""
+    """Return whether trying again, unchanged, may work after `error`."""
     return isinstance(error, HydraError) and error.retryable

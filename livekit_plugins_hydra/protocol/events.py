@@ -2,9 +2,9 @@
 
 Two unions, never one: `ClientEvent` is what we send, `ServerEvent` what we receive. Audio is
 ``bytes`` (int16 little-endian mono PCM) and travels as standard base64. Client events leave out
-what is not given, since `session.update` rejects keys that it does not know. Server events take
-every field that was ever seen as optional, because pages and wire disagree about many of them;
-fields that nobody listed are ignored.
+what is not given, since `session.update` rejects keys that it does not know. In server events
+every field that was ever seen is optional, because docs and wire disagree about many of them;
+other fields are ignored.
 
 Sources, by the tags used below: [docs] vendor docs and AsyncAPI of 2026-08-21; [probe] the docs
 authors' live probes of May to August 2026; [client] the vendor's reference client; [eva]
@@ -92,7 +92,7 @@ class ClientSession(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=Tru
     """Frozen at the handshake; the server's default is ``sterling`` on every tag. [probe]"""
     tools: list[Tool] | None = None
     generate_initial_response: bool | None = None
-    """The bot speaks first. The only documented way to make it speak unasked. [docs]"""
+    """The model speaks first. The only documented way to make it speak unasked. [docs]"""
 
 
 class SessionConfigure(Event, frozen=True, kw_only=True, tag="session.configure"):
@@ -108,7 +108,7 @@ class SessionUpdate(Event, frozen=True, kw_only=True, tag="session.update"):
 
 
 class InputAudioBufferAppend(Event, frozen=True, kw_only=True, tag="input_audio_buffer.append"):
-    """The user's sound: int16 mono 16 kHz, 20 to 40 ms, never under 10 ms (320 bytes). [docs]"""
+    """The user's audio: int16 mono 16 kHz, 20 to 40 ms, never under 10 ms (320 bytes). [docs]"""
 
     audio: bytes
 
@@ -266,7 +266,7 @@ class ResponseCreated(Event, frozen=True, kw_only=True, tag="response.created"):
 
 
 class ResponseOutputAudioDelta(Event, frozen=True, kw_only=True, tag="response.output_audio.delta"):
-    """Sound of a response: int16 mono at the session's output rate; any length. [docs]
+    """Audio of a response: int16 mono at the session's output rate; any length. [docs]
 
     Comes about ten times faster than real time. Empty and odd lengths are possible. [client]
     """
@@ -279,7 +279,7 @@ class ResponseOutputAudioDelta(Event, frozen=True, kw_only=True, tag="response.o
 
 
 class ResponseOutputAudioDone(Event, frozen=True, kw_only=True, tag="response.output_audio.done"):
-    """No more sound in this item; may be missing after a barge-in. [docs]"""
+    """No more audio in this item; may be missing after a barge-in. [docs]"""
 
     response_id: str | None = None
     item_id: str | None = None
@@ -305,7 +305,7 @@ class ResponseOutputAudioTranscriptDelta(
 class ResponseOutputAudioTranscriptDone(
     Event, frozen=True, kw_only=True, tag="response.output_audio_transcript.done"
 ):
-    """The end of a transcript. Not seen; named by analogy, so that it is never unknown."""
+    """The end of a transcript. Never seen: the name is a guess by analogy."""
 
     response_id: str | None = None
     item_id: str | None = None
@@ -315,7 +315,7 @@ class ResponseOutputAudioTranscriptDone(
 class ResponseFunctionCallArgumentsDelta(
     Event, frozen=True, kw_only=True, tag="response.function_call_arguments.delta"
 ):
-    """A piece of a call's arguments; only the first one has the name. [docs]"""
+    """A piece of a function call's arguments; only the first one has the name. [docs]"""
 
     call_id: str
     response_id: str | None = None
@@ -328,7 +328,7 @@ class ResponseFunctionCallArgumentsDelta(
 class ResponseFunctionCallArgumentsDone(
     Event, frozen=True, kw_only=True, tag="response.function_call_arguments.done"
 ):
-    """A call is complete. [docs]"""
+    """A function call is complete. [docs]"""
 
     call_id: str
     response_id: str | None = None
@@ -342,7 +342,8 @@ class ResponseFunctionCallArgumentsDone(
 class ResponseDone(Event, frozen=True, kw_only=True, tag="response.done"):
     """A response ends. [docs]
 
-    Whether it comes for a calling response before the outputs, after them or never is unknown.
+    For a response that calls functions, whether it comes before the outputs, after them or never
+    is unknown.
     """
 
     response: Response

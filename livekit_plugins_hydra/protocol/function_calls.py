@@ -1,6 +1,6 @@
-"""The function calls of one connection: which of them the server waits for.
+"""The function calls of one connection, and which of them the server waits for.
 
-A call is taken once, whether it comes as events of its own or as an item, and whether or not its
+A function call is taken once, whether it comes as an event or as an item, and even if its
 response has ended: the server waits for an output of each.
 """
 
@@ -14,14 +14,14 @@ from .response import Response
 
 
 class FunctionCalls:
-    """Ids of the calls that have no output yet, and of those that have or need none any more."""
+    """Ids of the function calls that need an output, and of those that do not any more."""
 
     def __init__(self) -> None:
         self.open: set[str] = set()
         self._closed: set[str] = set()
 
     def is_known(self, call_id: str) -> bool:
-        """Tell whether a call was taken before."""
+        """Return whether a function call was taken before."""
         return call_id in self.open or call_id in self._closed
 
     def take(
@@ -51,9 +51,9 @@ class FunctionCalls:
     def take_items(
         self, response: Response, items: Iterable[ev.Item], now: float
     ) -> list[fx.Effect]:
-        """Take calls that come as items; most came as events before, and are known.
+        """Take function calls that come as items; most came as events before.
 
-        An incomplete one may have half of its arguments, and one without an id can't be answered.
+        An incomplete one may lack arguments, and one without an id can't be answered.
         """
         out: list[fx.Effect] = []
         for item in items:

@@ -2,8 +2,8 @@
 
 Hydra has no way to load a history: "replay any required state in the new session.configure"
 (vendor docs of 2026-08-21). So it goes under the instructions, as quoted data. The whole frame
-has to stay small: above a ceiling that was seen at 18 KB and a day later at 32 KB, the server
-silently stops sending audio (eva, July 2026).
+has to stay small: above a limit, seen at 18 KB and a day later at 32 KB, the server sends no
+audio, without an error (eva, July 2026).
 """
 
 from __future__ import annotations
@@ -15,10 +15,10 @@ from dataclasses import dataclass
 from typing import Final
 
 CONFIGURE_BUDGET_BYTES: Final = 30_000
-"""Ceiling for a whole configure frame, non-ASCII counted as escaped."""
+"""Limit of a whole configure frame, non-ASCII counted as escaped."""
 
 MAX_LINE_CHARS: Final = 4_000
-"""Longest quoted text of one line; what is longer loses its end. Our choice: about a page."""
+"""Longest quoted text of one line; a longer one loses its end. Our choice: about a page."""
 
 _HEADING: Final = (
     "# The conversation so far\n"
@@ -39,7 +39,7 @@ class Line:
     text: str
 
     def render(self) -> str:
-        """Return one line of text; newlines and quotes can't get out of it."""
+        """Return one line; newlines and quotes in the text are escaped."""
         speaker = " ".join(_NO_NAME.sub(" ", self.speaker).split()) or "unknown"
         text = self.text[:MAX_LINE_CHARS]
         while len(quoted := json.dumps(text)) > MAX_LINE_CHARS:  # escapes take more room
@@ -62,8 +62,8 @@ def fit(
         instructions: the persona; never shortened, even where it alone is over the budget.
         lines: the conversation, oldest first.
         opening: what the first response of this connection is about; empty for nothing.
-        frame_bytes: the size of the whole frame, were its instructions this text.
-        budget_bytes: the ceiling for that size.
+        frame_bytes: the size of the whole frame with this text as its instructions.
+        budget_bytes: the limit for that size.
     """
     newest: list[str] = []
     size = 0
@@ -83,8 +83,8 @@ def fit(
             parts.append(f"# Your first words on this connection\n{opening}")
         return "\n\n".join(parts)
 
-    # Bisect for the most lines that fit: the frame grows with every line, but for the last one,
-    # with which the note that some are left out goes away.
+    # Bisect for the most lines that fit. All lines together are tried first: only then is there
+    # no note about lines left out, so the frame may be smaller than with one line less.
     low, high = 0, len(newest)
     if frame_bytes(assemble(high)) <= budget_bytes:
         low = high

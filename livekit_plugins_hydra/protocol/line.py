@@ -30,17 +30,17 @@ class Line:
     conversation: Conversation
     awaited: Awaited = Awaited.NOTHING
     begun: tuple[str, Reply] | None = None
-    """The last reply that has begun, and its response: without a sound, it is still owed."""
+    """The last reply that has begun, and its response; it is still owed until it has audio."""
     sent_texts: dict[str, Text | None] = field(default_factory=dict)
-    """By the id of the event; None for the instructions of a reply."""
+    """By event id; None for the instructions of a reply."""
 
     @property
     def is_held_back(self) -> bool:
-        """Whether what is awaited has to come first."""
+        """Whether no response may be asked for before what is awaited."""
         return self.awaited in _HOLDS_BACK
 
     def move(self, why: Input) -> list[fx.Effect]:
-        """Await something else."""
+        """Change what is awaited."""
         before, self.awaited = self.awaited, next_state(AWAITED, self.awaited, why) or self.awaited
         if self.awaited is before or (before, self.awaited) == (Awaited.DEBT, Awaited.SPENT):
             return []
@@ -54,6 +54,6 @@ class Line:
         return [*self.move(Signal.OVERDUE), *([fx.UserTurnKept()] if is_kept else [])]
 
     def ready(self) -> list[fx.Effect]:
-        """The server listens: what it was asked for with the connection may be overdue now."""
+        """The server listens: from now on, what the connection was made for may be overdue."""
         delay_s = _SINCE_READY_S.get(self.awaited)
         return [] if delay_s is None else [fx.StartTimer("awaited", delay_s)]

@@ -1,4 +1,4 @@
-"""What is asked of the server: replies that are owed, and texts that go with a request."""
+"""What the server is asked for: replies, and texts that go with a request."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ class Reply:
     """A reply that is owed."""
 
     id: str | None
-    """None for one that the call asks for by itself."""
+    """None if the call asks for it by itself."""
     instructions: str = ""
     about: About = About.START
     tells_outputs: bool = False
@@ -28,11 +28,11 @@ class Reply:
 
     @property
     def opening(self) -> str:
-        """What a new connection is told of it."""
+        """What a new connection is told about it."""
         return self.instructions or self.about.value
 
     def hold(self) -> None:
-        """Begin anew: nothing was asked yet."""
+        """Start over: the server was not asked yet."""
         self.asked = Asked.NOT_YET
         self.was_refused = False
         self.event_ids.clear()

@@ -1,7 +1,7 @@
-"""One response of the server, with the state that it is in.
+"""One response of the server, and its state.
 
-What of a response comes after its streams were closed is a *part* of its own, `<id>+n`: a late
-function call must be answered, and what is heard twice in one stream would not be played.
+What comes of a response after its streams were closed is a *part* of its own, `<id>+n`: LiveKit
+can't open a stream again, and a late function call must be answered.
 """
 
 from __future__ import annotations
@@ -15,23 +15,23 @@ from .errors import RemoteProtocolError
 from .states import RESPONSE, Input, ResponseState, Signal, next_state
 
 GRACE_S: Final = 0.2
-"""Quiet after the last complete call before its response counts as waiting for outputs.
+"""Quiet after the last function call before the response counts as waiting for outputs.
 
 The docs ask for 200 ms between parallel calls and the request for a response; the vendor's client
 waits 220 ms. Whether `response.done` comes before the outputs is unknown.
 """
 
 STALL_S: Final = 15.0
-"""A response without any event for so long is closed; what still comes of it opens it again.
+"""A response without any event for so long is closed; a later event opens it again.
 
-Our choice: sound comes ten times faster than real time.
+Our choice: audio comes ten times faster than real time.
 """
 
 CUT_OVERDUE_S: Final = 1.0
-"""A response that was cut and sends nothing for so long is over without its `response.done`."""
+"""A cut response that sends nothing for so long is over, without `response.done`."""
 
 SILENCES_S: Final = {"grace": GRACE_S, "stall": STALL_S, "cut": CUT_OVERDUE_S}
-"""By the names of a response's timers: how long it has to be silent until something follows."""
+"""After how long without an event each timer of a response acts, by its name."""
 
 _OPEN: Final = {ResponseState.GENERATING, ResponseState.CUT_LATE, ResponseState.IDLE_LATE}
 _IN_FLIGHT: Final = {ResponseState.GENERATING, ResponseState.CUT, ResponseState.CUT_LATE}
@@ -49,16 +49,16 @@ class Response:
     cut_by: Input | None = None
     """What interrupted it, if anything did."""
     is_accounted: bool = False
-    """Whether its end was told: one whose end was overdue may go on all the same."""
+    """Whether its end was reported; after an overdue end, more may still come."""
     has_called: bool = False
     has_begun: bool = False
-    """Whether something of its current part was said or called."""
+    """Whether its current part has said something or called a function."""
     part: int = 0
-    """How often its streams were opened again for something late."""
+    """How often it got new streams for something late."""
     audio_items: set[str | None] = field(default_factory=set)
-    """Message items whose sound came."""
+    """Message items that had audio."""
     text_items: set[str] = field(default_factory=set)
-    """Message items whose text came in deltas already."""
+    """Message items whose text came in deltas."""
 
     @property
     def is_open(self) -> bool:
@@ -67,7 +67,7 @@ class Response:
 
     @property
     def is_in_flight(self) -> bool:
-        """Whether the server still works on it, as far as is known."""
+        """Whether the server may still work on it."""
         return self.state in _IN_FLIGHT
 
     @property
@@ -81,7 +81,7 @@ class Response:
         return f"{self.id}+{self.part}" if self.part else self.id
 
     def move(self, why: Input) -> list[fx.Effect]:
-        """Move on; streams that do not stay open are closed."""
+        """Change the state; close the streams if the new state has none."""
         was_open = self.is_open
         self.state = next_state(RESPONSE, self.state, why) or self.state
         if not was_open or self.is_open:
@@ -96,7 +96,7 @@ class Response:
         return [fx.BeginResponse(self.id), fx.StartTimer(f"stall:{self.id}", STALL_S)]
 
     def reopen(self) -> list[fx.Effect]:
-        """Open a further part for what comes after its streams were closed."""
+        """Begin a new part if the streams are closed."""
         if self.is_open:
             return []
         self.part += 1
@@ -105,7 +105,7 @@ class Response:
         return [fx.BeginResponse(self.part_id, is_late=True), self.start_grace()]
 
     def start_grace(self) -> fx.StartTimer:
-        """Close the streams soon, unless more comes."""
+        """Close the streams after the grace, unless more comes."""
         return fx.StartTimer(f"grace:{self.id}", GRACE_S)
 
     def cut(self, why: Input) -> list[fx.Effect]:
@@ -114,13 +114,13 @@ class Response:
         return [*self.move(why), fx.StartTimer(f"cut:{self.id}", CUT_OVERDUE_S)]
 
     def retire(self, status_if_open: str) -> list[fx.Effect]:
-        """Account for it: its `response.done` will not be awaited any longer."""
+        """Report its end without waiting for `response.done` any longer."""
         status = status_if_open if self.is_open else "completed"
         status = "cancelled" if self.is_cut else status
         return [*self.move(Signal.LOST), *self.account(status, None, self.last_event_at)]
 
     def silent(self, kind: str, now: float, *, user_is_speaking: bool) -> list[fx.Effect]:
-        """One of its timers has run out: act on its silence, or wait for the rest of it."""
+        """A timer has run out: act if it was silent for long enough, else wait on."""
         silence_s = SILENCES_S[kind]
         silence_ends_in_s = self.last_event_at + silence_s - now
         if kind != "cut" and not self.is_open:
@@ -139,7 +139,7 @@ class Response:
         return out
 
     def account(self, status: str, usage: ev.Usage | None, ended_at: float) -> list[fx.Effect]:
-        """Tell its end, once."""
+        """Report its end, once."""
         if self.is_accounted:
             return []
         self.is_accounted = True

@@ -1,9 +1,9 @@
 """All state machines of the core, as data.
 
-The transitions live here and nowhere else; what follows from one is written in `conversation`
-(one connection) and `call` (what outlives it). A row that a table lacks means nothing in that
-state, and the machine stays: the comment above each table says why. Those in `IMPOSSIBLE` cannot
-happen at all; the tests look whether that is true. `README.md` is drawn from these tables.
+All transitions are here. What follows from one is in `conversation` (one connection) and `call`
+(what outlives it). If a table has no row for an input, the state does not change: the comment
+above each table says why. Those in `IMPOSSIBLE` cannot happen; the tests check that. `README.md` is
+drawn from these tables.
 """
 
 from __future__ import annotations
@@ -44,14 +44,14 @@ class ResponseState(Enum):
 
 
 class Awaited(Enum):
-    """What the server is about to say, of what this side has asked for. One per connection."""
+    """Which response that this side has asked for comes next. One per connection."""
 
     NOTHING = "nothing was asked for"
-    TURN = "it hears speech again after a reconnect, and answers that"
+    TURN = "the server gets the user's speech again after a reconnect, and answers it"
     GREETING = "the configuration has asked for a first response"
     ANSWER = "response.create was sent"
-    DEBT = "a response that was given up: it will be cancelled, and nothing is asked before"
-    SPENT = "a response that was given up, or the user's own answer: nothing is asked before"
+    DEBT = "a response that was given up: it will be cancelled; nothing is asked for before"
+    SPENT = "a response that was given up, or the answer to the user: nothing is asked for before"
     LATE = "a response that was given up long ago: it will be cancelled"
 
 
@@ -60,19 +60,19 @@ class Setup(Enum):
 
     INCOMPLETE = "instructions, history or tools are not known yet"
     WINDOW = "all is known; a greeting may still join the configuration"
-    DUE = "it goes out as soon as the server takes it"
+    DUE = "it is sent as soon as the server takes it"
 
 
 class Fate(Enum):
     """Who asks for the reply to a running function's result. One per function call."""
 
     FRAMEWORK = "LiveKit does, when the function has returned"
-    LEFT = "perhaps nobody: the application has interrupted, and may want no more"
+    LEFT = "perhaps nobody: the application has interrupted, and may want no reply"
     OURS = "this call does: LiveKit posts the result and asks for nothing"
 
 
 class About(Enum):
-    """What a reply is about, and how a new connection is told so."""
+    """What a reply is about, in the words that a new connection gets."""
 
     START = ""
     TEXT = "Answer the user's last message, which was typed and not spoken."
@@ -83,7 +83,7 @@ class About(Enum):
 class Asked(Enum):
     """How the server was asked for a reply."""
 
-    NOT_YET = "it waits for its moment"
+    NOT_YET = "not yet"
     GREETING = "by the configuration"
     OUTPUTS = "by a bare response.create, right after outputs"
     BOTH = "by response.create after outputs and texts"
@@ -91,7 +91,7 @@ class Asked(Enum):
 
 
 class Signal(Enum):
-    """What moves a machine besides the server's events."""
+    """What changes a state besides the server's events."""
 
     CONFIGURE = "we sent the configuration"
     DISCARDED = "the server discarded the turn"
@@ -118,7 +118,7 @@ class Signal(Enum):
 
 Input = type[ev.Event] | Signal
 
-# Out of order, an event of the server is dropped, and a second configuration is refused.
+# A server's event out of order is dropped; a second configuration is refused.
 HANDSHAKE: Final[dict[tuple[Handshake, Input], Handshake]] = {
     (Handshake.OPENED, ev.SessionCreated): Handshake.CREATED,
     (Handshake.CREATED, Signal.CONFIGURE): Handshake.CONFIGURING,
@@ -129,7 +129,7 @@ HANDSHAKE: Final[dict[tuple[Handshake, Input], Handshake]] = {
     (Handshake.READY, Signal.LOST): Handshake.CLOSED,
 }
 
-# The end of a turn that is none, as one that comes late or twice, means nothing.
+# The end of a turn may come late or twice: then there is no turn to end.
 TURN: Final[dict[tuple[Turn, Input], Turn]] = {
     (Turn.QUIET, ev.InputAudioBufferSpeechStarted): Turn.SPEAKING,
     (Turn.SPEAKING, ev.InputAudioBufferSpeechStarted): Turn.SPEAKING,
@@ -144,7 +144,7 @@ TURN: Final[dict[tuple[Turn, Input], Turn]] = {
     (Turn.ENDED, Signal.LOST): Turn.QUIET,
 }
 
-# What closes streams that are closed means nothing, nor does a second end.
+# Closed streams can't be closed again, and a second end is ignored.
 RESPONSE: Final[dict[tuple[ResponseState, Input], ResponseState]] = {
     (ResponseState.IDLE, ev.ResponseCreated): ResponseState.GENERATING,
     (ResponseState.IDLE, Signal.REOPENED): ResponseState.IDLE_LATE,
@@ -169,7 +169,7 @@ RESPONSE: Final[dict[tuple[ResponseState, Input], ResponseState]] = {
     (ResponseState.IDLE_LATE, Signal.LOST): ResponseState.IDLE,
 }
 
-# SPEAKS means something to TURN alone; STOPPED and WELCOME do where a response would be cancelled.
+# SPEAKS matters in TURN only; STOPPED and WELCOME only where a response would be cancelled.
 AWAITED: Final[dict[tuple[Awaited, Input], Awaited]] = {
     (Awaited.NOTHING, Signal.GREETS): Awaited.GREETING,
     (Awaited.NOTHING, Signal.ASKED): Awaited.ANSWER,
@@ -195,15 +195,14 @@ AWAITED: Final[dict[tuple[Awaited, Input], Awaited]] = {
     (Awaited.LATE, Signal.BEGINS): Awaited.NOTHING,
 }
 
-# Each further connection is configured when the setup is DUE already; to say twice that a call is
-# configurable means nothing.
+# Later connections are configured in DUE; a second CONFIGURABLE changes nothing.
 SETUP: Final[dict[tuple[Setup, Input], Setup]] = {
     (Setup.INCOMPLETE, Signal.CONFIGURABLE): Setup.WINDOW,
     (Setup.WINDOW, Signal.OVERDUE): Setup.DUE,
     (Setup.WINDOW, Signal.CONFIGURE): Setup.DUE,
 }
 
-# What is OURS stays so, and LiveKit asks for what is FRAMEWORK's by itself.
+# OURS never changes. WANTED changes nothing in FRAMEWORK: LiveKit asks for that reply.
 FATE: Final[dict[tuple[Fate, Input], Fate]] = {
     (Fate.FRAMEWORK, Signal.SPEAKS): Fate.OURS,
     (Fate.FRAMEWORK, Signal.INTERRUPTED): Fate.LEFT,
@@ -260,5 +259,5 @@ _State = TypeVar("_State", bound=Enum)
 def next_state(
     table: dict[tuple[_State, Input], _State], state: _State, why: Input
 ) -> _State | None:
-    """Return where `why` leads from `state`; None where it means nothing there."""
+    """Return the next state; None if `why` changes nothing in `state`."""
     return table.get((state, why))

@@ -1,7 +1,7 @@
-"""The user's turn on one connection: when it begins, ends, counts, or was none.
+"""The user's turn on one connection: when it begins, ends, counts, or is discarded.
 
-A turn is stopped for the framework exactly once, by the first of: `speech_stopped`, the server's
-verdict that it was none, `response.created`, the next `speech_started`, the end of the connection.
+The framework is told once that a turn has stopped, by the first of: `speech_stopped`, the server's
+decision to discard it, `response.created`, the next `speech_started`, the end of the connection.
 """
 
 from __future__ import annotations
@@ -14,21 +14,21 @@ from . import events as ev
 from .states import TURN, Input, Signal, Turn, next_state
 
 ANSWER_OVERDUE_S: Final = 5.0
-"""A turn that is neither answered nor discarded for so long is over. Our choice."""
+"""After so long without an answer or a discard a turn is over. Our choice."""
 
 REMEMBERED_TURNS: Final = 16
 """How many past turns may still deliver a late event."""
 
 
 class UserTurn:
-    """The present turn of the user, and which ones came before it."""
+    """The user's present turn, and the ids of the ones before."""
 
     def __init__(self) -> None:
         self.state = Turn.QUIET
         self.item_id: str | None = None
         """The server's id of the user's item; None where it gives none."""
         self.stopped_at: float | None = None
-        """When the server last said that the user has stopped, until it is used."""
+        """When `speech_stopped` last came; None once it is used."""
         self._past: deque[str | None] = deque(maxlen=REMEMBERED_TURNS)
 
     def started(self, item_id: str | None) -> list[fx.Effect]:
@@ -43,7 +43,7 @@ class UserTurn:
         return [*out, fx.CancelTimer("answer"), fx.UserStarted(item_id)]
 
     def stopped(self, item_id: str | None, now: float) -> list[fx.Effect]:
-        """The user has stopped; nothing follows where something else has said so before."""
+        """The user has stopped; nothing follows if the turn had ended before."""
         stopped = self._end(ev.InputAudioBufferSpeechStopped) if self._is_present(item_id) else []
         if stopped:
             self.stopped_at = now
@@ -51,7 +51,7 @@ class UserTurn:
         return stopped
 
     def item_done(self, item: ev.Item) -> list[fx.Effect]:
-        """The user's item has ended: its text is there, or the turn was none."""
+        """The user's item has ended: it may have text, or the turn is discarded."""
         if item.status != "incomplete":
             is_speech = any(part.type == "input_audio" for part in item.content or ())
             is_somebodys = item.id is not None or self.state is not Turn.QUIET
@@ -65,7 +65,7 @@ class UserTurn:
         return [*stopped, fx.CancelTimer("answer"), fx.UserDiscarded(item.id)]
 
     def answered(self) -> list[fx.Effect]:
-        """A response begins, whether or not the server has said that the user has stopped."""
+        """A response begins, with or without `speech_stopped` before it."""
         if self.state is Turn.QUIET:
             return []
         return [*self._end(ev.ResponseCreated), fx.CancelTimer("answer")]
@@ -80,12 +80,12 @@ class UserTurn:
         return self._end(Signal.LOST)
 
     def _is_present(self, item_id: str | None) -> bool:
-        """Whether a user item is the present turn's: any is that is not an earlier one's."""
+        """Whether an item belongs to the present turn: every one does that is no earlier turn's."""
         is_past = item_id is not None and item_id in self._past
         return item_id == self.item_id or not is_past
 
     def _end(self, why: Input) -> list[fx.Effect]:
-        """Move the turn on; tell that the user stopped, if that was not told before."""
+        """Change the state; report that the user has stopped, if not done before."""
         was_speaking = self.state is Turn.SPEAKING
         self._move(why)
         return [fx.UserStopped(self.item_id)] if was_speaking else []

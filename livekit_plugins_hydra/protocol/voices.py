@@ -1,6 +1,6 @@
 """Model tags, voice rosters and output rates: what is known of Hydra's catalogue, as data.
 
-Rosters move, so nothing here refuses a voice: an unknown one is passed on to the server.
+Rosters change, so no voice is refused here: an unknown one is passed on to the server.
 
 Source: vendor docs of 2026-08-21, rates by the docs authors' live probe of 2026-08-20.
 """
@@ -25,7 +25,7 @@ HydraVoice = Literal[
 DEFAULT_MODEL: Final = "hydra-v1.1"
 
 SERVER_DEFAULT_VOICE: Final = "sterling"
-"""What the server speaks with when no voice is named, on every tag (probe of 2026-08-20)."""
+"""The server's voice when none is named, on every tag (probe of 2026-08-20)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,7 +36,7 @@ class ModelInfo:
     """The voices that the vendor lists for this tag."""
 
     default_voice: str
-    """What this plugin sends when the user names no voice."""
+    """Sent when the user names no voice."""
 
     output_rate_hz: int
     """Rate of the server's audio, used only where `session.configured` does not name one."""
@@ -99,7 +99,7 @@ def output_rate_hz(model: str) -> int:
 
 
 def is_known_voice(voice: str) -> bool:
-    """Tell whether any roster has `voice`; the server keeps one list for all tags."""
+    """Return whether any roster has `voice`; the server has one list for all tags."""
     return any(voice in info.voices for info in MODELS.values())
 
 

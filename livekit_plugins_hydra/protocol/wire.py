@@ -1,8 +1,7 @@
 """Bytes <-> events, and how an event is shown to people.
 
-`decode` never looks at the state of a conversation; it answers what one frame says, or raises
-`RemoteProtocolError`. A number that came as text, or as a float, is still that number. Base64 is
-checked strictly: what is not standard base64 is refused, not guessed at.
+`decode` returns what one frame says, whatever the state of the conversation, or raises
+`RemoteProtocolError`. A number may come as text, or as a float. Only standard base64 is taken.
 """
 
 from __future__ import annotations
@@ -17,10 +16,10 @@ from . import events
 from .errors import RemoteProtocolError
 
 MAX_FRAME_BYTES: Final = 16 * 1024 * 1024
-"""Larger frames are refused unread: two minutes of 48 kHz sound in one delta. Our choice."""
+"""Larger frames are refused unread: two minutes of 48 kHz audio in one delta. Our choice."""
 
 DESCRIPTION_CHARS: Final = 200
-"""How long `describe` may get: types and ids are the server's, and may be anything."""
+"""Limit for `describe`: types and ids are the server's, and may be of any length."""
 
 _encoder: Final = msgspec.json.Encoder()
 _server_decoder: Final = msgspec.json.Decoder(events.ServerEvent, strict=False)
@@ -62,8 +61,8 @@ def encode(event: events.Event) -> bytes:
 def escaped_size(event: events.Event) -> int:
     """Return the length of `event` in bytes, as if every non-ASCII character were escaped.
 
-    The payload ceiling of the server was measured in bytes by a client that escapes; counting
-    the larger form is safe whichever the server counts.
+    The server's limit was measured by a client that escapes. The escaped form is the larger one,
+    so it is safe whichever the server counts.
     """
     return len(_dumps(event, ensure_ascii=True))
 
@@ -84,7 +83,7 @@ def decode(frame: str | bytes) -> events.ServerEvent | events.UnknownEvent:
 
 
 def decode_client(frame: str | bytes) -> events.ClientEvent | events.UnknownEvent:
-    """Return the client event in a text frame; raises as `decode` does, and is strict."""
+    """Return the client event in a text frame, strictly; raises as `decode` does."""
     return _decode(frame, _client_decoder, CLIENT_EVENT_TYPES)
 
 
@@ -128,7 +127,7 @@ def _without_content(fault: Exception) -> str:
 
 
 def elide(event: _T) -> _T:
-    """Return `event` without its audio, for people and logs; other events come back as is."""
+    """Return `event` without its audio, for people and logs."""
     match event:
         case events.InputAudioBufferAppend():
             return msgspec.structs.replace(event, audio=b"")

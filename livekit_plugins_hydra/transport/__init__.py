@@ -1,1 +1,1 @@
-"""One WebSocket to Hydra: how it is dialled, kept alive, logged and closed."""
+"""One WebSocket to Hydra: how it is opened, kept alive, logged and closed."""

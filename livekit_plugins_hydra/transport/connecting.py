@@ -1,4 +1,4 @@
-"""From a call's options to an open connection: the one place where the key is used."""
+"""From a call's options to an open connection: only here the key is used."""
 
 from __future__ import annotations
 
@@ -35,9 +35,9 @@ async def connect(
 
     Args:
         options: where to, and with which key.
-        trace: logs what passes on it.
-        is_reconnect: whether the call was up before, so that its key was good once. A callable is
-            then asked once more where the key is refused: it may keep a token until it expires.
+        trace: logs its frames.
+        is_reconnect: whether the call was up before, so its key was good once. If the key is
+            refused then, a callable is asked once more: its token may have expired.
 
     Raises:
         ConnectionFailed: it could not be opened, or the key could not be had.
@@ -73,7 +73,7 @@ async def _open(options: Options, trace: Trace | None) -> Connection:
 
 
 def _about(options: Options) -> dict[str, str | None]:
-    """Return what a log may tell of a dial."""
+    """Return what a log may say about a new connection."""
     return {
         "server": urlsplit(options.base_url).hostname,
         "model": options.model,
@@ -97,7 +97,7 @@ def _url(options: Options, api_key: str | None) -> str:
 
 
 async def _key(api_key: ApiKey, *, timeout_s: float) -> str:
-    """Return the key; a callable mints one for each dial."""
+    """Return the key; a callable mints one for each connection."""
     if isinstance(api_key, str):
         return api_key
     try:
@@ -112,17 +112,17 @@ async def _key(api_key: ApiKey, *, timeout_s: float) -> str:
         task = asyncio.current_task()
         if task is not None and task.cancelling():
             raise
-        reason = "api_key() was cancelled"  # as one of many that wait for the same token
+        reason = "api_key() was cancelled"  # together with others that wait for the same token
     except Exception as error:
         reason = f"api_key() raised {type(error).__name__}"
-    # Outside of the handler: what a token service says may hold secrets.
+    # Outside of the handler: the error of a token service may hold secrets.
     raise ConnectionLost(reason=reason)
 
 
 def _job_proxy(url: str) -> str | None:
-    """Return the proxy that the worker was given; None for what the environment says.
+    """Return the worker's proxy, except for hosts in NO_PROXY; None for the environment's.
 
-    A worker takes the environment's for its own, and leaves out whom NO_PROXY names.
+    A worker without a proxy of its own has the environment's, but ignores NO_PROXY.
     """
     try:
         proxy = get_job_context().proc.http_proxy
@@ -132,7 +132,7 @@ def _job_proxy(url: str) -> str | None:
 
 
 def trust() -> ssl.SSLContext:
-    """Return whom to trust. To read the certificates takes 20 ms, so a process does it once."""
+    """Return whom to trust. Reading the certificates takes 20 ms, so a process does it once."""
     return _trust_of(os.environ.get("SSL_CERT_FILE"), os.environ.get("SSL_CERT_DIR"))
 
 

@@ -1,6 +1,6 @@
-"""One WebSocket's life: dial, send, receive, keep alive, close.
+"""One WebSocket: open, send, receive, keep alive, close.
 
-Whatever goes wrong comes out as a `ConnectionFailed` that holds no URL, no header and no foreign
+Every failure is raised as a `ConnectionFailed` that holds no URL, no header and no foreign
 exception: the key travels in the URL, and exceptions, their causes and websockets' own debug log
 would show it.
 """
@@ -37,10 +37,11 @@ from .websocket import WebSocket
 from .wirelog import Tap
 
 PING_EVERY_S: Final = 2.5
-"""What was sent since the last sign of life is kept, and sent again where the link dies."""
+"""How often the server is pinged. Audio since its last sign of life is kept, and sent again if the
+link dies."""
 
 DEAD_AFTER_S: Final = 10.0
-"""A peer that sent nothing, not even a pong, for so long after a ping is gone."""
+"""A server that sends nothing, not even a pong, for so long after a ping is gone."""
 
 SUSPECT_AFTER_S: Final = 1.0
 """A link that takes longer to answer a ping may have died. Our choice."""
@@ -48,19 +49,19 @@ SUSPECT_AFTER_S: Final = 1.0
 _CLOCK_SLACK_S: Final = 0.1
 
 MAX_UNSENT: Final = 400
-"""Appends that a peer that stopped reading may leave unsent, the newest: 8 s of the shortest, ten
+"""How many appends are kept, the newest, while the server does not read: 8 s of the shortest, 10 s
 of a room's frames in halves."""
 
 WRITTEN_AT_ONCE: Final = 8
-"""How many frames are joined in one write, at most: a backlog leaves while the peer reads."""
+"""How many frames are joined in one write, at most, so that the server reads meanwhile."""
 
 _UNAUTHORIZED: Final = frozenset({401, 403})
 _TRY_AGAIN_LATER: Final = 1013
 _NO_CLOSE_FRAME: Final = 1006
 
-_silent: Final = logging.Logger("websockets")  # noqa: LOG001 - in no tree, so nobody turns it on
+_silent: Final = logging.Logger("websockets")  # noqa: LOG001 - in no tree, so it can't be turned on
 _silent.disabled = True
-"""For websockets, which logs the request line, key included."""
+"""For websockets, which would log the request line, with the key."""
 
 Deliver = Callable[[events.ServerEvent | events.UnknownEvent], None]
 
@@ -76,7 +77,7 @@ class Connection:
     """An open WebSocket to Hydra."""
 
     def __init__(self, socket: WebSocket, *, secret: str = "", tap: Tap | None = None) -> None:
-        """Take an open socket; `open` makes one."""
+        """Take an open socket; use `open`."""
         self._socket = socket
         self._secret = secret
         self._needle = secret.encode() if len(secret) >= SECRET_CHARS else None
@@ -116,16 +117,16 @@ class Connection:
             proxy: its URL, True for the environment's, None for none.
             tls: whom to trust; None where the URL is ``ws://``.
             timeout_s: for all of DNS, TCP, TLS and the upgrade.
-            secret: the key; it is cut out of what the server says.
+            secret: the key; it is removed from what the server sends.
             tap: logs the frames.
 
         Raises:
             AuthenticationFailed: the server answered 401 or 403.
             HandshakeRefused: it answered another status than 101.
             HandshakeTimeout: it did not answer in time.
-            ConnectionLost: there was nothing to talk to.
+            ConnectionLost: no server was reached.
         """
-        # Not happy_eyeballs_delay: asyncio's race leaves a socket open where it is cancelled.
+        # Not happy_eyeballs_delay: asyncio leaves a socket open if that is cancelled.
         trust: dict[str, Any] = {} if tls is None else {"ssl": tls}
         try:
             socket = await _Connect(
@@ -139,13 +140,13 @@ class Connection:
                 logger=_silent,
                 **trust,
             )
-        except Exception as error:  # everything that a network can do
+        except Exception as error:  # a network can raise anything
             failure = _refusal(error, timeout_s)
         else:
             if tap is not None:
                 tap.note("connection.opened", {})
             return cls(cast(WebSocket, socket), secret=secret, tap=tap)
-        # Outside of the handler, so that no context leads back to an exception with the URL.
+        # Outside of the handler, so that its context is not the exception with the URL.
         raise failure
 
     @property
@@ -155,28 +156,28 @@ class Connection:
 
     @property
     def is_suspect(self) -> bool:
-        """Whether it may have died: a server that answers pings owes an answer for too long."""
+        """Whether the link may be dead: a server that answers pings has not for too long."""
         owes_answer = self._socket.answers_pings and self.alive_at < self._pinged_at
         return owes_answer and time.monotonic() - self._pinged_at > SUSPECT_AFTER_S
 
     @property
     def is_open(self) -> bool:
-        """Whether neither side has ended it, as far as is known."""
+        """Whether neither side is known to have ended it."""
         return self._socket.protocol.state is websockets.State.OPEN
 
     def send(self, event: events.ClientEvent) -> None:
-        """Send a control event, before all audio that still waits."""
+        """Send a control event, before all audio that waits."""
         self._control.append(wire.encode(event))
         self._write()
 
     def send_audio(self, appends: Iterable[bytes]) -> None:
-        """Send pieces of the user's sound, in one write: each int16 mono 16 kHz."""
+        """Send pieces of the user's audio, in one write: each int16 mono 16 kHz."""
         for pcm in appends:
             self._audio.append(wire.encode(events.InputAudioBufferAppend(audio=pcm)))
         self._write()
 
     def _write(self) -> None:
-        """Write what waits, as far as the server reads."""
+        """Write what waits, until the socket is full."""
         while (waiting := self._control or self._audio) and not self._socket.is_full:
             frames = [waiting.popleft() for _ in range(min(WRITTEN_AT_ONCE, len(waiting)))]
             if self._tap is not None:
@@ -185,7 +186,7 @@ class Connection:
             self._socket.write(frames)
 
     def leave(self, error: Exception | None = None) -> None:
-        """Make `run` end, with `error` if there is one; nothing more is delivered."""
+        """End `run`, with `error` if there is one; nothing more is delivered."""
         if not self._left.done():
             self._left.set_result(error)
 
@@ -208,7 +209,7 @@ class Connection:
             ConnectionFailed: the connection ended.
             Exception: what `leave` was given, or `deliver` has raised.
         """
-        context = contextvars.copy_context()  # else it would be that of the dial
+        context = contextvars.copy_context()  # else it would be that of `open`
         self._socket.on_lost = self._end
         self._socket.listen(lambda *message: context.run(self._receive, deliver, *message))
         self._keep_alive()
@@ -220,7 +221,7 @@ class Connection:
         finally:
             self._heartbeat.cancel()
             self._socket.on_lost = None
-            self._socket.listen(lambda *_: None)  # lets go of the call
+            self._socket.listen(lambda *_: None)  # drops the reference to the call
 
     async def ping(self, timeout_s: float) -> float | None:
         """Return how long the server took to answer a ping, in seconds; None if it did not."""
@@ -262,7 +263,7 @@ class Connection:
             self.leave(error)
 
     def _read(self, message: bytes) -> events.ServerEvent | events.UnknownEvent | None:
-        """Return the event of a message; None where it is none, which is counted."""
+        """Return the event of a message; count a malformed one and return None."""
         try:
             return wire.decode(message)
         except RemoteProtocolError as error:
@@ -272,7 +273,7 @@ class Connection:
             return None
 
     def _keep_alive(self) -> None:
-        """Find out that a peer has vanished without a close."""
+        """Ping, and notice a server that has gone without a close."""
         now = time.monotonic()
         if self.alive_at >= self._pinged_at:
             self._pinged_at = now
@@ -289,7 +290,7 @@ class Connection:
 
 
 def _refusal(error: Exception, timeout_s: float) -> ConnectionFailed:
-    """Say why a dial failed, without anything of the foreign exception but its kind."""
+    """Return why it could not be opened, without the foreign exception's text."""
     match error:
         case websockets.InvalidStatus():
             status = error.response.status_code
@@ -315,7 +316,7 @@ def _refusal(error: Exception, timeout_s: float) -> ConnectionFailed:
 
 
 def _in_seconds(retry_after: str) -> float | None:
-    """Return what a `Retry-After` asks for: seconds, or a date."""
+    """Return the wait of a `Retry-After`, which is in seconds or a date."""
     if retry_after.isdecimal():
         return float(retry_after)
     try:

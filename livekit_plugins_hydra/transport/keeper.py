@@ -1,4 +1,4 @@
-"""Keeps one call connected: connects, and connects again, until the call is over."""
+"""Keeps one call connected: connects, and reconnects, until the call is over."""
 
 from __future__ import annotations
 
@@ -18,18 +18,18 @@ from .spare import Spare
 from .wirelog import Trace
 
 CANCEL_BUDGET_S: Final = 0.5
-"""How long an attempt to connect may take to notice that it is cancelled."""
+"""How long a cancelled attempt to connect may take to end."""
 
 
 class KeptCall(Protocol):
-    """What the keeper asks of the call that it keeps connected."""
+    """What the keeper needs of the call that it keeps connected."""
 
     @property
     def is_ready(self) -> bool:
         """Whether audio flows on the present connection."""
 
     def connection_acquired(self, duration_s: float, *, is_spare: bool) -> None:
-        """Take note of how long it took to get a connection."""
+        """Report how long it took to get a connection."""
 
     def connection_opened(self) -> None:
         """Begin a conversation."""
@@ -38,16 +38,16 @@ class KeptCall(Protocol):
         """Take an event of the server."""
 
     def connection_lost(self, alive_at: float) -> None:
-        """End the conversation; the server may not have heard what was said after `alive_at`."""
+        """End the conversation; the server may not have received audio sent after `alive_at`."""
 
     def connection_left(self, alive_at: float, *, is_suspect: bool) -> None:
-        """Take note that the connection was left on purpose; a suspect one may have been dead."""
+        """The connection was left on purpose; a suspect one may be dead."""
 
     def connection_closed(self, connected_s: float) -> None:
-        """Take note of how long a connection was there."""
+        """Report how long a connection lasted."""
 
     def connection_failed(self, error: errors.HydraError) -> None:
-        """Take note of a failure, after which another connection is tried."""
+        """Report a failure; another connection is tried."""
 
     def gave_up(self, error: Exception) -> None:
         """End the call: no other connection is tried."""
@@ -69,8 +69,8 @@ class Keeper:
         Args:
             options: where to, and with which key.
             call: what is kept connected.
-            closers: where connections are put that have said goodbye and wait for the server's.
-            spare: a connection that was made before, for this call alone.
+            closers: tasks that close connections; ended by `RealtimeModel.aclose`.
+            spare: a connection that was opened ahead for this call.
         """
         self._options = options
         self._call = call
@@ -83,7 +83,7 @@ class Keeper:
         self.connection: Connection | None = None
         """The present one."""
         self.was_ready = False
-        """Whether audio has flowed on one of them."""
+        """Whether any of them was READY."""
 
     def start(self) -> None:
         """Begin to connect, in the background."""
@@ -91,26 +91,26 @@ class Keeper:
 
     @property
     def loop(self) -> asyncio.AbstractEventLoop | None:
-        """The event loop that it lives in; None before `start`."""
+        """Its event loop; None before `start`."""
         return self._main.get_loop() if self._main is not None else None
 
     def ready(self, now: float) -> None:
-        """Audio flows: what fails from now on is a loss of its own."""
+        """Audio flows on the present connection."""
         self._recovery.ready(now)
         self.was_ready = True
 
     def leave(self, error: Exception | None = None) -> None:
-        """Give the present connection up: with an error as a failure, else for another one."""
+        """Leave the present connection: failed with `error`, or on purpose for another one."""
         if self.connection is not None:
             self.connection.leave(error)
 
     def stop(self) -> None:
-        """The call is over: what still comes belongs to no conversation any more."""
+        """The call is over: deliver no more events."""
         self._is_over = True
         self.leave()
 
     async def aclose(self) -> None:
-        """End what is going on; connections close behind."""
+        """Stop, and let the connections close in the background."""
         self.stop()
         if self._main is not None:
             self._main.cancel()
@@ -135,7 +135,7 @@ class Keeper:
             self._call.gave_up(error)
 
     async def _connect_once(self) -> None:
-        """Hold one connection until it is left for another one.
+        """Run one connection until it is left for another one.
 
         Raises:
             HydraError: it could not be made, or it ended.
@@ -148,11 +148,11 @@ class Keeper:
             self._options, self.trace, is_reconnect=self.was_ready
         )
         took_s = time.monotonic() - began_at
-        # It takes its time, so only when the configuration has left, if it can already.
+        # Metrics take time: first the configuration is sent, if it can be.
         loop = asyncio.get_running_loop()
         loop.call_soon(lambda: self._call.connection_acquired(took_s, is_spare=is_spare))
         try:
-            if self._is_over:  # whoever minted the key has swallowed the cancellation
+            if self._is_over:  # the function that mints the key has swallowed the cancellation
                 connection.leave()
             self._call.connection_opened()
             await connection.run(self._call.receive)
@@ -172,7 +172,7 @@ class Keeper:
             self._call.connection_closed(time.monotonic() - connection.opened_at)
 
     def _close_behind(self, closing: Coroutine[Any, Any, None]) -> None:
-        """Let a connection end by itself: a handoff would wait a round trip for it."""
+        """Close a connection in the background: a handoff would wait a round trip for it."""
         closer = asyncio.get_running_loop().create_task(closing)
         self._closers.add(closer)
         closer.add_done_callback(self._closers.discard)

@@ -1,4 +1,4 @@
-"""A connection that is dialled before anybody needs it; see `RealtimeModel.prewarm`."""
+"""A connection that is opened before a call needs it; see `RealtimeModel.prewarm`."""
 
 from __future__ import annotations
 
@@ -14,15 +14,15 @@ from .connection import Connection
 from .wirelog import Trace
 
 SPARE_LIFE_S: Final = 20.0
-"""A spare that nobody takes is closed: it is billed and counted, and the server ends connections
+"""After this a spare that no call takes is closed: it is billed, and the server ends connections
 without a frame after about 30 s."""
 
 
 class Spare:
-    """One connection in waiting."""
+    """One spare connection."""
 
     def __init__(self, options: Options) -> None:
-        """Prepare a spare; nothing is dialled before `start`."""
+        """Prepare a spare; nothing is opened before `start`."""
         self.trace = Trace(options.wire_log)
         """The log of the call that takes it."""
         self._options = options
@@ -31,12 +31,12 @@ class Spare:
         self._closing: asyncio.Task[None] | None = None
 
     def start(self) -> None:
-        """Begin to dial."""
+        """Begin to connect."""
         self._connecting = asyncio.get_running_loop().create_task(self._connect())
 
     @property
     def is_usable(self) -> bool:
-        """Whether it is being dialled, or is there and alive."""
+        """Whether it connects, or is open."""
         connecting = self._connecting
         if connecting is None or self._closing is not None or self._is_stranded:
             return False
@@ -49,18 +49,18 @@ class Spare:
     def _is_stranded(self) -> bool:
         """Whether it belongs to another event loop, as after ``asyncio.run(model.prewarm())``.
 
-        To touch it would end the call that takes it with "Event loop is closed".
+        Using it would end the call that takes it with "Event loop is closed".
         """
         connecting = self._connecting
         return connecting is not None and connecting.get_loop() is not asyncio.get_running_loop()
 
     async def ready(self) -> None:
-        """Wait until it is there, or can't be had."""
+        """Wait until it is open, or has failed."""
         if self._connecting is not None and not self._is_stranded:
             await asyncio.wait([self._connecting])
 
     async def take(self) -> Connection | None:
-        """Return the connection, for the caller to close; None where it can't be had, or died."""
+        """Return the connection, for the taker to close; None if it has failed or died."""
         await self.ready()
         if not self.is_usable or self._connecting is None:
             await self.aclose()
@@ -91,7 +91,7 @@ class Spare:
 
     async def _close(self) -> None:
         if self._is_stranded:
-            return  # its loop alone may touch it, and closes it by ending
+            return  # only its own loop may close it, and does so by ending
         if self._expiry is not None:
             self._expiry.cancel()
         connecting, self._connecting = self._connecting, None

@@ -1,10 +1,10 @@
-"""A WebSocket whose messages are delivered as they are read, and written as they are sent.
+"""A WebSocket that delivers messages as they are read, and writes them as they are sent.
 
-websockets connects it: DNS, proxy, TLS. Then its own `ClientConnection` would cost a future, a task
-and two steps of the event loop for each message, and a system call for each that is sent; that is
-most of what a call costs, and late at a barge-in (`python -m tests.bench`). So this class moves
-bytes between asyncio's transport and websockets' Sans-I/O protocol, which does what RFC 6455 asks
-for; but whether text is UTF-8 is for those to find out who read it.
+websockets connects it: DNS, proxy, TLS. But its own `ClientConnection` would cost a future, a task
+and two steps of the event loop for each message, and a system call for each that is sent: most of
+the CPU of a call, and latency at a barge-in (`python -m tests.bench`). So this class moves bytes
+between asyncio's transport and websockets' Sans-I/O protocol, which does RFC 6455, except that
+it does not check that text is UTF-8.
 """
 
 from __future__ import annotations
@@ -23,10 +23,10 @@ OnMessage = Callable[[bytes, bool], None]
 """Takes a message, and whether it is text; may not raise."""
 
 CLOSE_TIMEOUT_S: Final = 1.0
-"""How long a server may take to hang up, whoever has said goodbye."""
+"""How long a server may take to close the socket after a close frame of either side."""
 
 WRITE_LIMIT_BYTES: Final = 32 * 1024
-"""How much may wait for the server to read."""
+"""How much may wait for the server to read before the socket is full."""
 
 _DATA: Final = (Opcode.TEXT, Opcode.BINARY, Opcode.CONT)
 
@@ -34,24 +34,23 @@ _DATA: Final = (Opcode.TEXT, Opcode.BINARY, Opcode.CONT)
 class WebSocket(asyncio.Protocol):
     """A client's WebSocket; `websockets.connect` makes one with `create_connection=WebSocket`.
 
-    Of what takes the place of its own class, `connect` needs `handshake`, `start_keepalive` and
-    `transport`, besides what asyncio calls.
+    `connect` uses `handshake`, `start_keepalive` and `transport`; asyncio calls the rest.
     """
 
     transport: asyncio.Transport
 
     def __init__(self, protocol: ClientProtocol, **_: Any) -> None:
-        """Prepare a socket; the other arguments are for pings and queues of websockets' own."""
+        """Prepare a socket; the other arguments are for websockets' own pings and queues."""
         self.protocol = protocol
-        """Says whether it is open, and who closed it with which words."""
+        """Has its state, and who closed it, with which code and reason."""
         self._loop = asyncio.get_running_loop()
         self.alive_at = time.monotonic()
-        """When the server last sent a message or answered a ping; monotonic clock. A goodbye is no
-        sign that it has heard what was said before."""
+        """When the server last sent a message or answered a ping; monotonic clock. A close frame
+        does not count: it does not prove that the server has received what was sent."""
         self.answers_pings = False
-        """Whether it has answered one."""
+        """Whether the server has ever answered one."""
         self.is_full = False
-        """Whether so much waits for the server to read that no more should be written."""
+        """Whether to write no more until `on_drained`."""
         self.on_drained: Callable[[], None] | None = None
         """Called when it is no longer full."""
         self.on_lost: Callable[[], None] | None = None
@@ -61,22 +60,22 @@ class WebSocket(asyncio.Protocol):
         self._lost = asyncio.Event()
         self._on_message: OnMessage | None = None
         self._unread: deque[tuple[bytes, bool]] = deque()
-        """What came before anybody listened."""
+        """What came before `listen`."""
         self._parts: list[Frame] = []
-        """The frames of a message whose end has not come."""
+        """The frames of a message that is not complete."""
         self._pings: dict[bytes, asyncio.Future[bool]] = {}
         self._n_pings = 0
 
     # -------------------------------------------------------------------------- messages
 
     def listen(self, on_message: OnMessage) -> None:
-        """Deliver what has come, and from now on each message as it is read."""
+        """Deliver what came before, and from now on each message as it is read."""
         while self._unread:
             on_message(*self._unread.popleft())
         self._on_message = on_message
 
     def write(self, texts: Iterable[bytes]) -> None:
-        """Send text messages, UTF-8 each, in one system call; on an ended connection they are lost.
+        """Send text messages, UTF-8 each, in one system call; after the end they are dropped.
 
         It never waits: see `is_full`.
         """
@@ -86,7 +85,7 @@ class WebSocket(asyncio.Protocol):
             self._flush()
 
     def send_ping(self) -> asyncio.Future[bool]:
-        """Send a ping; return what tells whether it was answered, as soon as that is known."""
+        """Send a ping; return a future of whether it is answered."""
         answered: asyncio.Future[bool] = self._loop.create_future()
         if self.protocol.state is State.OPEN:
             self._n_pings += 1
@@ -101,7 +100,7 @@ class WebSocket(asyncio.Protocol):
     # ------------------------------------------------------------------------------- end
 
     async def close(self) -> None:
-        """Say goodbye, and let go of the socket: at once where this is cancelled."""
+        """Close with a close frame; at once if this is cancelled."""
         if self.protocol.state is State.OPEN:
             self.protocol.send_close(CloseCode.NORMAL_CLOSURE)
             self._flush()
@@ -115,10 +114,10 @@ class WebSocket(asyncio.Protocol):
     # ---------------------------------------------------------------- what `connect` calls
 
     async def handshake(self, headers: dict[str, str], user_agent: str) -> None:
-        """Ask for a WebSocket, and wait for the answer.
+        """Send the upgrade request, and wait for the answer.
 
         Raises:
-            Exception: there was none, or it is none of a WebSocket server.
+            Exception: there was no answer, or not that of a WebSocket server.
         """
         request = self.protocol.connect()
         request.headers.update(headers)
@@ -140,22 +139,22 @@ class WebSocket(asyncio.Protocol):
         self.transport.set_write_buffer_limits(WRITE_LIMIT_BYTES)
 
     def data_received(self, data: bytes) -> None:
-        """Take what was read: deliver its messages, and answer what RFC 6455 wants answered."""
+        """Take what was read: deliver its messages, and answer pings and close frames."""
         was_ending = self.protocol.close_expected()
         self.protocol.receive_data(data)
         self._process()
         if self.protocol.close_expected() and not was_ending:
-            # Nothing more is read, and a server may never hang up.
+            # Nothing more is read, and the server may never close the socket.
             self.transport.close()
             self._loop.call_later(CLOSE_TIMEOUT_S, self.transport.abort)
 
     def eof_received(self) -> None:
-        """Take note that the server has hung up."""
+        """The server sends no more."""
         self.protocol.receive_eof()
         self._process()
 
     def connection_lost(self, exc: Exception | None) -> None:
-        """Take note that the socket has gone."""
+        """The socket is closed."""
         self.protocol.receive_eof()
         self._answered.set()
         self._lost.set()
@@ -166,11 +165,11 @@ class WebSocket(asyncio.Protocol):
             self.on_lost()
 
     def pause_writing(self) -> None:
-        """Take note that the server reads too slowly."""
+        """The server reads too slowly."""
         self.is_full = True
 
     def resume_writing(self) -> None:
-        """Take note that the server has read enough."""
+        """The server has read enough."""
         self.is_full = False
         if self.on_drained is not None:
             self.on_drained()
@@ -182,7 +181,7 @@ class WebSocket(asyncio.Protocol):
             self.transport.write(b"".join(pieces))
 
     def _process(self) -> None:
-        """Write what the protocol answers, and take what it has read."""
+        """Write the protocol's answers, and take the frames that it has read."""
         self._flush()
         for event in self.protocol.events_received():
             if isinstance(event, Frame):
@@ -201,7 +200,7 @@ class WebSocket(asyncio.Protocol):
             self._take_pong(bytes(frame.data))
 
     def _take_pong(self, payload: bytes) -> None:
-        """Note that a ping was answered, and with it all before: only the last one need be."""
+        """A pong answers its ping and all earlier ones: the server need not answer each."""
         if payload not in self._pings:
             return
         self.answers_pings = True

@@ -1,4 +1,4 @@
-"""A log of the wire: every frame of a call as one line of JSON, for people and for `report`.
+"""A log of the wire: each frame of a call is a line of JSON, for people and for `report`.
 
 ``RealtimeModel(wire_log="wire.jsonl")`` or the environment's HYDRA_WIRE_LOG turns it on. A line::
 
@@ -11,20 +11,20 @@
 ``direction`` is ``sent`` or ``received`` for frames, and ``note`` for what happened to the
 connection: ``type`` is then ``connection.opening``, ``connection.opened``, ``connection.failed``,
 ``connection.closed``, ``connection.reconnect`` or ``log.lines_lost``. ``offset_s`` counts from the
-call's first dial, by the monotonic clock; ``call`` tells the sessions in one file apart;
-``connection`` counts the dials of a call from 1.
+call's first attempt to connect, by the monotonic clock; ``call`` is an id of the call;
+``connection`` counts the call's attempts to connect from 1.
 
-Sound is never logged: its length and its peak (1.0 is full scale) stand in its place. The key is
-never logged either. Instructions, tools, texts and outputs of functions are: they are what one
-debugs, and they may be private, so treat the file like the call itself.
+Instead of audio, its length and its peak (1.0 is full scale) are logged. The key is never logged.
+Instructions, tools, texts and outputs of functions are: they may be private, so treat the file
+like the call itself.
 
 The event loop only puts frames in a queue; a thread reads, shortens and writes them. Files rotate
 at `MAX_FILE_BYTES` to ``wire.jsonl.1`` and so on.
 
-A file has one process that writes and rotates it. So in a process that Python's `multiprocessing`
-has made, as LiveKit's worker does for each job, the process id comes into the name:
-``wire-4711.jsonl``; `report` finds these by ``wire.jsonl``, too. Programs that are started apart
-need names of their own, or ``{pid}`` in the name, which becomes the process id anywhere.
+Only one process may write and rotate a file. So in a process of Python's `multiprocessing`, such as
+the job of a LiveKit worker, the process id is added to the name: ``wire-4711.jsonl``; `report`
+finds these by ``wire.jsonl``, too. Separate programs need different names, or ``{pid}`` in the
+name, which always becomes the process id.
 """
 
 from __future__ import annotations
@@ -52,7 +52,7 @@ import numpy as np
 from livekit_plugins_hydra.log import logger, redacted
 
 MAX_FILE_BYTES: Final = 64 * 1024 * 1024
-"""When a file is rotated: about an hour of one call. Our choice."""
+"""Size at which a file is rotated: about an hour of one call. Our choice."""
 
 KEPT_FILES: Final = 3
 """How many rotated files are kept besides the one that is written. Our choice."""
@@ -67,7 +67,7 @@ _MALFORMED_CHARS: Final = 500
 """How much of a frame that is no JSON is kept."""
 
 _BASE64: Final = re.compile(r"[A-Za-z0-9+/_-]{256,}={0,2}")
-"""Long text without a space is no language: sound, in a frame that this package doesn't know."""
+"""Long text without a space: audio, in a frame that this package doesn't know."""
 
 _AUDIO_FIELDS: Final = {
     "input_audio_buffer.append": "audio",
@@ -77,7 +77,7 @@ _AUDIO_FIELDS: Final = {
 Direction = Literal["sent", "received", "note"]
 
 Content = str | bytes
-"""A frame; text as UTF-8 where it is bytes."""
+"""A frame; bytes of a text frame are UTF-8."""
 
 Note = dict[str, Any]
 
@@ -89,7 +89,7 @@ class Trace:
     """One call's lines: gives each of its connections a `Tap`."""
 
     def __init__(self, path: str | os.PathLike[str] | None) -> None:
-        """Prepare the lines of a call; nothing is opened before the first dial.
+        """Prepare the lines of a call; no file is opened before `connect`.
 
         Args:
             path: the file, named as above; None logs nothing.
@@ -112,8 +112,8 @@ class Trace:
         """Return the tap of the next connection; None while nothing is logged.
 
         Args:
-            secret: the key; it is cut out of every line, whoever put it there.
-            about: what is dialled, for the first line.
+            secret: the key; it is removed from every line.
+            about: the server and the options, for the first line.
             at: when, by `time.monotonic`; now by default.
         """
         if self._path is None:
@@ -188,7 +188,7 @@ class Tap:
             self._log.put(_Line(self, at, direction, content, is_binary=is_binary))
 
     async def failed(self, error: BaseException) -> None:
-        """Log that the dial led nowhere; the last line."""
+        """Log that the connection could not be opened; the last line."""
         self.note("connection.failed", {"error": str(error) or type(error).__name__})
         await self._end()
 
@@ -199,7 +199,7 @@ class Tap:
 
         Args:
             code: of the close frame; None or 1006 where none came.
-            reason: its words.
+            reason: of the close frame.
             by_server: who sent the first close frame; None where nobody did.
             at: when, by `time.monotonic`; now by default.
         """
@@ -216,7 +216,7 @@ class Tap:
 
 
 class _Line:
-    """What the loop hands to the thread: a frame as it is, and when it passed."""
+    """What the event loop puts in the queue: a frame or a note, and its time."""
 
     __slots__ = ("at", "content", "direction", "is_binary", "tap")
 
@@ -237,7 +237,7 @@ class _Line:
 
 
 class _Log:
-    """A file that is open, and the thread that writes it; shared by all who name its path."""
+    """An open file, and the thread that writes it; shared by all calls that use its path."""
 
     def __init__(self, path: str) -> None:
         self.path = path
@@ -250,7 +250,7 @@ class _Log:
 
     def put(self, line: _Line) -> None:
         try:
-            if self._n_lost and line.direction == "note":  # notes are few: a good place to tell
+            if self._n_lost and line.direction == "note":  # notes are few
                 lost = _Line(
                     line.tap, line.at, "note", {"type": "log.lines_lost", "lines": self._n_lost}
                 )
@@ -261,30 +261,30 @@ class _Log:
             self._n_lost += 1
 
     def stop(self) -> None:
-        """Write what waits, and close the file; called by another thread than the loop's."""
+        """Write what waits, and close the file; not to be called in the event loop."""
         self._listener.stop()
         self._file.close()
 
 
 class _Listener(QueueListener):
-    """Turns lines into text, in its thread."""
+    """Turns lines into text, in a thread."""
 
     def prepare(self, record: Any) -> logging.LogRecord:
-        """Return the text of a line, as a record that the handler writes as it is."""
+        """Return a record with the text of a line."""
         try:
             text = render(record)
-        except Exception:  # an exception would end the thread, and with it the log
+        except Exception:  # else it would end the thread, and the log
             logger.exception("a bug: a frame could not be written to the wire log")
             text = "{}"
         return logging.LogRecord("wire", logging.INFO, "", 0, text, None, None)
 
     def enqueue_sentinel(self) -> None:
-        """Ask the thread to end, behind everything that waits."""
+        """Ask the thread to end, after all lines that wait."""
         self.queue.put(None)  # type: ignore[attr-defined]
 
 
 class _File(RotatingFileHandler):
-    """Appends lines; says once that it can't, and leaves it at that."""
+    """Appends lines; after a failure it warns once and stops."""
 
     def __init__(self, path: str) -> None:
         super().__init__(
@@ -309,7 +309,7 @@ class _File(RotatingFileHandler):
         )
 
     def close(self) -> None:
-        """Close the file; a full disk can't stop that."""
+        """Close the file, even on a full disk."""
         with contextlib.suppress(OSError):
             super().close()
 
@@ -328,7 +328,7 @@ def _acquire(path: str) -> _Log:
 
 
 def _release(log: _Log) -> bool:
-    """Give a log back; tell whether it was the last that held it."""
+    """Give a log back; return whether nobody uses it any more."""
     with _lock:
         log.n_users -= 1
         if log.n_users:
@@ -338,7 +338,7 @@ def _release(log: _Log) -> bool:
 
 
 def _of_process(path: str) -> str:
-    """Return the file of this process; what is no file, a pipe for example, stays what it is."""
+    """Return this process's file; a path that is no file, such as a pipe, is kept."""
     is_job = multiprocessing.parent_process() is not None
     if is_job and "{pid}" not in path and (os.path.isfile(path) or not os.path.exists(path)):
         root, suffix = os.path.splitext(path)
@@ -346,7 +346,7 @@ def _of_process(path: str) -> str:
     return path.replace("{pid}", str(os.getpid()))
 
 
-# ------------------------------------------------------------------------- what a line says
+# ------------------------------------------------------------------------- rendering
 
 
 def render(line: _Line) -> str:
@@ -380,7 +380,7 @@ def render(line: _Line) -> str:
 
 
 def _shorten(frame: Content) -> tuple[str, Any]:
-    """Return the type and content of a text frame, without its sound."""
+    """Return the type and content of a text frame, without its audio."""
     try:
         content = _decoder.decode(frame)
     except (msgspec.DecodeError, UnicodeError, RecursionError):
@@ -398,13 +398,13 @@ def _shorten(frame: Content) -> tuple[str, Any]:
 
 def _printable(text: str) -> str:
     shown = text[:_MALFORMED_CHARS].encode("utf-8", "replace").decode()
-    shown = _BASE64.sub("<sound?>", shown)
+    shown = _BASE64.sub("<audio?>", shown)
     rest = len(text) - _MALFORMED_CHARS
     return f"{shown}... ({rest} more)" if rest > 0 else shown
 
 
 def _without_audio(value: Any) -> Any:
-    """Return JSON without anything that looks like sound."""
+    """Return JSON without anything that looks like audio."""
     match value:
         case str() if len(value) >= 256 and _BASE64.fullmatch(value):
             return {"bytes": len(value) * 3 // 4}
@@ -417,7 +417,7 @@ def _without_audio(value: Any) -> Any:
 
 
 def _measure(audio: str) -> dict[str, Any]:
-    """Return what stands for sound: its length, and its peak relative to full scale."""
+    """Return the length of audio, and its peak relative to full scale."""
     try:
         pcm = base64.b64decode(audio)
     except ValueError:

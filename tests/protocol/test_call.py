@@ -73,7 +73,7 @@ def call_function(part_id: str, call_id: str) -> fx.CallFunction:
 
 
 def sound(part_id: str) -> fx.OutputAudio:
-    """Return the effect that plays the sound of `server.audio`."""
+    """Return the effect that plays the audio of `server.audio`."""
     return fx.OutputAudio(part_id, "a1", b"\1\0")
 
 
@@ -351,7 +351,7 @@ def test_a_greeting_that_was_lost_is_made_up_for() -> None:
 
 
 def test_a_greeting_that_was_lost_before_its_first_sound_is_made_up_for() -> None:
-    """A response that has begun is no greeting yet; one that was heard is not said again."""
+    """A response that has begun is no greeting yet; one with audio is not said again."""
     call = untouched(greet=True)
     assert call >> server.created("r1") << fx.BeginResponse("r1")
 
@@ -449,7 +449,7 @@ def test_a_server_that_has_spoken_on_demand_is_asked_for_a_greeting() -> None:
 
 
 def test_a_newer_greeting_takes_the_place_of_one_on_its_way() -> None:
-    """The first greeting is never heard: its connection is left."""
+    """The first greeting is never played: its connection is left."""
     call = new_call()
     assert call >> session.configurable() >> session.reply("g1", "Say hi.")
     connect(call, greet=True, opening="Say hi.")
@@ -500,7 +500,7 @@ def test_instructions_of_a_reply_are_a_text_item() -> None:
 
 
 def test_texts_wait_for_the_request_that_they_belong_to() -> None:
-    """What was typed goes out with the request, in order, so that a redial can fold it instead."""
+    """What was typed goes out with the request, in order; a new connection has it as history."""
     call = talked()
     assert call >> session.note("She is a vet.", "system") >> session.note("Who?") >> after(1.0)
 
@@ -724,7 +724,7 @@ def test_a_cancelled_reply_is_forgotten() -> None:
 
 
 def test_the_response_to_a_cancelled_reply_is_cancelled_by_its_id() -> None:
-    """What comes late for nobody is not heard, not even its end, but it is accounted for."""
+    """A late response that nobody waits for is not played, but its end is reported."""
     call = asked()
     assert call >> session.cancel("g1")
 
@@ -821,7 +821,7 @@ def test_a_refused_request_is_made_by_a_new_connection() -> None:
 
 @pytest.mark.parametrize("typed", ["", "Who?"])
 def test_a_refused_item_is_told_by_a_new_connection(typed: str) -> None:
-    """The text of a reply is never lost, and what is said without it is not heard."""
+    """The text of a reply is never lost, and what is said without it is not played."""
     learned = Learned()
     call = talked(learned=learned)
     if typed:
@@ -936,7 +936,7 @@ def test_errors_about_something_else_are_told_and_change_nothing() -> None:
 
 
 def test_a_refusal_that_comes_when_the_reply_has_begun_is_told() -> None:
-    """What is heard already is not taken back."""
+    """What is played already is not taken back."""
     call = talked()
     assert call >> session.reply("g1", "Say bye.") << item("Say bye.", "system") << ASK
     refusal = refused(call, ev.ConversationItemCreate)
@@ -1005,7 +1005,7 @@ def test_a_refused_narration_waits_for_its_deadline() -> None:
 
 
 def test_silence_is_met_by_a_new_connection_if_nothing_would_be_forgotten() -> None:
-    """A server that ignores the request is dialled again, with all that was said as text."""
+    """A server that ignores the request gets a new connection, with all that was said as text."""
     learned = Learned()
     call = talked(learned=learned, is_written=True)
     assert call >> session.reply("g1", "Say bye.") << item("Say bye.", "system") << ASK
@@ -1414,7 +1414,7 @@ def test_a_cough_over_a_reply_to_outputs_that_waits_does_not_leave_dead_air() ->
     assert call >> server.discarded("u1") << fx.UserDiscarded("u1") << ASK
 
 
-def cut_unheard(call: CallTranscript, response: str, user: str) -> None:
+def cut_silent(call: CallTranscript, response: str, user: str) -> None:
     """Let the user speak before a response that has begun says anything."""
     call = call >> server.speech_started(user) << fx.EndStreams(response, cut=True)
     assert call << fx.UserStarted(user)
@@ -1437,7 +1437,7 @@ def test_a_cough_before_the_first_sound_of_a_narration_does_not_leave_dead_air(w
     else:
         stop_speech(call)
     assert call >> server.created("r2") << fx.BeginResponse("r2", reply_id=reply_id)
-    cut_unheard(call, "r2", "u2")
+    cut_silent(call, "r2", "u2")
     assert call >> server.done("r2", "cancelled") << ended("r2", "cancelled")
 
     assert call >> server.discarded("u2") << fx.UserDiscarded("u2") << ASK
@@ -1450,7 +1450,7 @@ def test_an_answer_makes_up_for_a_narration_that_was_cut_before_its_first_sound(
     call = calling()
     assert call >> session.post("c1") << output("c1") >> session.reply("g1") << ASK
     assert call >> server.created("r2") << fx.BeginResponse("r2", reply_id="g1")
-    cut_unheard(call, "r2", "u2")
+    cut_silent(call, "r2", "u2")
     assert call >> server.done("r2", "cancelled") << ended("r2", "cancelled")
     answered(call, "r3")
 
@@ -1463,7 +1463,7 @@ def test_a_narration_that_is_cut_after_its_first_sound_was_told() -> None:
     assert call >> session.post("c1") << output("c1") >> session.reply("g1") << ASK
     call = call >> server.created("r2") << fx.BeginResponse("r2", reply_id="g1")
     assert call >> server.audio("r2") << sound("r2")
-    cut_unheard(call, "r2", "u2")
+    cut_silent(call, "r2", "u2")
     discard(call, "u2")
 
     assert call >> server.done("r2", "cancelled") << ended("r2", "cancelled") >> after(600.0)
@@ -1475,7 +1475,7 @@ def test_a_narration_that_calls_another_function_is_not_asked_for_again() -> Non
     assert call >> session.post("c1") << output("c1") >> session.reply("g1") << ASK
     call = call >> server.created("r2") << fx.BeginResponse("r2", reply_id="g1")
     assert call >> server.called("r2", "c2") << call_function("r2", "c2")
-    cut_unheard(call, "r2", "u2")
+    cut_silent(call, "r2", "u2")
     discard(call, "u2")
     assert call >> server.done("r2", "cancelled") << ended("r2", "cancelled")
 
@@ -1495,7 +1495,7 @@ def test_results_whose_narration_was_cut_before_its_first_sound_survive_a_lost_c
         stop_speech(call)
     reply_id = "g1" if is_reply else None
     assert call >> server.created("r2") << fx.BeginResponse("r2", reply_id=reply_id)
-    cut_unheard(call, "r2", "u2")
+    cut_silent(call, "r2", "u2")
     assert call >> session.lose() << ended("r2", "cancelled")
 
     connect(call, greet=True, opening=About.OUTPUTS.value)
@@ -1682,7 +1682,7 @@ def test_a_result_outlives_a_cough_over_the_reply_that_asked_for_it() -> None:
 
 
 def test_a_call_is_occupied_while_something_is_to_be_said() -> None:
-    """A reply that is owed, a function that runs and a result that waits are going to be heard."""
+    """A reply that is owed, a function that runs and a result that waits will be played."""
     call = talked()
     assert not call.subject.is_occupied
     assert call >> session.reply("g1") << ASK
@@ -1881,7 +1881,7 @@ def test_an_owed_reply_to_outputs_survives_a_lost_connection() -> None:
 
 @pytest.mark.parametrize("instructions", ["", "Say bye."])
 def test_a_reply_is_owed_until_its_first_sound(instructions: str) -> None:
-    """What was begun and lost before anybody heard of it is said by the next connection, once."""
+    """A reply that was lost before its first audio is said by the next connection, once."""
     call = talked()
     call = call >> session.reply("g1", instructions)
     assert (call << item(instructions, "system") if instructions else call) << ASK
@@ -1905,7 +1905,7 @@ def test_a_reply_that_was_heard_is_not_said_again() -> None:
 
 
 def test_a_reply_that_was_interrupted_is_not_said_again() -> None:
-    """Who speaks over a reply has made it needless, sound or not."""
+    """A reply that the user speaks over is not needed any more, with or without audio."""
     call = asked()
     assert call >> server.created("r1") << fx.BeginResponse("r1", reply_id="g1")
     assert (

@@ -310,7 +310,7 @@ def test_a_barge_in_closes_the_response_before_the_turn_begins() -> None:
 
 
 def test_a_barge_in_after_the_response_has_ended_only_begins_the_turn() -> None:
-    """Sound that is still being played is not the protocol's matter."""
+    """Audio that is still being played does not matter to the protocol."""
     call = answering()
     assert call >> server.done("r1") << fx.EndStreams("r1", cut=False) << ended("r1")
 
@@ -742,7 +742,7 @@ def test_items_that_we_sent_are_not_the_models_words(item: ev.Item) -> None:
 
 
 def test_the_late_item_of_a_response_is_not_the_next_ones() -> None:
-    """The words of an answer that was cut are not written down as those of the next answer."""
+    """The words of an answer that was cut are not transcribed as those of the next answer."""
     call = answering()
 
     assert (
@@ -784,7 +784,7 @@ def test_a_silent_response_is_given_up() -> None:
 
 
 def test_a_response_that_was_only_slow_is_still_played() -> None:
-    """Sound and calls that come after a response was given up get a part of their own."""
+    """Audio and function calls that come after a response was given up get a part of their own."""
     call = answering()
     assert (
         call
@@ -884,7 +884,7 @@ def test_old_responses_are_forgotten_and_accounted_for() -> None:
 
 
 def test_times_of_an_answer_count_from_the_end_of_the_users_speech() -> None:
-    """`speech_stopped` is when the waiting began, and the first sound is when it was over."""
+    """`speech_stopped` is when the latency begins, and the first audio is when it ends."""
     call = ready()
     assert call >> server.speech_started() << fx.UserStarted(None)
     assert call >> after(2.0) >> server.speech_stopped() << fx.UserStopped(None)

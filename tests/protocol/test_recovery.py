@@ -163,7 +163,7 @@ def test_the_server_may_ask_for_patience(status: int) -> None:
 
 @pytest.mark.parametrize("max_retry", [0, 1, 3])
 def test_a_first_connection_is_tried_as_often_as_the_user_says(max_retry: int) -> None:
-    """However long each dial takes."""
+    """However long each attempt to connect takes."""
     recovery = new_call(max_retry=max_retry)
     now = 0.0
     n_retries = 0
@@ -177,7 +177,7 @@ def test_a_first_connection_is_tried_as_often_as_the_user_says(max_retry: int) -
 @pytest.mark.parametrize("began_at", [0.0, 12_345.0])
 @pytest.mark.parametrize("connect_s", [0.0, 0.3, 3.0])
 def test_a_lost_call_is_tried_for_twenty_seconds(began_at: float, connect_s: float) -> None:
-    """No dial begins later than that, and one does as long as there is time for its delay."""
+    """No attempt begins later than that, and one does as long as there is time for its delay."""
     recovery = Recovery(0, LONGEST)
     recovery.ready(began_at - 60.0)
     now = began_at
@@ -192,7 +192,7 @@ def test_a_lost_call_is_tried_for_twenty_seconds(began_at: float, connect_s: flo
 
 
 def test_a_hard_beginning_is_not_held_against_a_call() -> None:
-    """The twenty seconds begin with the loss of the call, not with the first failure to dial."""
+    """The twenty seconds begin with the loss of the call, not with the first failure to connect."""
     recovery = new_call()
     assert recovery.failed(TRANSPORT, 0.0) is not None
     assert recovery.failed(TRANSPORT, 12.0) is not None
@@ -204,7 +204,7 @@ def test_a_hard_beginning_is_not_held_against_a_call() -> None:
 
 
 def test_a_connection_that_does_not_last_neither_resets_delays_nor_the_budget() -> None:
-    """`server_full` comes after the upgrade: a dial that succeeds proves nothing."""
+    """`server_full` comes after the upgrade: an accepted connection proves nothing."""
     recovery = talking()
     now = 0.0
     delays = []
@@ -268,7 +268,7 @@ def test_a_server_that_asks_for_an_hour_is_not_waited_for() -> None:
 def test_a_server_is_never_hammered(
     max_retry: int, failures: list[tuple[ConnectionFailed, bool, float]]
 ) -> None:
-    """Whatever happens, a dial at once is followed by a delay, unless a connection has lasted."""
+    """After a reconnect at once comes a delay, whatever happens, unless a connection has lasted."""
     recovery = Recovery(max_retry)
     now = 0.0
     may_connect_at_once = True

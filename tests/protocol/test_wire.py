@@ -538,7 +538,7 @@ def test_a_malformed_frame_is_described_by_what_is_wrong_and_where(frame: str, w
 
 
 def test_the_text_of_an_item_is_that_of_all_its_parts() -> None:
-    """Parts without text, as those of sound, add nothing; parts with text are separate words."""
+    """Parts without text, as those of audio, add nothing; parts with text are separate words."""
     parts = [
         ev.Content(type="output_text", text="Good"),
         ev.Content(type="output_audio"),
@@ -648,7 +648,7 @@ def test_a_description_is_one_short_line() -> None:
     "event", [event for _, event in SERVER_FRAMES] + [event for event, _ in CLIENT_FRAMES]
 )
 def test_a_description_holds_no_content(event: ev.ServerEvent | ev.ClientEvent) -> None:
-    """No words, names, arguments, instructions or sound of any event are in its description."""
+    """No words, names, arguments, instructions or audio of any event are in its description."""
     line = wire.describe(event)
 
     for content in ("hello", "hi", "morning", "look", '"a"', "42", "kind", "unknown", "+//+"):

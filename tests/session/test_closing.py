@@ -162,7 +162,7 @@ async def test_a_call_that_is_closed_while_its_key_is_minted_stays_closed() -> N
 
 
 def test_a_call_can_be_closed_at_any_moment() -> None:
-    """Dialling, configuring, greeting, listening, in a function, reconnecting, backing off."""
+    """Connecting, configuring, greeting, listening, in a function, reconnecting, backing off."""
     phases = close_at_each(STEP)
 
     seen = " ".join(phase for _, phase in phases)

@@ -71,7 +71,7 @@ class Filler(Agent):
 @pytest.mark.parametrize("done", ["before_outputs", "after_outputs", "never"])
 @pytest.mark.parametrize("willing", [True, False])
 async def test_a_function_may_speak_before_it_returns(done: Any, willing: bool) -> None:
-    """A reply that is asked for inside a function is heard, and then the function's result."""
+    """A reply that is asked for inside a function is played, and then the function's result."""
     replies = by_trigger(
         user_turn=LOOKUP, text=MOMENT, greeting=MOMENT, bare_create=MOMENT, tool_outputs=RESULT
     )
@@ -95,7 +95,7 @@ async def test_a_function_may_speak_before_it_returns(done: Any, willing: bool) 
 
 
 class Patient(Agent):
-    """Waits with its function until what it said before was heard."""
+    """Waits with its function until what it said before was played."""
 
     def __init__(self) -> None:
         super().__init__(instructions="Be kind.")
@@ -112,7 +112,7 @@ class Patient(Agent):
 
 @pytest.mark.parametrize("done", ["before_outputs", "after_outputs", "never"])
 async def test_a_function_may_wait_for_the_words_before_it(done: Any) -> None:
-    """`wait_for_playout()` ends when the calling response was heard, however that one ends."""
+    """`wait_for_playout()` ends when the calling response was played, however that one ends."""
     scenario = Scenario(
         replies=[[MOMENT, LOOKUP], RESULT], calling_response_done=done, silence_ms=200
     )
@@ -176,7 +176,7 @@ async def test_a_function_may_change_the_tools() -> None:
 
 
 async def test_the_model_may_end_the_call() -> None:
-    """LiveKit's own `EndCallTool`: the goodbye is heard, then the call is over."""
+    """LiveKit's own `EndCallTool`: the goodbye is played, then the call is over."""
     agent = Agent(instructions="Be kind.", tools=[EndCallTool(delete_room=False)])
     replies = by_trigger(user_turn=Call("end_call"), tool_outputs=RESULT)
     async with call(Scenario(replies=replies, silence_ms=200), agent) as desk:
@@ -204,7 +204,7 @@ async def test_typed_text_takes_the_place_of_what_is_said() -> None:
 
 
 async def test_replies_that_are_asked_for_at_once_follow_each_other() -> None:
-    """Several `generate_reply()` in a row are all heard, in order."""
+    """Several `generate_reply()` in a row are all played, in order."""
     async with call(Scenario(default_reply=YES), Agent(instructions="")) as desk:
         handles = [
             desk.session.generate_reply(instructions=f"Say {word}.")

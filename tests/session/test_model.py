@@ -70,7 +70,7 @@ def test_an_empty_key_in_the_environment_is_none(monkeypatch: pytest.MonkeyPatch
 
 @pytest.mark.parametrize("key", ["two words", "schlüssel", "a\nb", "a\x00b"])
 def test_a_garbled_key_is_refused_and_not_shown(key: str) -> None:
-    """A key with characters that no key has is refused before any dial, and never quoted."""
+    """A key with characters that no key has is refused before any connection, and never quoted."""
     with pytest.raises(ValueError, match="copy it again") as caught:
         hydra.RealtimeModel(api_key=key)
     assert key not in str(caught.value)
@@ -146,7 +146,7 @@ def test_an_empty_name_is_refused(name: str) -> None:
         hydra.RealtimeModel(api_key=KEY, **options)
 
 
-async def test_every_model_and_voice_is_dialled_as_asked(
+async def test_every_model_and_voice_is_asked_for(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     """The model follows from the voice, both reach the server, and its rate is known."""
@@ -263,7 +263,7 @@ def test_an_unknown_new_voice_warns(caplog: pytest.LogCaptureFixture) -> None:
         model.update_options(voice=" ")
 
 
-async def test_a_session_dials_at_once() -> None:
+async def test_a_session_connects_at_once() -> None:
     """`session()` does not wait for anybody to need the connection: that saves a round trip."""
     async with Emulator() as server:
         model = hydra.RealtimeModel(api_key=KEY, base_url=server.url)
@@ -284,7 +284,7 @@ async def test_turn_detection_stays_on(caplog: pytest.LogCaptureFixture) -> None
 
 
 async def test_closing_the_model_ends_all_its_calls() -> None:
-    """`aclose` ends every session: open ones, those that dial, and those that are closed."""
+    """`aclose` ends every session: open ones, those that connect, and those that are closed."""
     async with Emulator() as server:
         model = hydra.RealtimeModel(api_key=KEY, base_url=server.url)
         sessions = [model.session() for _ in range(3)]
@@ -334,8 +334,8 @@ async def test_the_model_speaks_first_when_it_is_told_to() -> None:
     assert [response.trigger for response in server.responses] == ["greeting"]
 
 
-async def test_dial_options_are_the_frameworks() -> None:
-    """`conn_options` bounds the dials of a call that was never up."""
+async def test_connect_options_are_the_frameworks() -> None:
+    """`conn_options` bounds the connections of a call that was never up."""
     async with Emulator(Scenario(http_refusals=9, http_retry_after_s=None)) as server:
         model = hydra.RealtimeModel(
             api_key=KEY, base_url=server.url, conn_options=APIConnectOptions(max_retry=1)
@@ -356,7 +356,7 @@ async def test_dial_options_are_the_frameworks() -> None:
 # ------------------------------------------------------------------------ odd arguments
 
 
-async def dialled(**options: Any) -> None:
+async def connected(**options: Any) -> None:
     """Make a model with these options, and see that its call reaches the server."""
     async with Emulator() as server:
         model = hydra.RealtimeModel(**{"base_url": server.url, "api_key": KEY} | options)
@@ -381,7 +381,7 @@ async def test_options_that_are_not_given_are_the_defaults(monkeypatch: pytest.M
     names = ("api_key", "input_stt", "output_stt", "conn_options", "wire_log")
     given: Any = dict.fromkeys(names, NOT_GIVEN)
     assert not hydra.RealtimeModel(**given).capabilities.user_transcription
-    await dialled(**given)
+    await connected(**given)
 
 
 @pytest.mark.parametrize("name", ["input_stt", "output_stt"])
@@ -395,7 +395,7 @@ def test_an_stt_by_name_is_refused(name: str, engine: Any) -> None:
 
 @pytest.mark.parametrize("api_key", [123, b"sk-secret-key-of-bytes", object()])
 def test_a_key_of_a_wrong_kind_is_refused_at_once(api_key: Any) -> None:
-    """And not after four dials."""
+    """And not after four connections."""
     with pytest.raises(ConfigurationError, match="api_key must be text") as raised:
         hydra.RealtimeModel(api_key=api_key)
     assert "sk-secret" not in str(raised.value)
@@ -403,7 +403,7 @@ def test_a_key_of_a_wrong_kind_is_refused_at_once(api_key: Any) -> None:
 
 async def test_a_plain_function_may_return_the_key() -> None:
     """``api_key=lambda: vault.read("key")``."""
-    await dialled(api_key=lambda: KEY)
+    await connected(api_key=lambda: KEY)
 
 
 async def test_spaces_around_a_url_are_cut_off() -> None:

@@ -1,4 +1,4 @@
-"""Servers that are full, busy or away: how often they are dialled, and what the framework hears."""
+"""Servers that are full, busy or away: how often it connects, and what the framework hears."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ OVERLOADS: dict[str, dict[str, Any]] = {
 }
 MAX_RETRY = 3
 
-DIALS_OF_AN_OUTAGE = 8
+RECONNECTS_OF_AN_OUTAGE = 8
 """One at once, and those that fit in 20 s when the delays are the shortest: 0.25, 0.5, 1, 2, 4, 4
 and 4 s; the last of them would already be late."""
 
@@ -64,7 +64,7 @@ async def test_a_call_that_never_began_is_given_up(overload: str) -> None:
 @pytest.mark.parametrize("overload", OVERLOADS)
 @in_virtual_time
 async def test_a_call_that_was_up_is_given_up_after_its_budget(overload: str) -> None:
-    """Twenty seconds of dials with growing delays, then one final error; no dial after that."""
+    """Twenty seconds of reconnects with growing delays, then one final error and no more."""
     async with line() as opened:
         await hold(opened)
         await opened.ready()
@@ -78,7 +78,7 @@ async def test_a_call_that_was_up_is_given_up_after_its_budget(overload: str) ->
         assert recoverable.count(False) == 1
         assert recoverable[-1] is False
         assert len(recoverable) == len(server.dials)
-        assert 3 <= len(server.dials) - 1 <= DIALS_OF_AN_OUTAGE
+        assert 3 <= len(server.dials) - 1 <= RECONNECTS_OF_AN_OUTAGE
         assert server.dials[-1].at_s - lost_at <= LOST_CALL_BUDGET_S
         delays = [b.at_s - a.at_s for a, b in zip(server.dials[1:], server.dials[2:], strict=False)]
         asked_s = server.scenario.http_retry_after_s if "asks" in overload else 0.0
@@ -106,7 +106,7 @@ def closes_normally(server: Emulator) -> None:
 async def test_a_server_that_accepts_and_closes_is_given_up(
     end: Callable[[Emulator], None], is_ready_first: bool
 ) -> None:
-    """A dial that succeeds proves nothing: the count goes on, and ends."""
+    """An accepted connection proves nothing: the count goes on, and ends."""
     async with line() as opened:
         await hold(opened)
         await opened.ready()
@@ -127,7 +127,7 @@ async def test_a_server_that_accepts_and_closes_is_given_up(
             await asyncio.sleep(0.1)
 
         assert [error.recoverable for error in opened.of("error")].count(False) == 1
-        assert n_seen - 1 <= DIALS_OF_AN_OUTAGE
+        assert n_seen - 1 <= RECONNECTS_OF_AN_OUTAGE
         assert server.dials[-1].at_s - lost_at <= LOST_CALL_BUDGET_S
         await asyncio.sleep(60.0)
         assert len(server.dials) == n_seen
@@ -135,7 +135,7 @@ async def test_a_server_that_accepts_and_closes_is_given_up(
 
 @in_virtual_time
 async def test_nobody_at_home_is_bounded_too() -> None:
-    """Where nothing listens, or dials meet silence, a first connection ends as fast as it says."""
+    """Where nothing listens, or nobody answers, a first connection ends as fast as it says."""
     options = APIConnectOptions(max_retry=2, timeout=3.0)
     async with FaultProxy(1) as nobody, FaultProxy(1) as silence:
         silence.refuses = "silence"
@@ -178,7 +178,7 @@ async def test_when_the_budget_is_spent_a_fallback_takes_over() -> None:
             await desk.until_heard(2)
             await asyncio.sleep(60.0)
 
-        assert len(first.dials) - 1 <= DIALS_OF_AN_OUTAGE
+        assert len(first.dials) - 1 <= RECONNECTS_OF_AN_OUTAGE
         assert all(event.error.recoverable for event in desk.of("error"))
         instructions = second.connection.configuration.instructions or ""
         assert instructions.startswith("Be kind.")

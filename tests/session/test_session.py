@@ -196,7 +196,7 @@ async def test_no_reply_is_pending_for_ever(monkeypatch: pytest.MonkeyPatch) -> 
 
 
 async def test_a_reply_waits_for_the_response_in_flight() -> None:
-    """Nothing is asked for while a response generates; both are heard in full."""
+    """Nothing is asked for while a response generates; both are played in full."""
     replies = [YES, Say(duration_s=1.5), YES]
     async with line(Scenario(replies=replies, think_s=0.01)) as opened:
         await hear(await opened.session.generate_reply())
@@ -360,7 +360,7 @@ async def test_a_forced_tool_choice_is_warned_of_once(caplog: pytest.LogCaptureF
 
 
 async def test_an_interruption_of_nothing_is_nothing() -> None:
-    """`interrupt` before the dial, while nothing generates and after the end sends nothing."""
+    """`interrupt` before connecting, while nothing generates and after the end sends nothing."""
     async with line(FAST) as opened:
         opened.session.interrupt()
         await answered(opened)
@@ -444,7 +444,7 @@ async def test_every_turn_is_stopped_once(switch: str) -> None:
         assert not any(stop.user_transcription_enabled for stop in stops)
 
 
-async def test_what_the_server_writes_down_of_the_user_is_told() -> None:
+async def test_what_the_server_transcribes_of_the_user_is_told() -> None:
     """Text in the user's item becomes a transcription under its id, dated to the turn's begin."""
     async with line(FAST.with_switches("user_text")) as opened:
         began_at = time.time()
@@ -564,7 +564,7 @@ async def test_sound_and_text_of_an_item_are_one_message(switch: str) -> None:
 
 
 async def test_a_message_is_cut_to_what_was_heard() -> None:
-    """`truncate` cuts the session's own text: what the framework heard, else at a word."""
+    """`truncate` cuts the session's own text: what the framework played, else at a word."""
     story = Say(duration_s=1.0, text="one two three four five six seven eight nine ten")
     async with line(Scenario(default_reply=story, transcripts=True)) as opened:
         (heard,) = await answered(opened)
@@ -585,7 +585,7 @@ async def test_a_message_is_cut_to_what_was_heard() -> None:
         opened.session.truncate(message_id="none", modalities=["audio"], audio_end_ms=5)
 
 
-async def test_a_new_connection_is_told_what_was_heard() -> None:
+async def test_a_new_connection_is_told_what_was_played() -> None:
     """After a reconnect the history has the cut text, not the whole one."""
     story = Say(duration_s=1.0, text="one two three four five six seven eight nine ten")
     async with line(Scenario(default_reply=story, transcripts=True)) as opened:
@@ -643,7 +643,7 @@ async def test_odd_frames_do_no_harm(frame: rtc.AudioFrame) -> None:
 
 
 async def test_a_session_can_be_closed_before_it_began() -> None:
-    """`aclose` before any task has run ends it; nobody is dialled."""
+    """`aclose` before any task has run ends it; it connects to nobody."""
     async with Emulator() as server:
         model = hydra.RealtimeModel(api_key=KEY, base_url=server.url)
         session = model.session()
@@ -705,22 +705,22 @@ async def test_a_closed_session_takes_everything_and_does_nothing() -> None:
         assert len(opened.server.dials) == 1
 
 
-@pytest.mark.parametrize("when", ["dialling", "handshake", "speaking"])
+@pytest.mark.parametrize("when", ["connecting", "handshake", "speaking"])
 async def test_closing_takes_two_seconds_at_most(when: str) -> None:
     """A server that hangs can't hold up the end, whatever the session waits for."""
     scenario = {
-        "dialling": Scenario(connect_delay_s=60),
+        "connecting": Scenario(connect_delay_s=60),
         "handshake": Scenario(handshake="never_created"),
         "speaking": Scenario(default_reply=LONG),
     }[when]
     async with line(scenario) as opened:
-        if when == "dialling":
+        if when == "connecting":
             await opened.server.wait_for(lambda books: opened.server.n_dialling)
         else:
             await opened.server.wait_connections(1)
         if when == "speaking":
             await opened.session.generate_reply()
-        if when != "dialling":
+        if when != "connecting":
             opened.server.freeze()
         began_at = time.monotonic()
         await opened.session.aclose()
@@ -731,7 +731,7 @@ async def test_closing_takes_two_seconds_at_most(when: str) -> None:
 
 
 async def test_every_event_of_the_wire_is_told_without_its_audio() -> None:
-    """`hydra_server_event` and `hydra_client_event` show typed events, sound left out."""
+    """`hydra_server_event` and `hydra_client_event` show typed events, audio left out."""
     async with line(FAST) as opened:
         await opened.session.update_tools([weather])
         assert opened.session.session_id is None
@@ -814,7 +814,7 @@ async def test_later_parts_patch_the_call_that_is_there() -> None:
 
 
 async def test_a_configuration_does_not_wait_for_the_network() -> None:
-    """`_update_session` returns at once, even if nobody answers the dial."""
+    """`_update_session` returns at once, even if nobody answers the connection."""
     async with line(Scenario(connect_delay_s=60)) as opened:
         configuring = opened.session._update_session(instructions="Be kind.")
         with pytest.raises(StopIteration):  # it never gives the loop a turn
@@ -898,8 +898,8 @@ async def test_the_times_of_an_asked_reply_count_from_the_request() -> None:
         assert 0.3 <= measured.ttft <= measured.duration < 1.0
 
 
-async def test_a_response_without_sound_has_no_time_to_the_first() -> None:
-    """`ttft` is -1 where nothing is heard, and the usage is counted all the same."""
+async def test_a_response_without_audio_has_no_time_to_the_first() -> None:
+    """`ttft` is -1 where nothing is played, and the usage is counted all the same."""
     async with line(Scenario(replies=[CALLING])) as opened:
         opened.say(tone(0.5))
         (measured,) = await opened.until(lambda: opened.responses_measured)

@@ -91,8 +91,8 @@ def test_a_result_that_comes_later_than_a_reply_may_is_told() -> None:
     )
 
 
-def test_a_result_that_was_lost_before_its_first_sound_is_told() -> None:
-    """A reply that has begun and was not heard yet when the connection breaks is asked for again.
+def test_a_result_that_was_lost_before_its_first_audio_is_told() -> None:
+    """A reply that has begun and was not played yet when the connection breaks is asked for again.
 
     The framework takes it for said.
     """
@@ -100,7 +100,7 @@ def test_a_result_that_was_lost_before_its_first_sound_is_told() -> None:
 
 
 def test_a_result_from_an_outage_longer_than_a_reply_may_take_is_told() -> None:
-    """A function returns while nothing can be dialled for more than 10 s."""
+    """A function returns while no connection can be made for more than 10 s."""
     judge(a_call("tool", fault="vanish", at="response.function_call_arguments.done", after_s=0.3))
 
 

@@ -103,7 +103,7 @@ async def test_a_report_has_what_both_sides_said() -> None:
 
 
 async def test_a_user_who_says_nothing_is_away() -> None:
-    """The away timer runs from the end of the answer, with turns that are written down."""
+    """The away timer runs from the end of the answer, with turns that are transcribed."""
     options = {"user_away_timeout": 0.5}
     async with call(
         Scenario(default_reply=OPEN), Agent(instructions=""), session_options=options, **stts()

@@ -1,4 +1,4 @@
-"""A call with everything in it, and what is remembered of it: turn by turn, what was heard."""
+"""A call with everything in it, and what is remembered of it: turn by turn, what was played."""
 
 from __future__ import annotations
 
@@ -188,7 +188,7 @@ async def test_ten_turns_are_remembered_as_they_were_heard(
 async def test_ten_turns_without_text_are_held_and_warned_of_once(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
-    """The same call with nobody to write it down: all is heard, and one warning says what lacks."""
+    """The same call without an STT: all is played, and one warning says what lacks."""
     async with call(SCENARIO, Desk1(instructions="You are the desk.")) as desk:
         await hold_call(desk)
 

@@ -209,7 +209,7 @@ async def test_parallel_calls_are_one_round(done: Any) -> None:
 
 @pytest.mark.parametrize("done", ENDINGS)
 async def test_speech_and_calls_in_one_response_both_count(done: Any) -> None:
-    """What is said before a call is heard in full, then the result."""
+    """What is said before a function call is played in full, then the result."""
     reply: Reply = [OKAY, WEATHER]
     agent = Agent(instructions="Be kind.", tools=[weather])
     async with call(scripted(reply, calling_response_done=done), agent) as desk:
@@ -314,7 +314,7 @@ async def test_a_call_behind_an_asked_reply_that_the_user_interrupts_is_answered
 
 @pytest.mark.parametrize("done", ENDINGS)
 async def test_rounds_follow_each_other(done: Any, caplog: pytest.LogCaptureFixture) -> None:
-    """A narration may call again; each round has one request, and the last one is heard."""
+    """A narration may call again; each round has one request, and the last one is played."""
     agent = Agent(instructions="Be kind.", tools=[weather, clock])
     scenario = scripted(WEATHER, Call("clock"), calling_response_done=done)
     async with call(scenario, agent) as desk:
@@ -325,7 +325,7 @@ async def test_rounds_follow_each_other(done: Any, caplog: pytest.LogCaptureFixt
         assert n_creates(desk) == 2
         triggers = [response.trigger for response in desk.server.responses]
         assert triggers == ["user_turn", "tool_outputs", "tool_outputs"]
-    assert "without any sound" not in caplog.text
+    assert "without any audio" not in caplog.text
 
 
 # --------------------------------------------------------------------- functions that fail

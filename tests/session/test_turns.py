@@ -1,4 +1,4 @@
-"""Turns in the framework: interruptions by the program, text without sound, and a clean end."""
+"""Turns in the framework: interruptions by the program, text without audio, and a clean end."""
 
 from __future__ import annotations
 
@@ -74,7 +74,7 @@ async def test_a_program_may_interrupt_what_only_plays() -> None:
 
 @pytest.mark.parametrize("audio_speed", [1.5, 10.0, 200.0])
 async def test_a_barge_in_is_one_whenever_it_comes(audio_speed: float) -> None:
-    """Early, late or after the generation: the loudspeaker stops and the next answer is heard."""
+    """Early, late or after the generation: the loudspeaker stops and the next answer is played."""
     scenario = Scenario(replies=[STORY, YES], audio_speed=audio_speed, silence_ms=200)
     async with call(scenario, Agent(instructions="")) as desk:
         await desk.say(tone(0.5))
@@ -209,17 +209,17 @@ async def test_a_long_call_does_not_grow() -> None:
     assert kinds["Message"] <= 17
 
 
-@pytest.mark.parametrize("moment", ["dialling", "greeting", "user speaks"])
+@pytest.mark.parametrize("moment", ["connecting", "greeting", "user speaks"])
 async def test_a_call_may_end_at_any_moment(moment: str) -> None:
     """Closing the framework's session in the middle of anything is quick, without complaints."""
-    scenario = Scenario(default_reply=STORY, connect_delay_s=60 if moment == "dialling" else 0)
+    scenario = Scenario(default_reply=STORY, connect_delay_s=60 if moment == "connecting" else 0)
     async with call(scenario, Agent(instructions="")) as desk:
         if moment == "user speaks":
             desk.microphone.say(tone(2.0))
             await desk.until(lambda: desk.session.user_state == "speaking")
         else:
             desk.session.generate_reply()
-        if moment == "dialling":
+        if moment == "connecting":
             await desk.server.wait_for(lambda _: desk.server.n_dialling)
         if moment == "greeting":
             await desk.until_state("speaking")

@@ -177,7 +177,7 @@ class OutgoingResponse:
         rate_hz = self._link.record.output_rate_hz
         text = self._cut_text(say.text or "") if self._scenario.transcripts else iter(())
         self._unsent = self._cut(say.sound(rate_hz), rate_hz)
-        if not self._n_deltas:
+        if self._scenario.first_audio_delay_s and not self._n_deltas:
             await asyncio.sleep(self._scenario.first_audio_delay_s)
         begun_at_s = self._link.now()
         n_bytes = 0

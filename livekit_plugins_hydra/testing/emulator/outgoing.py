@@ -43,7 +43,7 @@ class OutgoingResponse:
         *,
         late_events: Iterable[events.ServerEvent] = (),
         silent: bool = False,
-        on_call: Callable[[ToolOutput], None],
+        on_call: Callable[[OutgoingResponse, ToolOutput], None],
         on_end: Callable[[OutgoingResponse], None],
     ) -> None:
         self._link = link
@@ -257,7 +257,8 @@ class OutgoingResponse:
         )
         self._end_item("completed")
         self.record.call_ids.append(call_id)
-        self._on_call(ToolOutput(call_id=call_id, name=call.name, arguments=call.json, output=""))
+        made = ToolOutput(call_id=call_id, name=call.name, arguments=call.json, output="")
+        self._on_call(self, made)
 
     # ---------------------------------------------------------------------- single events
 

@@ -712,6 +712,24 @@ async def test_the_end_of_a_calling_response(mode: Any, expected: list[int]) -> 
     assert seen == expected
 
 
+async def test_a_response_whose_calls_others_have_replaced_ends_too() -> None:
+    """Its end comes with its own last output, whatever was called since."""
+    scenario = thrown("calling_done_after_outputs", replies=[Call("slow"), Call("quick")])
+    async with Emulator(scenario) as server, RawClient(server) as client:
+        await client.configure(generate_initial_response=True)
+        await client.wait("response.function_call_arguments.done")
+        await client.hear(TURN)
+        await client.wait("response.function_call_arguments.done", 2)
+        slow, quick = client.of("response.function_call_arguments.done")
+        await client.output(quick["call_id"])
+        await client.wait("response.done", 1)
+        await client.output(slow["call_id"])
+        await client.wait("response.done", 2)
+
+    ended = [done["response"]["id"] for done in client.of("response.done")]
+    assert ended == [quick["response_id"], slow["response_id"]]
+
+
 async def test_a_calling_response_without_outputs_fails_in_the_end() -> None:
     """A server that waits for outputs ends the response when it gives them up."""
     scenario = FAST.with_switches("tools_time_out_soon", "calling_done_after_outputs")

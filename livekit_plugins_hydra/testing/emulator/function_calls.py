@@ -38,6 +38,7 @@ class _Issued:
     """One function call."""
 
     call: ToolOutput
+    group: _OfResponse
     issued_at_s: float
     batch: int
     """Function calls that came close together share it."""
@@ -67,7 +68,7 @@ class FunctionCalls:
         batch = newest.batch if newest else 0
         if newest is None or now - newest.issued_at_s > _SETTLING_S:
             batch += 1
-        self._newest = self._issued[call.call_id] = _Issued(call, now, batch)
+        self._newest = self._issued[call.call_id] = _Issued(call, group, now, batch)
         group.missing.add(call.call_id)
         group.stop_timer()
         timeout_s = self._scenario.tool_response_timeout_s
@@ -85,9 +86,8 @@ class FunctionCalls:
             return "this function call has its output"
         issued.is_answered = True
         self.outputs.append(replace(issued.call, output=output))
-        if self._open is not None:
-            self._open.missing.discard(issued.call.call_id)
-            self._finish_if_answered(self._open)
+        issued.group.missing.discard(issued.call.call_id)
+        self._finish_if_answered(issued.group)
         return None
 
     def check_that_outputs_are_complete(self) -> None:
@@ -112,11 +112,11 @@ class FunctionCalls:
 
     def ended(self, response: OutgoingResponse) -> None:
         """Send the end of a response that was not cut, when the scenario has it."""
-        is_calling = bool(response.record.call_ids)
-        if not is_calling or self._scenario.calling_response_done == "before_outputs":
+        made = [self._issued[call_id] for call_id in response.record.call_ids]
+        if not made or self._scenario.calling_response_done == "before_outputs":
             response.send_done()
-        elif self._open is not None and self._open.response is response:
-            self._finish_if_answered(self._open)
+        else:
+            self._finish_if_answered(made[-1].group)
 
     def cut(self, response: OutgoingResponse) -> None:
         """Wait for no output of a response that was cut; each may come all the same."""
@@ -124,9 +124,14 @@ class FunctionCalls:
             self._close()
 
     def _finish_if_answered(self, group: _OfResponse) -> None:
-        ended = not group.response.is_active and not group.missing
-        if ended and self._scenario.calling_response_done == "after_outputs":
-            group.response.send_done()
+        response = group.response
+        is_waiting = not response.is_active and response.record.status != "cancelled"
+        if (
+            is_waiting
+            and not group.missing
+            and self._scenario.calling_response_done == "after_outputs"
+        ):
+            response.send_done()
 
     def _close(self) -> None:
         if self._open is not None:

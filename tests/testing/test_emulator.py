@@ -8,6 +8,7 @@ import base64
 import dataclasses
 import json
 import logging
+import os
 import re
 import signal
 import subprocess
@@ -291,6 +292,20 @@ async def test_wav_files_are_brought_to_the_output_rate(tmp_path: Path) -> None:
     assert len(Say(wav=path).sound(8000)) == 8000
     with pytest.raises(ValueError, match="not both"):
         Say(wav=path, pcm=b"")
+
+
+def test_a_wav_file_that_was_written_again_is_read_again(tmp_path: Path) -> None:
+    """What was read is kept as long as the file is the same."""
+    path = tmp_path / "reply.wav"
+    for n_samples, written_at_s in ((100, 1.0), (200, 2.0)):
+        with wave.open(str(path), "wb") as file:
+            file.setnchannels(1)
+            file.setsampwidth(2)
+            file.setframerate(8000)
+            file.writeframes(bytes(2 * n_samples))
+        os.utime(path, (written_at_s, written_at_s))
+
+        assert len(Say(wav=path).sound(8000)) == 2 * n_samples
 
 
 async def test_a_response_may_end_otherwise() -> None:
@@ -1138,6 +1153,15 @@ def test_a_script_is_made_of_pieces() -> None:
     for scenario in ({"replies": ["Hello."]}, {"replies": "Hello."}, {"default_reply": ["Hello."]}):
         with pytest.raises(TypeError, match="made of Say, Call, Wait and End"):
             Scenario(**scenario)
+
+
+@pytest.mark.parametrize(
+    "name", ["keys", "deprecated_models", "more_voices", "closes_after", "tolerate"]
+)
+def test_several_are_a_list(name: str) -> None:
+    """A text in its place would have each of its parts in it: a key "secret" the key "sec"."""
+    with pytest.raises(TypeError, match=f"{name} takes a list of texts"):
+        Scenario(**{name: "secret"})  # type: ignore[arg-type]
 
 
 def test_a_refusal_is_a_status_of_http() -> None:

@@ -258,6 +258,7 @@ async def test_the_users_text_may_depend_on_the_turn() -> None:
         ("marin", (), None),
         ("marin", ("unknown_voice_replaced",), "sterling"),
         ("marin", ("marin_accepted",), "marin"),
+        ("sloane", ("marin_accepted",), None),
         ("sterling", (), "sterling"),
     ],
 )

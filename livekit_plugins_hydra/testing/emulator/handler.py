@@ -185,9 +185,11 @@ class Handler:
                 self._configured()
 
     def _knows(self, voice: str) -> bool:
+        if voice in self._scenario.more_voices:
+            return True
         if voice in _SEED_VOICES:
             return self._scenario.seed_voices == "accepted"
-        return voices.is_known_voice(voice) or voice in self._scenario.more_voices
+        return voices.is_known_voice(voice)
 
     def _refuse_voice(self, event: events.SessionConfigure) -> None:
         self._refused = True

@@ -74,7 +74,8 @@ class Say:
         if self.pcm is not None:
             return self.pcm
         if self.wav is not None:
-            return _wav_at(os.fspath(self.wav), rate_hz)
+            written_ns = os.stat(self.wav).st_mtime_ns  # so that a new recording is read again
+            return _wav_at(os.fspath(self.wav), rate_hz, written_ns)
         return _tone(self.tone_hz, self.duration_s, rate_hz)
 
 
@@ -259,7 +260,7 @@ def _tone(frequency_hz: float, duration_s: float, rate_hz: int) -> bytes:
 
 
 @functools.lru_cache(maxsize=64)
-def _wav_at(path: str, rate_hz: int) -> bytes:
+def _wav_at(path: str, rate_hz: int, _written_ns: int) -> bytes:
     with wave.open(path, "rb") as file:
         if file.getsampwidth() != 2:
             raise ValueError(f"{os.path.basename(path)} has no 16-bit samples")

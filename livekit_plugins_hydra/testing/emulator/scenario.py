@@ -125,7 +125,7 @@ class Scenario:
     """What becomes of the six launch voices. Source of "refused": probe of 2026-08-20."""
 
     more_voices: Collection[str] = ()
-    """Voices of no roster that are accepted; the vendor's demo offers ``marin``."""
+    """Voices that are accepted whatever else holds; the vendor's demo offers ``marin``."""
 
     unknown_voice: Literal["refused", "replaced"] = "refused"
     """Whether a voice in no roster is an error, or silently becomes the default voice."""
@@ -291,6 +291,9 @@ class Scenario:
             raise TypeError("replies takes a list of replies, or a callable")
         for reply in (*(() if callable(self.replies) else self.replies), self.default_reply):
             pieces_of(reply)
+        for name in ("keys", "deprecated_models", "more_voices", "closes_after", "tolerate"):
+            if isinstance(getattr(self, name), str):
+                raise TypeError(f"{name} takes a list of texts, not one text")
         HTTPStatus(self.http_refusal_status)
         for each in dataclasses.fields(self):
             value = getattr(self, each.name)

@@ -23,9 +23,9 @@ from livekit_plugins_hydra.testing import (
     Emulator,
     Reply,
     Say,
-    Scenario,
 )
 from tests.raw_client import CHUNK_BYTES, KEY, TURN, tone
+from tests.testing import scenarios
 
 with warnings.catch_warnings():
     warnings.simplefilter("ignore", DeprecationWarning)  # the SDK uses the old client of websockets
@@ -40,8 +40,8 @@ with warnings.catch_warnings():
     from smallestai.waves.types.tool import Tool
 
 # The SDK names no model, whatever its user does.
-FAST = Scenario(max_lead_s=None, think_s=0.01, audio_speed=200.0, tolerate={"missing_model"})
-SLOW = dataclasses.replace(FAST, audio_speed=10.0, default_reply=Say(duration_s=20.0))
+FAST = dataclasses.replace(scenarios.FAST, tolerate={"missing_model"})
+SLOW = dataclasses.replace(scenarios.SLOW, tolerate={"missing_model"})
 
 
 class SdkCall:

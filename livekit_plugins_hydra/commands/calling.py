@@ -133,11 +133,11 @@ class Caller:
             await asyncio.sleep(_LEAD_S)
             for number, turn in enumerate(turns, 1):
                 await self._say(turn)
-                await self._hear_begin(turn)
+                await self._wait_for_answer(turn)
                 if barge_in_s is None or number == len(turns):
-                    await self._hear_out()
+                    await self._wait_for_end()
                 else:
-                    await self._hear_for(barge_in_s)
+                    await self._play_for(barge_in_s)
         finally:
             await self._session.aclose()
             await self._model.aclose()
@@ -155,7 +155,7 @@ class Caller:
         self._n_playouts = len(self.loudspeaker.heard)
         self._changed.set()
 
-    async def _hear_begin(self, turn: Recording) -> None:
+    async def _wait_for_answer(self, turn: Recording) -> None:
         def is_answered() -> bool:
             return len(self.loudspeaker.heard) > self._n_playouts
 
@@ -171,7 +171,7 @@ class Caller:
                 f"No answer to {turn.path.name} within {self._patience_s:g} s.", why
             ) from None
 
-    async def _hear_out(self) -> None:
+    async def _wait_for_end(self) -> None:
         is_over = False
         while not is_over:
             try:
@@ -181,7 +181,7 @@ class Caller:
             await asyncio.sleep(_PAUSE_S)
             is_over = self._is_silent()
 
-    async def _hear_for(self, seconds: float) -> None:
+    async def _play_for(self, seconds: float) -> None:
         began_at = self._playing_since
         if began_at is not None:
             await asyncio.sleep(max(0.0, began_at + seconds - time.monotonic()))
@@ -211,8 +211,8 @@ class Caller:
         match event:
             case events.SessionConfigured(session=session):
                 rate_hz = session.output_audio_sample_rate
-                heard_at = f"{rate_hz:,} Hz" if rate_hz else "a rate that it does not say"
-                self._note("hydra", f"is ready: voice {session.voice}, {heard_at}")
+                speaks_at = f"{rate_hz:,} Hz" if rate_hz else "a rate that it does not say"
+                self._note("hydra", f"is ready: voice {session.voice}, {speaks_at}")
                 self._is_ready = True
             case events.InputAudioBufferSpeechStarted():
                 self._was_heard = True

@@ -1,6 +1,6 @@
-"""``livekit-hydra``: the command line. Each command is a module beside this one.
+"""``livekit-hydra``: the command line. Each command is a module or a folder beside this one.
 
-A command imports what it works with when it runs: ``--help`` needs none of it.
+What a command works with is imported when it runs: ``--help`` needs none of it.
 """
 
 from __future__ import annotations

@@ -121,7 +121,7 @@ def _envelope_of(pieces: list[Piece], n_bins: int) -> npt.NDArray[np.float64]:
     bins = np.zeros(n_bins)
     for piece in pieces:
         first = int(piece.begin_s / BIN_S)
-        last = max(first + 1, int((piece.begin_s + piece.duration_s) / BIN_S))
+        last = max(first + 1, int(piece.end_s / BIN_S))
         bins[first:last] = np.maximum(bins[first:last], piece.peak)
     return bins
 

@@ -9,7 +9,7 @@ from typing import Any, Final, Literal
 from livekit_plugins_hydra.protocol import voices
 
 from .lines import INPUT_RATE_HZ, LogLine, number, parts_of
-from .spans import LoggedResponse, end_of, span_of_response, span_of_speech, spans_of_voice
+from .spans import LoggedResponse, span_of_response, span_of_speech, spans_of_voice
 from .timeline import Caption, Exchange, Mark, MarkKind, Piece, Span, Timeline, ToolCalls
 
 _SPEECH_RANGE_DB: Final = 30.0
@@ -49,7 +49,7 @@ class _Reader:
         self._played_until_s = 0.0
         self._speaking: Exchange | None = None
         self._speech_item: str | None = None
-        self._spoken: list[tuple[Exchange, float]] = []
+        self._spoken: Exchange | None = None
         self._waiting: Exchange | None = None
         self._function_calls: dict[str, tuple[Span, Exchange | None, ToolCalls | None]] = {}
         self._connections: dict[int, Span] = {}
@@ -180,7 +180,7 @@ class _Reader:
         """End what the agent says; tell whether anything was cut."""
         was_cut = False
         for response in self._responses.values():
-            is_playing = bool(response.pieces) and end_of(response.pieces[-1]) > at_s
+            is_playing = bool(response.pieces) and response.pieces[-1].end_s > at_s
             is_generating = response.done_s is None and not response.function_calls
             if response.cut_s is None and (is_playing or is_generating):
                 response.cut_s = at_s
@@ -207,8 +207,7 @@ class _Reader:
             return
         exchange.noticed_s = at_s
         exchange.end_s, exchange.is_measured = self._end_of_speech(exchange.begin_s, at_s)
-        self._spoken.append((exchange, at_s))
-        self._waiting = exchange
+        self._spoken = self._waiting = exchange
 
     def _onset(self, noticed_s: float) -> float:
         """Return where the speech that the server has just noticed began."""
@@ -227,14 +226,14 @@ class _Reader:
         loud = [piece for piece in pieces if piece.peak >= threshold]
         if peak < _FLOOR or not loud:
             return noticed_s, False
-        return min(noticed_s, end_of(loud[-1])), True
+        return min(noticed_s, loud[-1].end_s), True
 
     def _take_item(self, line: LogLine) -> None:
         item = line.child("item")
         is_ours = item.get("id") is not None and item.get("id") == self._speech_item
         if item.get("role") != "user" and not is_ours:
             return
-        exchange = self._speaking or (self._spoken[-1][0] if self._spoken else None)
+        exchange = self._speaking or self._spoken
         if exchange is None:
             return
         if item.get("status") == "incomplete":
@@ -325,24 +324,23 @@ class _Reader:
         self._marks.append(Mark(kind, line.offset_s, ": ".join(filter(None, [code, message]))))
 
     def _take_note(self, line: LogLine) -> None:
-        number = line.connection
+        connection = f"connection {line.connection}"
         match line.type:
             case "connection.opening":
                 for name in ("model", "voice", "server", "auth", "livekit-agents"):
                     if line.text(name):
                         self._about.setdefault(name, line.text(name))
                 self._rate_hz = voices.output_rate_hz(line.text("model"))
-                if number > 1:
-                    label = f"connection {number} is tried"
-                    self._marks.append(Mark("reconnect", line.offset_s, label))
+                if line.connection > 1:
+                    self._marks.append(Mark("reconnect", line.offset_s, f"{connection} is tried"))
             case "connection.opened":
-                span = Span("connection", line.offset_s, line.offset_s, f"connection {number}")
-                self._connections[number] = span
+                span = Span("connection", line.offset_s, line.offset_s, connection)
+                self._connections[line.connection] = span
                 self._spans.append(span)
             case "connection.closed":
                 self._close(line)
             case "connection.failed":
-                label = f"connection {number} failed: {line.text('error')}"
+                label = f"{connection} failed: {line.text('error')}"
                 self._marks.append(Mark("error", line.offset_s, label))
             case "connection.reconnect":
                 label = f"a new connection: {line.text('reason')}"

@@ -43,7 +43,7 @@ def span_of_response(response: LoggedResponse, last_s: float) -> Span:
     if response.done_s is None and response.cut_s is not None:
         end_s = response.cut_s
     elif response.done_s is None and response.pieces:
-        end_s = end_of(response.pieces[-1])
+        end_s = response.pieces[-1].end_s
     status = response.status or "no response.done"
     facts = [response.id, f"{status}{f' ({response.reason})' if response.reason else ''}"]
     if response.audio_s:
@@ -61,14 +61,9 @@ def spans_of_voice(response: LoggedResponse) -> list[Span]:
     spans: list[Span] = []
     for piece in response.pieces:
         if spans and piece.begin_s - spans[-1].end_s < _PAUSE_S:
-            spans[-1].end_s = end_of(piece)
+            spans[-1].end_s = piece.end_s
         else:
-            spans.append(Span("voice", piece.begin_s, end_of(piece), "the agent speaks"))
+            spans.append(Span("voice", piece.begin_s, piece.end_s, "the agent speaks"))
     if spans and response.cut_s is not None:
         spans[-1].detail = "interrupted"
     return spans
-
-
-def end_of(piece: Piece) -> float:
-    """Return when a piece of audio ends."""
-    return piece.begin_s + piece.duration_s

@@ -131,6 +131,11 @@ class Piece:
     duration_s: float
     peak: float
 
+    @property
+    def end_s(self) -> float:
+        """When it ends."""
+        return self.begin_s + self.duration_s
+
 
 @dataclass(slots=True)
 class Timeline:

@@ -343,7 +343,7 @@ async def test_help_imports_no_command(arguments: list[str]) -> None:
     assert "ended with 0 and " in ran.text
     loaded = set(ran.text.rpartition("ended with 0 and ")[2].split())
     assert "livekit_plugins_hydra.commands.call" in loaded
-    for room in ("testing", "report", "commands.held", "commands.doctor.questions"):
+    for room in ("testing", "report", "commands.call.holding", "commands.doctor.questions"):
         assert f"livekit_plugins_hydra.{room}" not in loaded
 
 

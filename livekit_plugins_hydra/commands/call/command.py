@@ -1,4 +1,4 @@
-"""``livekit-hydra call``: recorded speech through a real `AgentSession`, and what came of it."""
+"""The command: its options, and what it does with them."""
 
 from __future__ import annotations
 
@@ -9,8 +9,8 @@ from typing import Annotated, Final
 
 import typer
 
-from . import flags
-from .exits import Exit, stop
+from livekit_plugins_hydra.commands import flags
+from livekit_plugins_hydra.commands.exits import Exit, stop
 
 INSTRUCTIONS: Final = (
     "You are a friendly voice assistant on the phone. Answer in one or two short sentences."
@@ -57,17 +57,19 @@ def call(
     """
     from livekit.agents import Agent
 
-    from .files import scenario_in
-    from .held import hold, load_tools, prepare, said_in_turn
-    from .offline import SCENARIO
-    from .target import Target
+    from livekit_plugins_hydra.commands.files import scenario_in
+    from livekit_plugins_hydra.commands.offline import SCENARIO
+    from livekit_plugins_hydra.commands.target import Target
+
+    from .holding import hold
+    from .inputs import load_tools, make_room, said_in_turn
 
     said = said_in_turn(files, turns, barge_in)
     functions = load_tools(tools or [])
     behaviour = scenario_in(scenario, is_offline=offline) or SCENARIO
     target = Target(model, voice, base_url, header, offline)
     target.require_key()
-    prepare(out, files)
+    make_room(out, files)
     logging.basicConfig(format="        log    %(message)s", level=logging.WARNING)
     # LiveKit warns that this loudspeaker can't pause, and of each message without a text.
     logging.getLogger("livekit.agents").setLevel(logging.ERROR)

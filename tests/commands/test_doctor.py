@@ -24,7 +24,6 @@ from livekit_plugins_hydra.commands.doctor.examination import (
 )
 from livekit_plugins_hydra.commands.doctor.experiments import Patience
 from livekit_plugins_hydra.commands.doctor.findings import Finding
-from livekit_plugins_hydra.commands.doctor.questions import QUESTIONS
 from livekit_plugins_hydra.options import Options, resolve_auth
 from livekit_plugins_hydra.testing import Call, Context, Emulator, Reply, Say, Scenario, recordings
 from tests.calls import KEY, tone
@@ -268,16 +267,6 @@ def test_what_fails_has_a_remedy() -> None:
         for each in found.findings:
             assert each.remedy or each.status in ("ok", "note", "skip"), each
             assert KEY not in repr(each)
-
-
-def test_the_table_of_questions_can_be_read_by_itself() -> None:
-    """Each row has an id of its own, one question, what is known, and what a bad answer means."""
-    assert len({each.id for each in QUESTIONS}) == len(QUESTIONS)
-    for each in QUESTIONS:
-        assert each.asks.endswith("?")
-        assert each.source
-        for answer in each.answers.values():
-            assert answer.remedy or answer.status in ("ok", "note", "skip")
 
 
 def test_the_bill_is_small() -> None:

@@ -16,7 +16,7 @@ from livekit_plugins_hydra.protocol import events as ev
 from livekit_plugins_hydra.protocol.backoff import Recovery
 from livekit_plugins_hydra.protocol.call import Call
 from livekit_plugins_hydra.protocol.conversation import Conversation
-from livekit_plugins_hydra.transport import connecting
+from livekit_plugins_hydra.transport import connecting, keeper
 from livekit_plugins_hydra.transport.connection import Connection
 from livekit_plugins_hydra.voice.audio import Uplink
 from livekit_plugins_hydra.voice.listening import Listening
@@ -51,9 +51,9 @@ def does_not_hear_interruptions(patch: pytest.MonkeyPatch) -> None:
     """Speak on while the user speaks."""
     receive = Call.receive
 
-    def deaf(call: Call, event: Any, now: float) -> list[fx.Effect]:
+    def deaf(call: Call, event: Any, *moment: float) -> list[fx.Effect]:
         is_cut = isinstance(event, ev.InputAudioBufferSpeechStarted)
-        return [] if is_cut else receive(call, event, now)
+        return [] if is_cut else receive(call, event, *moment)
 
     patch.setattr(Call, "receive", deaf)
 
@@ -102,7 +102,7 @@ def logs_the_key(patch: pytest.MonkeyPatch) -> None:
         logging.getLogger("anything").debug("connecting with %s", options.api_key)
         return await connecting.connect(options, *rest, **named)
 
-    patch.setattr(session_module, "connect", connect)
+    patch.setattr(keeper, "connect", connect)
 
 
 def sends_outputs_twice(patch: pytest.MonkeyPatch) -> None:

@@ -50,7 +50,6 @@ PROTOCOL = [
     "history",
     "turns",
     "response",
-    "function_calls",
     "conversation",
     "reply",
     "results",

@@ -31,7 +31,6 @@ from .errors import (
     ServerError,
     ServerFull,
 )
-from .function_calls import FunctionCalls
 from .response import SILENCES_S, Response
 from .states import HANDSHAKE, Handshake, Input, ResponseState, Signal, Turn, next_state
 from .turns import UserTurn
@@ -59,7 +58,8 @@ class Conversation:
         self._current: Response | None = None
         """The newest one."""
         self._asked_at: float | None = None
-        self._calls = FunctionCalls()
+        self._open_calls: set[str] = set()
+        self._closed_calls: set[str] = set()
         self._tools: list[ev.Tool] = []
         """The tools that the model should have."""
         self._sent_tools: list[ev.Tool] = []
@@ -70,7 +70,7 @@ class Conversation:
 
     def __repr__(self) -> str:
         states = [self.handshake.name, self.turn.name, self.response.name]
-        calling = ["CALLING"] if self._calls.open else []
+        calling = ["CALLING"] if self._open_calls else []
         return f"<Conversation {' '.join([*states, *calling])}>"
 
     # ------------------------------------------------------------------------------ facts
@@ -115,7 +115,7 @@ class Conversation:
     @property
     def open_calls(self) -> frozenset[str]:
         """Ids of this connection's function calls that have no output yet."""
-        return frozenset(self._calls.open)
+        return frozenset(self._open_calls)
 
     # ----------------------------------------------------------------------- what we send
 
@@ -163,9 +163,10 @@ class Conversation:
         Raises:
             LocalProtocolError: it is not one of this connection's, or has an output.
         """
-        if call_id not in self._calls.open:
+        if call_id not in self._open_calls:
             raise LocalProtocolError(f"post_output() for no open function call, while {self!r}")
-        self._calls.answer(call_id)
+        self._open_calls.remove(call_id)
+        self._closed_calls.add(call_id)
         item = ev.Item(type="function_call_output", call_id=call_id, output=output)
         return [self._send_item(item)]
 
@@ -212,7 +213,7 @@ class Conversation:
             out += response.retire("lost")
             out += [fx.CancelTimer(f"{kind}:{response.id}") for kind in SILENCES_S]
         out += self._turn.lost()
-        self._calls.give_up()
+        self._open_calls.clear()
         return out
 
     def timer(self, name: str, now: float) -> list[fx.Effect]:
@@ -239,14 +240,13 @@ class Conversation:
         if self._handshake is Handshake.CLOSED:
             return self._drop("after the end")
         match event:
-            case ev.ResponseOutputAudioDelta():
-                return self._receive_audio(event, now)
-            case ev.ResponseOutputAudioTranscriptDelta(delta=text):
-                return self._receive_text(event.response_id, event.item_id, text, now)
-            case ev.ResponseFunctionCallArgumentsDelta(response_id=response_id):
-                return self._receive_arguments(response_id, now)
-            case ev.ResponseFunctionCallArgumentsDone():
-                return self._receive_function_call(event, now)
+            case (
+                ev.ResponseOutputAudioDelta()
+                | ev.ResponseOutputAudioTranscriptDelta()
+                | ev.ResponseFunctionCallArgumentsDelta()
+                | ev.ResponseFunctionCallArgumentsDone()
+            ):
+                return self._receive_of_response(event, now)
             case ev.ResponseCreated(response=response):
                 return self._receive_created(response, now)
             case ev.ResponseDone(response=response):
@@ -255,8 +255,8 @@ class Conversation:
                 return self._receive_speech_started(item_id)
             case ev.InputAudioBufferSpeechStopped(item_id=item_id):
                 return self._turn.stopped(item_id, now) or self._drop("late speech_stopped")
-            case ev.ConversationItemDone(item=item):
-                return self._receive_item_done(item, now)
+            case ev.ConversationItemDone(item=item) if self._is_the_users(item):
+                return self._turn.item_done(item)
             case ev.SessionCreated():
                 return self._expect(self._move_handshake(type(event)), event)
             case ev.SessionConfigured(session=session):
@@ -275,6 +275,7 @@ class Conversation:
                 ev.Warning()
                 | ev.SessionUpdated()
                 | ev.ConversationItemAdded()
+                | ev.ConversationItemDone()
                 | ev.ResponseOutputAudioDone()
                 | ev.ResponseOutputAudioTranscriptDone()
             ):
@@ -292,20 +293,9 @@ class Conversation:
         self._is_untouched = False
         return [*out, *self._turn.started(item_id)]
 
-    def _receive_item_done(self, item: ev.Item, now: float) -> list[fx.Effect]:
+    def _is_the_users(self, item: ev.Item) -> bool:
         is_announced = item.id is not None and item.id == self._turn.item_id
-        if item.role == "user" or (item.role is None and is_announced):
-            return self._turn.item_done(item)
-        response = self._response_of(item)
-        if response is None or item.role not in (None, "assistant"):
-            return []
-        if item.type == "function_call":
-            return self._calls.take_items(response, [item], now)
-        with_text = response.text_items
-        has_text = bool(with_text & {item.id, ""} if item.id else with_text)
-        if item.text and not has_text:
-            return self._receive_text(response.id, item.id, item.text, now)
-        return []
+        return item.role == "user" or (item.role is None and is_announced)
 
     def _receive_created(self, body: ev.Response, now: float) -> list[fx.Effect]:
         if not self.is_ready or body.id in self._responses:
@@ -324,16 +314,35 @@ class Conversation:
             out += oldest.retire("completed")
         return [*out, *self._current.begin()]
 
-    def _receive_audio(self, event: ev.ResponseOutputAudioDelta, now: float) -> list[fx.Effect]:
+    def _receive_of_response(
+        self,
+        event: ev.ResponseOutputAudioDelta
+        | ev.ResponseOutputAudioTranscriptDelta
+        | ev.ResponseFunctionCallArgumentsDelta
+        | ev.ResponseFunctionCallArgumentsDone,
+        now: float,
+    ) -> list[fx.Effect]:
         response = self._find(event.response_id)
         if response is None:
-            return self._drop("audio of an unknown response", is_strange=True)
+            return self._drop(f"{event.type} of an unknown response", is_strange=True)
         response.last_event_at = now
-        response.audio_items.add(event.item_id)
-        if not event.delta:
+        match event:
+            case ev.ResponseOutputAudioDelta(delta=pcm):
+                return self._receive_audio(response, event.item_id or "", pcm, now)
+            case ev.ResponseOutputAudioTranscriptDelta(delta=text):
+                return self._receive_text(response, event.item_id or "", text)
+            case ev.ResponseFunctionCallArgumentsDone():
+                return self._receive_function_call(response, event)
+            case _:
+                return []  # a function call counts when it is complete
+
+    def _receive_audio(
+        self, response: Response, item_id: str, pcm: bytes, now: float
+    ) -> list[fx.Effect]:
+        if not pcm:
             return []
-        if response is self._current and response.cut_by is ev.InputAudioBufferSpeechStarted:
-            return [fx.LateAudio(response.id, event.delta)]
+        if self._is_late(response):
+            return [fx.LateAudio(response.id, pcm)]
         can_reopen = response is self._current and response.state is ResponseState.WAITING
         if self._is_silenced(response) or not (response.is_open or can_reopen):
             return self._drop("late audio")
@@ -341,60 +350,41 @@ class Conversation:
         if response.first_audio_at is None:
             response.first_audio_at = now
         response.has_begun = True
-        out.append(fx.OutputAudio(response.part_id, event.item_id or "", event.delta))
-        return out
+        return [*out, fx.OutputAudio(response.part_id, item_id, pcm)]
 
-    def _receive_text(
-        self, response_id: str | None, item_id: str | None, text: str, now: float
-    ) -> list[fx.Effect]:
-        response = self._find(response_id)
-        if response is None:
-            return self._drop("text of an unknown response", is_strange=True)
-        response.last_event_at = now
+    def _receive_text(self, response: Response, item_id: str, text: str) -> list[fx.Effect]:
         if not text:
             return []
-        if response is self._current and response.cut_by is ev.InputAudioBufferSpeechStarted:
-            response.text_items.add(item_id or "")
+        if self._is_late(response):
             return [fx.LateText(response.id, text)]
         if self._is_silenced(response) or not response.is_open:
             return self._drop("late text")
-        response.text_items.add(item_id or "")
         response.has_begun = True
-        return [fx.OutputText(response.part_id, item_id or "", text)]
-
-    def _receive_arguments(self, response_id: str | None, now: float) -> list[fx.Effect]:
-        """A function call streams in; it counts when it is complete."""
-        response = self._find(response_id)
-        if response is None:
-            return self._drop("a function call of an unknown response", is_strange=True)
-        response.last_event_at = now
-        return []
+        return [fx.OutputText(response.part_id, item_id, text)]
 
     def _receive_function_call(
-        self, event: ev.ResponseFunctionCallArgumentsDone, now: float
+        self, response: Response, event: ev.ResponseFunctionCallArgumentsDone
     ) -> list[fx.Effect]:
-        response = self._find(event.response_id)
-        if response is None:
-            return self._drop("a function call of an unknown response", is_strange=True)
-        if self._calls.is_known(event.call_id):
-            response.last_event_at = now
+        if event.call_id in self._open_calls | self._closed_calls:
             return self._drop("doubled function call")
-        return self._calls.take(
-            response,
-            item_id=event.item_id,
+        self._open_calls.add(event.call_id)
+        out = response.reopen()
+        response.has_called = response.has_begun = True
+        call = fx.CallFunction(
+            response.part_id,
+            item_id=event.item_id or f"item_{event.call_id}",
             call_id=event.call_id,
-            name=event.name,
-            arguments=event.arguments,
-            now=now,
+            name=event.name or "",
+            arguments=event.arguments or "{}",
         )
+        return [*out, call, fx.UserAnswered(), response.start_grace()]
 
     def _receive_done(self, body: ev.Response, now: float) -> list[fx.Effect]:
         response = self._find(body.id)
         if response is None:
             return self._drop("response.done of an unknown response", is_strange=True)
-        calls = [item for item in body.output or () if item.type == "function_call"]
-        out = self._calls.take_items(response, calls, now)
-        out += response.move(ev.ResponseDone)
+        response.last_event_at = now
+        out = response.move(ev.ResponseDone)
         if response.is_accounted:
             return [*out, *self._drop("late response.done")]
         status = body.status or "completed"
@@ -410,7 +400,8 @@ class Conversation:
             return [fx.Fault(ServerFull() if code == "server_full" else error, fatal=True)]
         out: list[fx.Effect] = []
         if code == "tool_response_timeout":
-            self._calls.give_up()
+            self._closed_calls |= self._open_calls
+            self._open_calls.clear()
             if self._current and self._current.has_called:
                 out += self._current.move(Signal.STREAMS_CLOSED)
         return [*out, fx.Fault(error, fatal=not self.is_ready)]
@@ -421,11 +412,9 @@ class Conversation:
         """Return the response with that id; an event without one belongs to the newest."""
         return self._current if response_id is None else self._responses.get(response_id)
 
-    def _response_of(self, item: ev.Item) -> Response | None:
-        """Return the response whose audio had `item`; the newest if none had."""
-        newest_first = reversed(self._responses.values())
-        spoken = (it for it in newest_first if item.id and item.id in it.audio_items)
-        return next(spoken, self._current)
+    def _is_late(self, response: Response) -> bool:
+        """Whether what comes of `response` is kept, as the user may have cut it by a cough."""
+        return response is self._current and response.cut_by is ev.InputAudioBufferSpeechStarted
 
     def _is_silenced(self, response: Response) -> bool:
         """Whether `response` may not be played: it was cut, or a turn came after it."""

@@ -6,7 +6,7 @@ can't open a stream again, and a late function call must be answered.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Final
 
 from . import effects as fx
@@ -55,10 +55,6 @@ class Response:
     """Whether its current part has said something or called a function."""
     part: int = 0
     """How often it got new streams for something late."""
-    audio_items: set[str | None] = field(default_factory=set)
-    """Message items that had audio."""
-    text_items: set[str] = field(default_factory=set)
-    """Message items whose text came in deltas."""
 
     @property
     def is_open(self) -> bool:

@@ -3,7 +3,6 @@ from __future__ import annotations
 import itertools
 from collections.abc import Callable
 
-import msgspec
 import pytest
 
 from livekit_plugins_hydra.protocol import effects as fx
@@ -702,19 +701,6 @@ def test_phrases_are_written_down_as_they_come() -> None:
     assert call.conversation.dropped.total() == 0
 
 
-def test_the_text_of_an_item_counts_where_no_phrases_came() -> None:
-    """A server that sends its words only with the item is understood as well."""
-    call = answering()
-
-    assert (
-        call
-        >> server.spoken("a1", "Good", "morning.")
-        << fx.OutputText("r1", "a1", "Good morning.")
-        >> server.spoken("a2", "Two.")
-        << fx.OutputText("r1", "a2", "Two.")
-    )
-
-
 @pytest.mark.parametrize("phrase_id", ["a1", None])
 @pytest.mark.parametrize("item_id", ["a1", None])
 def test_text_is_not_written_down_twice(phrase_id: str | None, item_id: str | None) -> None:
@@ -739,25 +725,6 @@ def test_text_is_not_written_down_twice(phrase_id: str | None, item_id: str | No
 def test_items_that_we_sent_are_not_the_models_words(item: ev.Item) -> None:
     """A server that confirms our own items does not put them into the model's mouth."""
     assert answering() >> server.item_done(item)
-
-
-def test_the_late_item_of_a_response_is_not_the_next_ones() -> None:
-    """The words of an answer that was cut are not transcribed as those of the next answer."""
-    call = answering()
-
-    assert (
-        call
-        >> server.audio("r1", item_id="a1")
-        << fx.OutputAudio("r1", "a1", b"\1\0")
-        >> server.created("r2")
-        << fx.EndStreams("r1", cut=False)
-        << fx.BeginResponse("r2")
-        >> server.audio("r2", item_id="a2")
-        << fx.OutputAudio("r2", "a2", b"\1\0")
-        >> server.spoken("a1", "Old words.", status="incomplete")
-        >> server.spoken("a2", "New words.")
-        << fx.OutputText("r2", "a2", "New words.")
-    )
 
 
 def test_items_without_a_response_are_ignored() -> None:
@@ -1123,60 +1090,6 @@ def test_a_call_is_handed_over_once(again: ev.ServerEvent, has_output: bool) -> 
     )
 
 
-@pytest.mark.parametrize("role", [None, "assistant"])
-@pytest.mark.parametrize("user_item_id", [None, "u1"])
-@pytest.mark.parametrize("item_id", [None, "fc1"])
-def test_a_call_may_come_only_as_an_item(
-    role: str | None, user_item_id: str | None, item_id: str | None
-) -> None:
-    """A call that was never streamed is run as well, whichever ids and roles the server sends."""
-    item = msgspec.structs.replace(server.call_item("c1", item_id=item_id), role=role)
-    call = ready()
-    assert (
-        call
-        >> server.speech_started(user_item_id)
-        << fx.UserStarted(user_item_id)
-        >> server.created("r1")
-        << fx.UserStopped(user_item_id)
-        << fx.BeginResponse("r1")
-    )
-
-    assert call >> server.item_done(item) << call_function("r1", "c1", item_id=item_id)
-
-
-def test_calls_may_come_only_at_the_end_of_a_response() -> None:
-    """Calls that `response.done` lists and nothing named before are run, in that order."""
-    items = [
-        ev.Item(type="message", role="assistant"),
-        server.call_item("c1", item_id="fc1"),
-        server.call_item("c2", status=None),
-    ]
-    call = answering()
-
-    assert (
-        call
-        >> server.done("r1", output=items)
-        << call_function("r1", "c1", item_id="fc1")
-        << call_function("r1", "c2")
-        << fx.EndStreams("r1", cut=False)
-        << ended("r1")
-    )
-
-
-def test_calls_that_the_server_gave_up_are_not_run() -> None:
-    """An incomplete call may have half of its arguments; one without an id can't be answered."""
-    items = [server.call_item("c1", status="incomplete"), server.call_item(None)]
-    call = answering()
-
-    assert call >> server.item_done(items[0]) >> server.item_done(items[1])
-    assert (
-        call
-        >> server.done("r1", "cancelled", output=items)
-        << fx.EndStreams("r1", cut=False)
-        << ended("r1", "cancelled")
-    )
-
-
 def test_a_late_call_gets_a_part_of_its_own() -> None:
     """A call that comes after the grace is run in a further part, however often that happens."""
     call = waiting("c1")
@@ -1232,22 +1145,6 @@ def test_a_call_after_the_end_of_its_response_is_run() -> None:
         >> after(GRACE_S)
         << fx.EndStreams("r1+1", cut=False)
     )
-
-
-def test_a_call_that_only_the_end_of_the_response_names_late_is_run() -> None:
-    """The grace may be over when `response.done` lists one more call."""
-    call = waiting("c1")
-
-    assert (
-        call
-        >> server.done("r1", output=[server.call_item("c1"), server.call_item("c2")])
-        << fx.BeginResponse("r1+1", is_late=True)
-        << call_function("r1+1", "c2")
-        << fx.EndStreams("r1+1", cut=False)
-        << ended("r1")
-        >> after(600.0)
-    )
-    assert call.conversation.open_calls == {"c1", "c2"}
 
 
 def test_a_call_of_a_cut_response_is_run_but_nothing_more_is_said() -> None:

@@ -25,7 +25,7 @@ from .options import (
     resolve_wire_log,
 )
 from .protocol import voices
-from .protocol.demand import Learned
+from .protocol.learned import Learned
 from .session import CLOSE_BUDGET_S, RealtimeSession
 from .transport.spare import Spare
 

@@ -22,7 +22,7 @@ from .options import Options
 from .protocol import effects as fx
 from .protocol import errors, events, voices, wire
 from .protocol.call import Call
-from .protocol.demand import Learned
+from .protocol.learned import Learned
 from .protocol.states import Handshake, Turn
 from .timers import Timers
 from .transport.keeper import Keeper

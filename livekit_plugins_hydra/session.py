@@ -18,7 +18,7 @@ from livekit.agents.utils import is_given, shortuuid
 from .log import logger
 from .options import Options
 from .performer import Performer, SessionEvents
-from .protocol.demand import Learned
+from .protocol.learned import Learned
 from .transport.spare import Spare
 
 CLOSE_BUDGET_S: Final = 2.0

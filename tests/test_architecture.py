@@ -51,6 +51,7 @@ PROTOCOL = [
     "turns",
     "response",
     "conversation",
+    "learned",
     "reply",
     "results",
     "line",

@@ -15,8 +15,9 @@ from . import effects as fx
 from . import events as ev
 from .backoff import Allowance
 from .conversation import Conversation
-from .demand import CONFIGURED, REPLY_DEADLINE_S, STALE, Demand, Learned
+from .demand import CONFIGURED, REPLY_DEADLINE_S, STALE, Demand
 from .errors import ServerError
+from .learned import Learned
 from .line import Line
 from .reply import Reply, Text
 from .results import Results
@@ -202,8 +203,7 @@ class Call:
             case "reply_deadline":
                 out += self._demand.overdue(self._line, now)
             case "reply_silence":
-                is_remembered = self._user.is_remembered and self._agent.is_remembered
-                ignored = self._demand.ignored(self._line, now, is_remembered=is_remembered)
+                ignored = self._demand.ignored(self._line, now, is_remembered=self._is_remembered)
                 out += self._leave_if(ignored, now)
             case "narrate" | "instructions":
                 pass  # _advance() checks whether the time has come
@@ -308,7 +308,7 @@ class Call:
             case fx.OutputText():
                 self._agent.is_transcribed = True
             case fx.Fault(error=ServerError() as error, fatal=False):
-                return self._demand.refused(error, self._line) or [effect]
+                return self._demand.refused(error, self._line, now) or [effect]
             case fx.Fault(error=ServerError() as error) if error.is_about("voice"):
                 return self._fall_back(now) or [effect]
         return [effect]
@@ -332,7 +332,7 @@ class Call:
         self._results.move(Signal.SPEAKS)
         if demand.reply is not None and demand.reply.id is None:
             out += demand.drop(self._line, now)
-        return [*out, *demand.send_texts(self._line)]
+        return [*out, *demand.send_texts(self._line, now)]
 
     def _take_back(self, part_id: str, now: float) -> None:
         """The user cuts a response: if that has said nothing, its results are due again."""
@@ -353,7 +353,7 @@ class Call:
             return settled + [e for e in cancelled if not isinstance(e, fx.EndStreams)]
         self._agent.has_spoken = True
         if demand.accepts():
-            demand.learn_from_response(user_was_quiet=user_was_quiet)
+            demand.learn_from_response(line, user_was_quiet=user_was_quiet)
             return [*settled, fx.UserTurnKept(), *demand.fulfil(effect, line)]
         if demand.reply is None and (is_greeting or results.due_at is not None):
             tells = results.due_at is not None
@@ -410,7 +410,15 @@ class Call:
 
     def _advance_reply(self, now: float) -> list[fx.Effect]:
         is_stale = self._stale_since is not None and not self._wait_for_instructions_s(now)
-        return self._leave_if(self._demand.advance(self._line, now, is_stale=is_stale), now)
+        out = self._demand.advance(
+            self._line, now, is_stale=is_stale, is_remembered=self._is_remembered
+        )
+        return self._leave_if(out, now)
+
+    @property
+    def _is_remembered(self) -> bool:
+        """Whether a new connection can be told all that was said."""
+        return self._user.is_remembered and self._agent.is_remembered
 
     def _advance_narration(self, at: float, now: float) -> list[fx.Effect]:
         """Ask for the reply to outputs that the framework does not ask for; see `results`.

@@ -18,17 +18,17 @@ for all calls of a model object.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from typing import Final
 
 from . import effects as fx
 from .backoff import RECONNECTS_PER_MINUTE, Allowance
-from .errors import ServerError
+from .errors import CODES_OF_BAD_CONFIGURATION, ServerError
+from .learned import Learned, Way
 from .line import Line
 from .reply import Reply, Text
 from .results import Results
 from .states import About, Asked, Awaited, Handshake, Signal, Turn
-from .voices import SERVER_DEFAULT_VOICE
 
 REPLY_DEADLINE_S: Final = 10.0
 """A reply that has not begun by then fails. All LiveKit plugins wait as long."""
@@ -36,35 +36,15 @@ REPLY_DEADLINE_S: Final = 10.0
 REPLY_SILENCE_S: Final = 5.0
 """After so long without `response.created` the server ignores the request. Our choice."""
 
-SILENCE_RECONNECT_EVERY_S: Final = 30.0
-"""At most one new connection because of silence in this time: silence is a weak sign."""
-
 CONFIGURED: Final = frozenset({Handshake.CONFIGURING, Handshake.READY})
 """States in which a change has to be sent; before, it goes into the configuration."""
 
 STALE: Final = "the instructions have changed"
 
-_PASSING: Final = "internal_error"
-"""An error code that says nothing about what was sent. Source: docs of 2026-08-21."""
+_ABOUT_THE_REQUEST: Final = CODES_OF_BAD_CONFIGURATION
+"""Other codes, such as a rate limit, say nothing about what was sent."""
 
 _KNOWS_OUTPUTS: Final = {Asked.OUTPUTS, Asked.BOTH}
-
-
-@dataclass
-class Learned:
-    """What servers refused or did; all calls of a model object share it."""
-
-    items_refused: bool = False
-    """The server refuses text items in `conversation.item.create`."""
-    create_refused: bool = False
-    """It refuses `response.create` without a user turn or function outputs before it."""
-    create_speaks: bool = False
-    """`response.create` alone has made the server speak."""
-    voices_refused: set[str] = field(default_factory=set)
-
-    def voice_for(self, voice: str) -> str:
-        """Return `voice`, or the server's default if the server has refused it."""
-        return SERVER_DEFAULT_VOICE if voice in self.voices_refused else voice
 
 
 class Demand:
@@ -76,12 +56,16 @@ class Demand:
         self.texts: list[Text] = []
         self.reconnects = Allowance(RECONNECTS_PER_MINUTE, 60.0)
         self._results = results
-        self._silence_reconnects = Allowance(1, SILENCE_RECONNECT_EVERY_S)
 
     @property
     def has_result_as_text(self) -> bool:
         """Whether a result waits as text: an earlier connection called the function."""
         return any(text.about is About.OUTPUTS for text in self.texts)
+
+    @property
+    def _is_undocumented(self) -> bool:
+        """Whether the reply was asked for in a way that no page documents."""
+        return self.reply is not None and self.reply.asked is not Asked.OUTPUTS
 
     # -------------------------------------------------------------------- wanting, giving up
 
@@ -144,8 +128,17 @@ class Demand:
 
     # ---------------------------------------------------------------------------- asking
 
-    def advance(self, line: Line, now: float, *, is_stale: bool) -> list[fx.Effect]:
-        """Ask for the reply, or for a new connection, if that is possible now."""
+    def advance(
+        self, line: Line, now: float, *, is_stale: bool, is_remembered: bool
+    ) -> list[fx.Effect]:
+        """Ask for the reply, or for a new connection, if that is possible now.
+
+        Args:
+            line: the connection.
+            now: monotonic clock.
+            is_stale: whether a new connection is wanted for new instructions, and allowed.
+            is_remembered: whether the text of all that was said is known.
+        """
         conversation, reply = line.conversation, self.reply
         if reply is None or reply.is_asked or conversation.handshake not in CONFIGURED:
             return []
@@ -162,25 +155,25 @@ class Demand:
         else:
             asked = Asked.BOTH if has_words else Asked.OUTPUTS
         is_documented = asked is Asked.OUTPUTS
-        reason = (
-            "" if is_documented else self._reason_to_reconnect(reply, line, has_words, is_stale)
-        )
-        if reason:
-            return self._reconnect(reason, line, now)
+        reason = "" if is_documented else self._closed_way(reply, line, now, is_remembered)
+        if reason or (is_stale and not is_documented):
+            return self._reconnect(reason or STALE, line, now)
         return self._ask(reply, asked, line, now) if can_ask else []
 
-    def _reason_to_reconnect(
-        self, reply: Reply, line: Line, needs_items: bool, is_stale: bool
-    ) -> str:
-        """Return why this reply needs a new connection; empty if it needs none."""
+    def _closed_way(self, reply: Reply, line: Line, now: float, is_remembered: bool) -> str:
+        """Return why only a new connection can speak this reply; empty if this one can."""
         learned = self.learned
-        if reply.was_refused or learned.create_refused:
+        if reply.was_refused or learned.is_closed(Way.CREATE, now):
             return "the server refused to speak on demand"
-        if needs_items and learned.items_refused:
+        if (reply.instructions or self.texts) and learned.is_closed(Way.ITEMS, now):
             return "the server takes no text items"
-        if line.conversation.is_untouched and not learned.create_speaks:
+        if any(text.was_refused for text in self.texts):
+            return "the server refused a text"
+        if is_remembered and learned.is_closed(Way.ANSWER, now):
+            return "the server has ignored response.create before"
+        if line.conversation.is_untouched and not learned.has_worked(Way.CREATE):
             return "nothing was said yet, and only a first response is documented"
-        return STALE if is_stale else ""
+        return ""
 
     def _reconnect(self, reason: str, line: Line, now: float) -> list[fx.Effect]:
         if not self.reconnects.take(now):
@@ -193,8 +186,8 @@ class Demand:
         return [fx.Reconnect(reason)]
 
     def _ask(self, reply: Reply, asked: Asked, line: Line, now: float) -> list[fx.Effect]:
-        out = self.send_texts(line)
-        if reply.instructions and not self.learned.items_refused:
+        out = self.send_texts(line, now)
+        if reply.instructions and not self.learned.is_closed(Way.ITEMS, now):
             out += self._send_item("system", reply.instructions, None, line)
         out += line.conversation.create_response(now)
         reply.asked = asked
@@ -204,14 +197,15 @@ class Demand:
             out.append(fx.StartTimer("reply_silence", REPLY_SILENCE_S))
         return out
 
-    def send_texts(self, line: Line) -> list[fx.Effect]:
+    def send_texts(self, line: Line, now: float) -> list[fx.Effect]:
         """Send the texts that wait; if the server takes none, the history still has them."""
-        if not line.conversation.is_ready or self.learned.items_refused:
+        if not line.conversation.is_ready or self.learned.is_closed(Way.ITEMS, now):
             return []
         out: list[fx.Effect] = []
         for text in self.texts:
-            out += self._send_item(text.role, text.text, text, line)
-        self.texts.clear()
+            if not text.was_refused:
+                out += self._send_item(text.role, text.text, text, line)
+        self.texts = [text for text in self.texts if text.was_refused]
         return out
 
     def _send_item(self, role: str, text: str, source: Text | None, line: Line) -> list[fx.Effect]:
@@ -227,10 +221,13 @@ class Demand:
         reply = self.reply
         return reply is not None and (reply.is_asked or not (self.texts or reply.instructions))
 
-    def learn_from_response(self, *, user_was_quiet: bool) -> None:
+    def learn_from_response(self, line: Line, *, user_was_quiet: bool) -> None:
         """A response begins: without another cause it proves that `response.create` works."""
-        was_words = self.reply is not None and self.reply.asked is Asked.WORDS
-        self.learned.create_speaks |= was_words and user_was_quiet
+        if self.reply is not None and self.reply.asked is Asked.WORDS and user_was_quiet:
+            self.learned.worked(Way.CREATE)
+            self.learned.worked(Way.ANSWER)
+            if self.reply.event_ids & line.sent_texts.keys():
+                self.learned.worked(Way.ITEMS)
 
     def fulfil(self, begun: fx.BeginResponse, line: Line) -> list[fx.Effect]:
         """The owed reply begins."""
@@ -243,23 +240,24 @@ class Demand:
             replace(begun, reply_id=reply.id if reply else None),
         ]
 
-    def refused(self, error: ServerError, line: Line) -> list[fx.Effect]:
+    def refused(self, error: ServerError, line: Line, now: float) -> list[fx.Effect]:
         """Take an error that names what we sent: remember it, and try another way."""
         event_id = error.event_id or ""
         is_text = event_id in line.sent_texts
         reply = self.reply if self.reply and event_id in self.reply.event_ids else None
         if reply is None and not is_text:
             return []
-        is_lasting = error.code != _PASSING
+        is_about_request = error.code in _ABOUT_THE_REQUEST
         # While somebody speaks or a function runs, the refusal may be for that reason only.
         is_free = line.conversation.is_free
         is_calling = bool(line.conversation.open_calls)
         if is_text:
-            self.learned.items_refused |= is_lasting
+            if is_about_request:
+                self.learned.failed(Way.ITEMS, now)
             if text := line.sent_texts.pop(event_id):
-                self.texts.append(text)
-        elif is_free and not is_calling and reply and reply.asked is not Asked.OUTPUTS:
-            self.learned.create_refused |= is_lasting
+                self.texts.append(replace(text, was_refused=True))
+        elif is_about_request and is_free and not is_calling and self._is_undocumented:
+            self.learned.failed(Way.CREATE, now)
         if reply is None or not reply.is_asked or reply.asked is Asked.OUTPUTS:
             return [fx.Fault(error, fatal=False)]
         reply.hold()
@@ -277,12 +275,14 @@ class Demand:
         reply = self.reply
         if reply is None or not reply.is_asked or not line.conversation.is_free:
             return []
-        if is_remembered and self._silence_reconnects.take(now):
+        self.learned.failed(Way.ANSWER, now)
+        if is_remembered:
             return self._reconnect("the server ignored response.create", line, now)
         return self.give_up(
             f"Hydra ignored response.create for {REPLY_SILENCE_S:g} s: it is only documented to"
             " speak after user speech or function outputs. A new connection could make it speak,"
-            " but would forget what was said so far, because there is no text of it.",
+            " but would forget what was said so far, because there is no text of it: give"
+            " hydra.RealtimeModel an input_stt= and an output_stt=.",
             line,
             now,
         )

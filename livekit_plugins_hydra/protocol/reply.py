@@ -45,3 +45,5 @@ class Text:
     role: str
     text: str
     about: About
+    was_refused: bool = False
+    """Whether a server has refused it: only a new connection can be told."""

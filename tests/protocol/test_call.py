@@ -18,10 +18,9 @@ from livekit_plugins_hydra.protocol.call import (
 from livekit_plugins_hydra.protocol.demand import (
     REPLY_DEADLINE_S,
     REPLY_SILENCE_S,
-    SILENCE_RECONNECT_EVERY_S,
-    Learned,
 )
 from livekit_plugins_hydra.protocol.errors import RemoteProtocolError, ServerError
+from livekit_plugins_hydra.protocol.learned import FORGET_S, Learned, Way
 from livekit_plugins_hydra.protocol.line import DEBT_S, KEPT_TURN_S
 from livekit_plugins_hydra.protocol.response import CUT_OVERDUE_S, GRACE_S, STALL_S
 from livekit_plugins_hydra.protocol.results import NARRATE_AFTER_S
@@ -80,6 +79,21 @@ def sound(part_id: str) -> fx.OutputAudio:
 def configured(*, greet: bool = False) -> fx.Send:
     """Return the effect that sends the configuration."""
     return fx.Send(ev.SessionConfigure(session=session.configuration(greet=greet)))
+
+
+def refusing(*ways: Way) -> Learned:
+    """Return what is known of a server that has refused some ways, again and again."""
+    learned = Learned()
+    for way in ways * 2:
+        learned.failed(way, 1000.0)
+    return learned
+
+
+def speaking() -> Learned:
+    """Return what is known of a server that has spoken on demand."""
+    learned = Learned()
+    learned.worked(Way.CREATE)
+    return learned
 
 
 # --------------------------------------------------------------------------- how a call stands
@@ -429,7 +443,7 @@ def test_a_later_greeting_does_not_wait_for_the_handshake() -> None:
 
 def test_a_server_that_has_spoken_on_demand_is_asked_for_a_greeting() -> None:
     """What has worked before on this model object saves the new connection."""
-    learned = Learned(create_speaks=True)
+    learned = speaking()
     call = new_call(learned=learned)
     assert call >> session.configurable() >> after(GREETING_WINDOW_S)
     assert (
@@ -680,7 +694,7 @@ def test_what_speaks_on_demand_is_remembered() -> None:
     call = asked(learned=learned)
     answered(call, "r1", "g1")
 
-    assert learned.create_speaks
+    assert learned.has_worked(Way.CREATE)
     call = untouched(learned=learned)
     assert call >> session.reply("g1") << ASK
 
@@ -693,7 +707,7 @@ def test_an_answer_to_the_user_does_not_show_that_the_server_speaks_on_demand() 
     stop_speech(call)
     answered(call, "r1", "g1")
 
-    assert not learned.create_speaks
+    assert not learned.has_worked(Way.CREATE)
 
 
 def test_the_narration_of_outputs_does_not_show_that_the_server_speaks_on_demand() -> None:
@@ -706,7 +720,7 @@ def test_the_narration_of_outputs_does_not_show_that_the_server_speaks_on_demand
     assert call >> session.post("c1") << output("c1") >> session.reply("g1") << ASK
     answered(call, "r2", "g1")
 
-    assert not learned.create_speaks
+    assert not learned.has_worked(Way.CREATE)
 
 
 # ------------------------------------------------------------------- replies nobody wants any more
@@ -816,7 +830,7 @@ def test_a_refused_request_is_made_by_a_new_connection() -> None:
     assert call >> refused(call, ev.ResponseCreate) << RECONNECT
     connect(call, greet=True, opening=About.NEXT.value)
     answered(call, "r1", "g1")
-    assert learned == Learned(create_refused=True)
+    assert not learned.is_closed(Way.CREATE, call.now), "one refusal may be about that moment"
 
 
 @pytest.mark.parametrize("typed", ["", "Who?"])
@@ -832,29 +846,29 @@ def test_a_refused_item_is_told_by_a_new_connection(typed: str) -> None:
     assert call >> refused(call, ev.ConversationItemCreate) << RECONNECT
     connect(call, greet=True, opening=About.TEXT.value if typed else "Say bye.")
     answered(call, "r1", "g1")
-    assert learned == Learned(items_refused=True)
+    assert not learned.is_closed(Way.ITEMS, call.now), "one refusal may be about that moment"
     assert call >> after(600.0)
 
 
 def test_what_the_server_refused_is_not_tried_again_by_any_call_of_the_model() -> None:
     """The next reply saves the round trip."""
-    call = talked(learned=Learned(create_refused=True))
+    call = talked(learned=refusing(Way.CREATE))
     assert call >> session.reply("g1") << RECONNECT
 
-    call = talked(learned=Learned(items_refused=True))
+    call = talked(learned=refusing(Way.ITEMS))
     assert call >> session.reply("g1") << ASK
     answered(call, "r1", "g1")
     assert call >> session.reply("g2", "Say bye.") << RECONNECT
     connect(call, greet=True, opening="Say bye.")
 
-    call = talked(learned=Learned(items_refused=True))
+    call = talked(learned=refusing(Way.ITEMS))
     assert call >> session.note("Who?") >> session.reply("g1") << RECONNECT
     connect(call, greet=True, opening=About.TEXT.value)
 
 
 def test_texts_are_not_sent_to_a_server_that_takes_none() -> None:
     """They wait for the next configuration, which holds them."""
-    call = talked(learned=Learned(items_refused=True))
+    call = talked(learned=refusing(Way.ITEMS))
     assert call >> session.note("I am Ada.")
 
     start_speech(call)
@@ -891,7 +905,7 @@ def test_text_that_is_refused_while_the_user_speaks_is_not_lost() -> None:
     answered(call, "r1", then=[RECONNECT])
     connect(call, greet=True, opening=About.TEXT.value)
     answered(call, "r2", "g1")
-    assert learned == Learned(items_refused=True)
+    assert not learned.is_closed(Way.ITEMS, call.now), "one refusal may be about that moment"
 
 
 def test_text_that_goes_out_with_the_users_speech_may_be_refused() -> None:
@@ -1014,7 +1028,7 @@ def test_silence_is_met_by_a_new_connection_if_nothing_would_be_forgotten() -> N
     assert call >> after(SOON) << RECONNECT
     connect(call, greet=True, opening="Say bye.")
     answered(call, "r1", "g1")
-    assert learned == Learned()
+    assert learned.is_closed(Way.ANSWER, call.now)
 
 
 def test_silence_is_an_error_where_a_new_connection_would_forget() -> None:
@@ -1045,19 +1059,46 @@ def test_text_may_come_from_an_stt() -> None:
     assert call >> after(REPLY_SILENCE_S) << RECONNECT
 
 
-def test_a_new_connection_for_silence_is_rare() -> None:
-    """Silence is a weak sign, so it is met this way once in half a minute."""
-    call = untouched(
-        learned=Learned(create_speaks=True), knows_user_text=True, knows_agent_text=True
-    )
+def test_a_server_that_was_silent_is_not_waited_for_again() -> None:
+    """Who checks in every ten seconds is heard each time, and without the wait for silence."""
+    call = untouched(learned=speaking(), knows_user_text=True, knows_agent_text=True)
     assert call >> session.reply("g1") << ASK >> after(REPLY_SILENCE_S) << RECONNECT
-    reconnected_at = call.now
     connect(call, greet=True)
     answered(call, "r1", "g1")
 
-    assert call >> session.reply("g2") << ASK >> after(REPLY_SILENCE_S) << failed("g2")
-    assert call >> after(reconnected_at + SILENCE_RECONNECT_EVERY_S - REPLY_SILENCE_S - call.now)
-    assert call >> session.reply("g3") << ASK >> after(REPLY_SILENCE_S) << RECONNECT
+    assert call >> after(10.0) >> session.reply("g2") << RECONNECT
+    connect(call, greet=True, opening=About.NEXT.value)
+    answered(call, "r1", "g2")
+    assert call >> after(FORGET_S) >> session.reply("g3") << ASK
+
+
+def test_a_way_that_is_refused_again_is_not_tried_for_a_while() -> None:
+    """Two refusals in a row are the server's way; after ten minutes it may have another."""
+    learned = Learned()
+    for reply_id in ("g1", "g2"):
+        call = asked(reply_id, learned=learned)
+        assert call >> refused(call, ev.ResponseCreate) << RECONNECT
+    call = talked(learned=learned)
+
+    assert call >> session.reply("g3") << RECONNECT
+    connect(call, greet=True, opening=About.NEXT.value)
+    answered(call, "r1", "g3")
+    assert call >> after(FORGET_S) >> session.reply("g4") << ASK
+
+
+@pytest.mark.parametrize("code", ["invalid_frame", "rate_limit_exceeded"])
+def test_a_refusal_outweighs_no_success(code: str) -> None:
+    """A server that has spoken on demand is asked again, whatever it refused in between."""
+    learned = Learned()
+    call = asked(learned=learned)
+    answered(call, "r1", "g1")
+    for n in range(3):
+        assert call >> session.reply(f"g{n}") << ASK
+        assert call >> refused(call, ev.ResponseCreate, code) << RECONNECT
+        connect(call, greet=True, opening=About.NEXT.value)
+        answered(call, "r1", f"g{n}")
+
+    assert call >> session.reply("g9") << ASK
 
 
 def test_the_user_is_not_left_for_silence() -> None:
@@ -1109,7 +1150,7 @@ def test_a_response_after_the_deadline_is_cancelled() -> None:
 
 def test_new_connections_for_replies_have_a_budget() -> None:
     """Six in a minute; then a reply fails at once, and says so, until the minute is over."""
-    call = talked(learned=Learned(create_refused=True))
+    call = talked(learned=refusing(Way.CREATE))
     first_at = call.now
     for n in range(RECONNECTS_PER_MINUTE):
         assert call >> session.reply("g1") << RECONNECT
@@ -1138,7 +1179,7 @@ def test_outputs_are_answered_by_one_bare_request(is_done: bool) -> None:
 
 def test_the_reply_to_outputs_never_reconnects() -> None:
     """Neither what was learned, nor silence, nor a refusal takes the tool round away."""
-    learned = Learned(create_refused=True, items_refused=True)
+    learned = refusing(Way.CREATE, Way.ITEMS)
     call = untouched(learned=learned)
     generating(call)
     assert call >> server.called("r1", "c1") << call_function("r1", "c1")
@@ -1790,7 +1831,7 @@ def test_new_instructions_are_applied_at_most_every_quarter_of_a_minute() -> Non
 
 def test_new_instructions_wait_for_the_budget_of_connections() -> None:
     """Replies have used it up: the instructions come when there is one again."""
-    call = talked(learned=Learned(create_refused=True))
+    call = talked(learned=refusing(Way.CREATE))
     first_at = call.now
     for n in range(RECONNECTS_PER_MINUTE):
         assert call >> session.reply("g1") << RECONNECT
@@ -2029,7 +2070,7 @@ def test_speech_that_the_next_connection_does_not_notice_is_not_awaited_for_ever
 
 def test_the_answer_to_kept_speech_may_come_without_its_turn() -> None:
     """A server may leave out that the user spoke; then nothing more is awaited either."""
-    call = talked(learned=Learned(create_speaks=True))
+    call = talked(learned=speaking())
     assert call >> session.lose(keeps_turn=True)
     connect(call)
     answered(call, "r1")

@@ -12,7 +12,8 @@ from livekit_plugins_hydra.protocol import effects as fx
 from livekit_plugins_hydra.protocol import events as ev
 from livekit_plugins_hydra.protocol.backoff import RECONNECTS_PER_MINUTE
 from livekit_plugins_hydra.protocol.call import INSTRUCTIONS_RECONNECT_EVERY_S, Call
-from livekit_plugins_hydra.protocol.demand import REPLY_DEADLINE_S, Learned
+from livekit_plugins_hydra.protocol.demand import REPLY_DEADLINE_S
+from livekit_plugins_hydra.protocol.learned import Learned, Way
 from livekit_plugins_hydra.protocol.line import DEBT_S
 from livekit_plugins_hydra.protocol.states import Handshake, Turn
 from tests import server_says as server
@@ -307,7 +308,20 @@ ANYTHING = st.one_of(
         for steps in (TURNS, RESPONSES, REPLIES, REPLIES, OUTPUTS, TIMES, CONNECTIONS, ERRORS, REST)
     )
 )
-LEARNED = st.builds(Learned, st.booleans(), st.booleans(), st.booleans())
+
+
+def knowing(failed: set[Way], worked: set[Way]) -> Learned:
+    """Return what is known of a server."""
+    learned = Learned()
+    for way in worked:
+        learned.worked(way)
+    for way in failed:
+        learned.failed(way, 0.0)
+        learned.failed(way, 0.0)
+    return learned
+
+
+LEARNED = st.builds(knowing, st.sets(st.sampled_from(Way)), st.sets(st.sampled_from(Way)))
 WALKS = st.lists(ANYTHING, max_size=60)
 
 

@@ -9,8 +9,8 @@ import pytest
 from livekit_plugins_hydra.protocol import effects as fx
 from livekit_plugins_hydra.protocol import events as ev
 from livekit_plugins_hydra.protocol.call import GREETING_WINDOW_S, Call
-from livekit_plugins_hydra.protocol.demand import Learned
 from livekit_plugins_hydra.protocol.errors import ServerError
+from livekit_plugins_hydra.protocol.learned import Learned
 from livekit_plugins_hydra.protocol.line import KEPT_TURN_S
 from livekit_plugins_hydra.protocol.turns import ANSWER_OVERDUE_S
 from tests import server_says as server

@@ -15,7 +15,7 @@ from . import effects as fx
 from . import events as ev
 from .backoff import Allowance
 from .conversation import Conversation
-from .demand import CONFIGURED, REPLY_DEADLINE_S, STALE, Demand
+from .demand import CONFIGURED, STALE, Demand
 from .errors import ServerError
 from .learned import Learned
 from .line import Line
@@ -82,6 +82,7 @@ class Call:
         """The voice that the server was asked for."""
         self._user = _Side(knows_user_text)
         self._agent = _Side(knows_agent_text)
+        self._was_ready = False
         self._was_touched = False
         """Whether something was said on an earlier connection."""
         self._stale_since: float | None = None
@@ -166,6 +167,7 @@ class Call:
         self._was_touched |= not line.conversation.is_untouched
         if self._demand.reply:
             self._demand.reply.hold()
+        out += self._demand.clock(self._line, now)
         return [*out, fx.CancelTimer("reply_silence"), fx.CancelTimer("awaited")]
 
     def _owe_again(self, line: Line, lost: list[fx.Effect], now: float) -> list[fx.Effect]:
@@ -182,8 +184,7 @@ class Call:
             self._results.due_at = now
         if demand.reply is not None or line.begun is None or line.begun[0] not in silent:
             return []
-        demand.reply = replace(line.begun[1], id=None)
-        return [fx.StartTimer("reply_deadline", REPLY_DEADLINE_S)]
+        return demand.owe(replace(line.begun[1], id=None, waited_s=0.0, could_begin_at=None))
 
     def end(self, reason: str, now: float) -> list[fx.Effect]:
         """The call is over; nothing is open or owed any more."""
@@ -202,6 +203,8 @@ class Call:
                 out += [fx.OutputDropped(call_id) for call_id in self._results.take_dropped()]
             case "reply_deadline":
                 out += self._demand.overdue(self._line, now)
+            case "reply_limit":
+                out += self._end_wait(now)
             case "reply_silence":
                 ignored = self._demand.ignored(self._line, now, is_remembered=self._is_remembered)
                 out += self._leave_if(ignored, now)
@@ -211,6 +214,18 @@ class Call:
                 for effect in self.conversation.timer(name, now):
                     out += self._relay(effect, now, user_was_quiet=True)
         return out + self._advance(now, played_until)
+
+    def _end_wait(self, now: float) -> list[fx.Effect]:
+        """The reply was owed for too long; one that was to open the call is kept without a future.
+
+        The caller has heard nothing yet: somebody has to greet, whenever that is.
+        """
+        reply = self._demand.reply
+        is_greeting = self._is_beginning and not self._was_ready
+        out = self._demand.overdue(self._line, now)
+        if reply is not None and is_greeting:
+            self._demand.reply = replace(reply, id=None)
+        return out
 
     def _move_setup(self, why: Input) -> bool:
         state = next_state(SETUP, self._setup, why)
@@ -294,6 +309,7 @@ class Call:
             case fx.BeginResponse(is_late=False):
                 return self._begin(effect, user_was_quiet=user_was_quiet)
             case fx.SessionReady():
+                self._was_ready = True
                 return [effect, *self._line.ready()]
             case fx.UserStarted():
                 return [effect, *self._user_started(now)]
@@ -413,7 +429,7 @@ class Call:
         out = self._demand.advance(
             self._line, now, is_stale=is_stale, is_remembered=self._is_remembered
         )
-        return self._leave_if(out, now)
+        return [*self._leave_if(out, now), *self._demand.clock(self._line, now)]
 
     @property
     def _is_remembered(self) -> bool:
@@ -430,8 +446,8 @@ class Call:
         if at > now:
             return [fx.StartTimer("narrate", at - now)]
         self._results.due_at = None
-        self._demand.reply = Reply(None, about=About.OUTPUTS, tells_outputs=True)
-        return [fx.StartTimer("reply_deadline", REPLY_DEADLINE_S), *self._advance_reply(now)]
+        owed = self._demand.owe(Reply(None, about=About.OUTPUTS, tells_outputs=True))
+        return [*owed, *self._advance_reply(now)]
 
     def _advance_instructions(self, at: float, now: float) -> list[fx.Effect]:
         """Reconnect when nobody speaks: no server hears the user meanwhile."""

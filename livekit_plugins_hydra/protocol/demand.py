@@ -31,7 +31,10 @@ from .results import Results
 from .states import About, Asked, Awaited, Handshake, Signal, Turn
 
 REPLY_DEADLINE_S: Final = 10.0
-"""A reply that has not begun by then fails. All LiveKit plugins wait as long."""
+"""A reply fails that could have begun for so long. All LiveKit plugins wait as long."""
+
+REPLY_LIMIT_S: Final = 60.0
+"""A reply fails after so long in any case: nobody waits for it any more. Our choice."""
 
 REPLY_SILENCE_S: Final = 5.0
 """After so long without `response.created` the server ignores the request. Our choice."""
@@ -43,6 +46,8 @@ STALE: Final = "the instructions have changed"
 
 _ABOUT_THE_REQUEST: Final = CODES_OF_BAD_CONFIGURATION
 """Other codes, such as a rate limit, say nothing about what was sent."""
+
+_TIMERS: Final = ("reply_deadline", "reply_limit", "reply_silence")
 
 _KNOWS_OUTPUTS: Final = {Asked.OUTPUTS, Asked.BOTH}
 
@@ -82,11 +87,32 @@ class Demand:
         if older and older.id is not None:
             out.append(fx.ReplyFailed(older.id, "superseded by a newer generate_reply()"))
         if older and older.is_asked and not self._is_news(instructions, older):
-            reply = replace(older, id=reply_id)
+            reply = replace(older, id=reply_id, waited_s=0.0, could_begin_at=None)
         else:
             out += self.drop(line, now)
+        return [*out, *self.owe(reply)]
+
+    def owe(self, reply: Reply) -> list[fx.Effect]:
+        """Owe a reply from now on."""
         self.reply = reply
-        return [*out, fx.StartTimer("reply_deadline", REPLY_DEADLINE_S)]
+        return [fx.StartTimer("reply_limit", REPLY_LIMIT_S)]
+
+    def clock(self, line: Line, now: float) -> list[fx.Effect]:
+        """Let a reply's time run while it could begin: the link is up, and the user is silent."""
+        reply = self.reply
+        if reply is None:
+            return []
+        conversation = line.conversation
+        runs = conversation.is_ready and conversation.turn is not Turn.SPEAKING
+        if runs and reply.could_begin_at is None:
+            reply.could_begin_at = now
+            left_s = max(0.0, REPLY_DEADLINE_S - reply.waited_s)
+            return [fx.StartTimer("reply_deadline", left_s)]
+        if not runs and reply.could_begin_at is not None:
+            reply.waited_s += now - reply.could_begin_at
+            reply.could_begin_at = None
+            return [fx.CancelTimer("reply_deadline")]
+        return []
 
     def _is_news(self, instructions: str, older: Reply) -> bool:
         """Whether the older request can't lead to all that is to be said now."""
@@ -104,7 +130,7 @@ class Demand:
         reply, self.reply = self.reply, None
         if reply is None:
             return []
-        out: list[fx.Effect] = [fx.CancelTimer("reply_deadline"), fx.CancelTimer("reply_silence")]
+        out: list[fx.Effect] = [fx.CancelTimer(name) for name in _TIMERS]
         turn = line.conversation.turn
         if turn is not Turn.QUIET and reply.tells_outputs:  # the turn may be a cough
             self._results.due_at = now
@@ -121,6 +147,8 @@ class Demand:
         if tells and not line.conversation.is_ready:
             self._results.due_at = now
         reason = f"Hydra began no response in {REPLY_DEADLINE_S:g} s"
+        if not line.conversation.is_ready:
+            reason = "there was no connection to Hydra for too long"
         out = self.give_up(f"generate_reply timed out: {reason}", line, now)
         if tells:  # nothing else will tell the results, so it may come late
             out += line.move(Signal.WELCOME)
@@ -235,8 +263,7 @@ class Demand:
         line.begun = (begun.part_id, reply) if reply else None
         self._results.told(but_texts=self.has_result_as_text)
         return [
-            fx.CancelTimer("reply_deadline"),
-            fx.CancelTimer("reply_silence"),
+            *[fx.CancelTimer(name) for name in _TIMERS],
             replace(begun, reply_id=reply.id if reply else None),
         ]
 

@@ -20,6 +20,10 @@ class Reply:
     asked: Asked = Asked.NOT_YET
     was_refused: bool = False
     event_ids: set[str] = field(default_factory=set)
+    waited_s: float = 0.0
+    """How long it could have begun so far."""
+    could_begin_at: float | None = None
+    """Since when it could begin; None while the link is down or the user speaks."""
 
     @property
     def is_asked(self) -> bool:

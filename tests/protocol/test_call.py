@@ -17,6 +17,7 @@ from livekit_plugins_hydra.protocol.call import (
 )
 from livekit_plugins_hydra.protocol.demand import (
     REPLY_DEADLINE_S,
+    REPLY_LIMIT_S,
     REPLY_SILENCE_S,
 )
 from livekit_plugins_hydra.protocol.errors import RemoteProtocolError, ServerError
@@ -773,7 +774,7 @@ def test_the_answer_to_the_user_does_not_pay_for_a_reply_that_ends_meanwhile(
     call = asked()
     assert call >> after(REPLY_SILENCE_S - 2.0)
     start_speech(call)
-    assert call >> after(REPLY_DEADLINE_S - REPLY_SILENCE_S + 1.0)
+    assert call >> after(REPLY_LIMIT_S - REPLY_SILENCE_S + 1.0)
     stop_speech(call)
     if is_deadline:
         assert call >> after(1.0) << failed("g1")
@@ -1113,14 +1114,46 @@ def test_the_user_is_not_left_for_silence() -> None:
 
 
 def test_a_reply_that_waits_fails_in_time() -> None:
-    """One deadline over everything: nobody waits longer for a future."""
+    """There is a limit over everything: nobody waits longer for a future."""
     call = talked()
     start_speech(call)
-    assert call >> session.reply("g1", "Say bye.") >> after(REPLY_DEADLINE_S - SOON)
+    assert call >> session.reply("g1", "Say bye.") >> after(REPLY_LIMIT_S - SOON)
 
     assert call >> after(SOON) << failed("g1")
     discard_speaking(call)
     assert call >> after(600.0)
+
+
+def test_a_reply_has_its_time_after_a_long_sentence_of_the_users() -> None:
+    """Who tells an address for half a minute hears what the application wanted said."""
+    call = talked()
+    assert call >> session.reply("g1", "Say bye.") << item("Say bye.", "system") << ASK
+    assert call >> after(4.0)
+    start_speech(call)
+    assert call >> after(30.0)
+    stop_speech(call)
+
+    assert call >> after(REPLY_DEADLINE_S - 4.0 - SOON)
+    assert call >> after(SOON) << failed("g1")
+
+
+def test_a_greeting_is_kept_until_the_call_is_up() -> None:
+    """A busy server is no reason for silence: whoever is connected late is greeted, too."""
+    call = new_call()
+    assert call >> session.configurable() >> session.reply("g1", "Greet Ada.")
+    assert call >> after(30.0)
+    connect(call, greet=True, opening="Greet Ada.")
+    answered(call, "r1", "g1")
+
+
+def test_a_greeting_outlives_its_future() -> None:
+    """After a minute nobody waits for it, but the caller still has heard nothing."""
+    call = new_call()
+    assert call >> session.configurable() >> session.reply("g1", "Greet Ada.")
+    assert call >> after(REPLY_LIMIT_S) << failed("g1")
+
+    connect(call, greet=True, opening="Greet Ada.")
+    answered(call, "r1")
 
 
 def discard_speaking(call: CallTranscript) -> None:
@@ -1702,7 +1735,7 @@ def test_a_result_is_told_when_the_reply_that_asked_for_it_has_failed() -> None:
     """The link was dead; the framework asks only once."""
     call = background(is_written=True)
     assert call >> after(REPLY_SILENCE_S) << RECONNECT
-    assert call >> after(REPLY_DEADLINE_S - REPLY_SILENCE_S) << failed("g1")
+    assert call >> after(REPLY_LIMIT_S - REPLY_SILENCE_S) << failed("g1")
 
     connect(call, greet=True, opening=About.OUTPUTS.value)
     answered(call, "r1")
@@ -1996,7 +2029,7 @@ def test_results_whose_reply_fails_in_an_outage_are_told_by_the_next_connection(
     """The future fails in time; what the user waits for comes all the same."""
     call = calling()
     assert call >> session.post("c1") << output("c1") >> session.reply("g1") << ASK
-    assert call >> session.lose() >> after(REPLY_DEADLINE_S) << failed("g1")
+    assert call >> session.lose() >> after(REPLY_LIMIT_S) << failed("g1")
 
     connect(call, greet=True, opening=About.OUTPUTS.value)
     answered(call, "r1")

@@ -12,7 +12,7 @@ from livekit_plugins_hydra.protocol import effects as fx
 from livekit_plugins_hydra.protocol import events as ev
 from livekit_plugins_hydra.protocol.backoff import RECONNECTS_PER_MINUTE
 from livekit_plugins_hydra.protocol.call import INSTRUCTIONS_RECONNECT_EVERY_S, Call
-from livekit_plugins_hydra.protocol.demand import REPLY_DEADLINE_S
+from livekit_plugins_hydra.protocol.demand import REPLY_LIMIT_S
 from livekit_plugins_hydra.protocol.learned import Learned, Way
 from livekit_plugins_hydra.protocol.line import DEBT_S
 from livekit_plugins_hydra.protocol.states import Handshake, Turn
@@ -216,7 +216,7 @@ class Shell:
     def check(self) -> None:
         """Look at what must hold between any two steps."""
         for since in self.pending.values():
-            assert self.now - since <= REPLY_DEADLINE_S + TOLERANCE_S
+            assert self.now - since <= REPLY_LIMIT_S + TOLERANCE_S
         assert len(self.pending) <= 1
         assert self.call.is_occupied or not self.pending
         assert (self.call.conversation.turn is Turn.SPEAKING) is self.user_speaks

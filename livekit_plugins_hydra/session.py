@@ -135,7 +135,11 @@ class RealtimeSession(llm.RealtimeSession[SessionEvents]):
             return
         self._performer.configuration.instructions = instructions
         self._check_size()
-        self._performer.perform(self._call.instructions_changed(*self._performer.moment()))
+        self._performer.perform(
+            self._call.instructions_changed(
+                *self._performer.moment(), is_stale=self._performer.configuration.is_stale
+            )
+        )
 
     async def update_chat_ctx(self, chat_ctx: llm.ChatContext) -> None:
         """Append what is new in `chat_ctx`; Hydra's history can't be edited.

@@ -91,9 +91,12 @@ def update_tools(tools: list[ev.Tool]) -> Wish[Call]:
     return Wish("update_tools", lambda call, _: call.update_tools(tools))
 
 
-def change_instructions() -> Wish[Call]:
-    """Change the instructions."""
-    return Wish("instructions_changed", Call.instructions_changed)
+def change_instructions(*, is_stale: bool = True) -> Wish[Call]:
+    """Change the instructions, or change them back."""
+    return Wish(
+        f"instructions_changed is_stale={is_stale}",
+        lambda call, now: call.instructions_changed(now, is_stale=is_stale),
+    )
 
 
 def lose(*, keeps_turn: bool = False) -> Wish[Call]:

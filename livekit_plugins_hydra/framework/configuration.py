@@ -22,6 +22,7 @@ class Configuration:
         """Begin with a voice only."""
         self.voice = voice
         self.instructions = ""
+        self._configured_with: str | None = None
         self.tool_choice: llm.ToolChoice | None = None
         self._tools: list[llm.Tool] = []
         self._offered: list[events.Tool] = []
@@ -67,7 +68,13 @@ class Configuration:
                 events.SessionConfigure(event_id=_SAMPLE_EVENT_ID, session=session(text))
             ),
         )
+        self._configured_with = self.instructions
         return session(instructions)
+
+    @property
+    def is_stale(self) -> bool:
+        """Whether the server was configured with other instructions than these."""
+        return self._configured_with not in (None, self.instructions)
 
     def excess(self) -> str:
         """Return how far instructions and tools are over the budget; empty if they are not."""

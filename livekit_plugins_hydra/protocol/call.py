@@ -33,6 +33,9 @@ GREETING_WINDOW_S: Final = 0.05
 INSTRUCTIONS_DEBOUNCE_S: Final = 0.5
 """Changes of instructions within this time lead to one new connection."""
 
+NARRATION_S: Final = 1.0
+"""How long new instructions wait for the reply to outputs to be asked for. Our choice."""
+
 INSTRUCTIONS_RECONNECT_EVERY_S: Final = 15.0
 """At most one new connection for changed instructions in this time."""
 
@@ -272,7 +275,7 @@ class Call:
         out: list[fx.Effect] = []
         if call_id in self.conversation.open_calls:
             out += self.conversation.post_output(call_id, output)
-            self._results.is_sent = True
+            self._results.sent(output, now)
         elif output:
             self._demand.texts.append(Text("system", as_text, About.OUTPUTS))
         self._results.returned(call_id, output, now)
@@ -284,11 +287,13 @@ class Call:
             return self.conversation.update_tools(tools)
         return []
 
-    def instructions_changed(self, now: float, played_until: float = 0.0) -> list[fx.Effect]:
+    def instructions_changed(
+        self, now: float, played_until: float = 0.0, *, is_stale: bool = True
+    ) -> list[fx.Effect]:
         """Make a new connection with the new instructions at the next quiet moment."""
         if self.conversation.handshake not in CONFIGURED:
             return []
-        self._stale_since = now
+        self._stale_since = now if is_stale else None
         return self._advance(now, played_until)
 
     def interrupt(self) -> list[fx.Effect]:
@@ -392,7 +397,8 @@ class Call:
             return self._advance_narration(max(self._results.due_at, played_until), now)
         if self._stale_since is not None:
             stable_at = self._stale_since + INSTRUCTIONS_DEBOUNCE_S
-            return self._advance_instructions(max(stable_at, played_until), now)
+            told_at = self._results.sent_at + NARRATION_S
+            return self._advance_instructions(max(stable_at, told_at, played_until), now)
         return []
 
     @property
@@ -415,7 +421,8 @@ class Call:
         """Return what a response without a cause on its own connection is about."""
         if self._demand.texts:
             return self._demand.texts[-1].about
-        if self._results.is_sent or self._results.due_at is not None:
+        results = self._results
+        if results.is_sent or results.has_news or results.due_at is not None:
             return About.OUTPUTS
         return About.START if self._is_beginning else About.NEXT
 

@@ -399,6 +399,8 @@ class Conversation:
         if code in CODES_THAT_END_A_SESSION:
             return [fx.Fault(ServerFull() if code == "server_full" else error, fatal=True)]
         out: list[fx.Effect] = []
+        if code == "tool_response_timeout" and not self._open_calls:
+            return []  # all outputs are sent, and wanted no reply: nothing was given up
         if code == "tool_response_timeout":
             self._closed_calls |= self._open_calls
             self._open_calls.clear()

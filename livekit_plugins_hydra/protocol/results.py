@@ -27,6 +27,10 @@ class Results:
     """Whether the server was sent outputs since its last response began; ends with a connection."""
     is_given_up: bool = False
     """Whether the reply to them was given up, and none has come since; ends with a connection."""
+    has_news: bool = False
+    """Whether a result was sent that no response has followed, on whichever connection."""
+    sent_at: float = float("-inf")
+    """When the last output was sent; monotonic clock."""
     _running: dict[str, Fate] = field(default_factory=dict)
     """Functions whose outputs were not posted, of all connections."""
     _announced: list[str] = field(default_factory=list)
@@ -59,9 +63,15 @@ class Results:
         if self._running.pop(call_id, None) is Fate.OURS and output:
             self.due_at = now + NARRATE_AFTER_S
 
+    def sent(self, output: str, now: float) -> None:
+        """An output is sent to the server that waits for it; an empty one is no news."""
+        self.is_sent = True
+        self.has_news |= bool(output)
+        self.sent_at = now
+
     def told(self, *, but_texts: bool) -> None:
         """A response begins: it knows all results except those that wait as texts."""
-        self.is_sent = self.is_given_up = False
+        self.is_sent = self.is_given_up = self.has_news = False
         if not but_texts:
             self.due_at = None
 

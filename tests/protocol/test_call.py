@@ -13,6 +13,7 @@ from livekit_plugins_hydra.protocol.call import (
     GREETING_WINDOW_S,
     INSTRUCTIONS_DEBOUNCE_S,
     INSTRUCTIONS_RECONNECT_EVERY_S,
+    NARRATION_S,
     Call,
 )
 from livekit_plugins_hydra.protocol.demand import (
@@ -1841,12 +1842,24 @@ def test_new_instructions_wait_for_a_tool_round() -> None:
     """Outputs and their narration belong to the connection that asked for them."""
     call = calling()
     assert call >> session.change_instructions() >> after(60.0)
-    assert call >> session.post("c1") << output("c1") << RECONNECT
+    assert call >> session.post("c1") << output("c1") >> after(NARRATION_S - SOON)
+    assert call >> after(SOON) << RECONNECT
+    connect(call)
+    assert call >> session.reply("g1") << RECONNECT
+    connect(call, greet=True, opening=About.OUTPUTS.value)
 
     call = calling()
     assert call >> session.change_instructions()
     assert call >> session.post("c1") << output("c1") >> session.reply("g1") << ASK >> after(1.0)
     answered(call, "r2", "g1", then=[RECONNECT])
+
+
+def test_instructions_that_are_changed_back_cost_nothing() -> None:
+    """What the server has already needs no new connection."""
+    call = talked()
+    assert call >> session.change_instructions() >> session.change_instructions(is_stale=False)
+
+    assert call >> after(600.0)
 
 
 def test_new_instructions_are_applied_at_most_every_quarter_of_a_minute() -> None:

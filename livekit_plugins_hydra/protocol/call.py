@@ -33,6 +33,9 @@ GREETING_WINDOW_S: Final = 0.05
 INSTRUCTIONS_DEBOUNCE_S: Final = 0.5
 """Changes of instructions within this time lead to one new connection."""
 
+RECOVERY_EVERY_S: Final = 60.0
+"""At most one new connection for a failure inside the server in this time. Our choice."""
+
 NARRATION_S: Final = 1.0
 """How long new instructions wait for the reply to outputs to be asked for. Our choice."""
 
@@ -85,6 +88,7 @@ class Call:
         """The voice that the server was asked for."""
         self._user = _Side(knows_user_text)
         self._agent = _Side(knows_agent_text)
+        self._recoveries = Allowance(1, RECOVERY_EVERY_S)
         self._was_ready = False
         self._was_touched = False
         """Whether something was said on an earlier connection."""
@@ -328,11 +332,22 @@ class Call:
                 self._user.is_transcribed = True
             case fx.OutputText():
                 self._agent.is_transcribed = True
+            case fx.Fault(error=ServerError(code="internal_error", event_id=None), fatal=False):
+                return [effect, *self._ask_another_server(now)]
             case fx.Fault(error=ServerError() as error, fatal=False):
                 return self._demand.refused(error, self._line, now) or [effect]
             case fx.Fault(error=ServerError() as error) if error.is_about("voice"):
                 return self._fall_back(now) or [effect]
         return [effect]
+
+    def _ask_another_server(self, now: float) -> list[fx.Effect]:
+        """The server has failed at the user's question: a new connection hears it again, once.
+
+        Source: "server exception: reconnect once" (docs of 2026-08-21).
+        """
+        if self.conversation.turn is not Turn.ENDED or not self._recoveries.take(now):
+            return []
+        return [*self.lose(now, keeps_turn=True), fx.Reconnect("the server has failed")]
 
     def _fall_back(self, now: float) -> list[fx.Effect]:
         """The server refuses the voice; a listed one is replaced by the server's default.

@@ -226,7 +226,7 @@ class Conversation:
                 return [_timeout("session.configured")]
             case "answer":
                 return self._turn.overdue()
-            case "grace" | "stall" | "cut" if response_id in self._responses:
+            case "grace" | "stall" | "cut" | "end" if response_id in self._responses:
                 is_speaking = self.turn is Turn.SPEAKING
                 response = self._responses[response_id]
                 return response.silent(kind, now, user_is_speaking=is_speaking)
@@ -247,16 +247,21 @@ class Conversation:
                 | ev.ResponseFunctionCallArgumentsDone()
             ):
                 return self._receive_of_response(event, now)
-            case ev.ResponseCreated(response=response):
-                return self._receive_created(response, now)
-            case ev.ResponseDone(response=response):
-                return self._receive_done(response, now)
+            case ev.ResponseCreated(response=body):
+                return self._receive_created(body, now)
+            case ev.ResponseDone(response=body):
+                return self._receive_done(body, now)
             case ev.InputAudioBufferSpeechStarted(item_id=item_id):
                 return self._receive_speech_started(item_id)
             case ev.InputAudioBufferSpeechStopped(item_id=item_id):
                 return self._turn.stopped(item_id, now) or self._drop("late speech_stopped")
             case ev.ConversationItemDone(item=item) if self._is_the_users(item):
                 return self._turn.item_done(item)
+            case ev.ConversationItemDone(item=item) if item.role == "assistant":
+                return self._current.part_ended(type(event), now) if self._current else []
+            case ev.ResponseOutputAudioDone(response_id=response_id):
+                response = self._find(response_id)
+                return response.part_ended(type(event), now) if response else []
             case ev.SessionCreated():
                 return self._expect(self._move_handshake(type(event)), event)
             case ev.SessionConfigured(session=session):
@@ -276,7 +281,6 @@ class Conversation:
                 | ev.SessionUpdated()
                 | ev.ConversationItemAdded()
                 | ev.ConversationItemDone()
-                | ev.ResponseOutputAudioDone()
                 | ev.ResponseOutputAudioTranscriptDone()
             ):
                 # They say nothing that another event does not say as well.

@@ -6,7 +6,7 @@ can't open a stream again, and a late function call must be answered.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Final
 
 from . import effects as fx
@@ -30,9 +30,13 @@ Our choice: audio comes ten times faster than real time.
 CUT_OVERDUE_S: Final = 1.0
 """A cut response that sends nothing for so long is over, without `response.done`."""
 
-SILENCES_S: Final = {"grace": GRACE_S, "stall": STALL_S, "cut": CUT_OVERDUE_S}
+END_OVERDUE_S: Final = 1.0
+"""A response whose audio and item have ended is over without its `response.done`. Our choice."""
+
+SILENCES_S: Final = {"end": END_OVERDUE_S, "grace": GRACE_S, "stall": STALL_S, "cut": CUT_OVERDUE_S}
 """After how long without an event each timer of a response acts, by its name."""
 
+_ENDS: Final = {ev.ResponseOutputAudioDone, ev.ConversationItemDone}
 _OPEN: Final = {ResponseState.GENERATING, ResponseState.CUT_LATE, ResponseState.IDLE_LATE}
 _IN_FLIGHT: Final = {ResponseState.GENERATING, ResponseState.CUT, ResponseState.CUT_LATE}
 
@@ -51,6 +55,8 @@ class Response:
     is_accounted: bool = False
     """Whether its end was reported; after an overdue end, more may still come."""
     has_called: bool = False
+    ended: set[type[ev.Event]] = field(default_factory=set)
+    """Which of its audio and its item the server has ended."""
     has_begun: bool = False
     """Whether its current part has said something or called a function."""
     part: int = 0
@@ -100,6 +106,13 @@ class Response:
         self.move(Signal.REOPENED)
         return [fx.BeginResponse(self.part_id, is_late=True), self.start_grace()]
 
+    def part_ended(self, why: type[ev.Event], now: float) -> list[fx.Effect]:
+        """Its audio or its item has ended; when both have, its end is due."""
+        self.last_event_at = now
+        self.ended.add(why)
+        is_due = len(self.ended) == len(_ENDS) and self.state is ResponseState.GENERATING
+        return [fx.StartTimer(f"end:{self.id}", END_OVERDUE_S)] if is_due else []
+
     def start_grace(self) -> fx.StartTimer:
         """Close the streams after the grace, unless more comes."""
         return fx.StartTimer(f"grace:{self.id}", GRACE_S)
@@ -128,7 +141,8 @@ class Response:
         if kind == "grace":
             return self.move(Signal.STREAMS_CLOSED)
         out = self.move(Signal.OVERDUE)
-        out += self.account("cancelled" if self.is_cut else "incomplete", None, now)
+        status = "completed" if kind == "end" else "incomplete"
+        out += self.account("cancelled" if self.is_cut else status, None, now)
         if kind == "stall":
             fault = RemoteProtocolError(f"a response stopped without its end for {STALL_S:g} s")
             out.append(fx.Fault(fault, fatal=False))

@@ -2256,3 +2256,30 @@ def test_the_representation_shows_the_conversation_and_the_reply() -> None:
     assert call >> session.reply("g1") << ASK
 
     assert repr(call.subject) == "<Call <Conversation READY QUIET IDLE> ANSWER reply=WORDS>"
+
+
+def test_a_question_at_which_the_server_fails_is_put_to_another_connection() -> None:
+    """Once: a server that fails again is reported, and the call goes on."""
+    call = talked()
+    failure = fx.Fault(ServerError("internal_error", "oops"), fatal=False)
+    start_speech(call)
+    stop_speech(call)
+    assert call >> server.error("internal_error", "oops") << failure << RECONNECT
+    connect(call)
+    start_speech(call)
+    stop_speech(call)
+
+    assert call >> server.error("internal_error", "oops") << failure
+    answered(call, "r1")
+
+
+def test_a_failure_inside_the_server_without_a_question_changes_nothing() -> None:
+    """Nobody waits for an answer, so the call goes on as it is."""
+    call = talked()
+
+    assert (
+        call
+        >> server.error("internal_error", "oops")
+        << fx.Fault(ServerError("internal_error", "oops"), fatal=False)
+        >> after(60.0)
+    )

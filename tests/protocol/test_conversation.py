@@ -19,7 +19,12 @@ from livekit_plugins_hydra.protocol.errors import (
     ServerError,
     ServerFull,
 )
-from livekit_plugins_hydra.protocol.response import CUT_OVERDUE_S, GRACE_S, STALL_S
+from livekit_plugins_hydra.protocol.response import (
+    CUT_OVERDUE_S,
+    END_OVERDUE_S,
+    GRACE_S,
+    STALL_S,
+)
 from livekit_plugins_hydra.protocol.states import Handshake, ResponseState, Turn
 from livekit_plugins_hydra.protocol.turns import ANSWER_OVERDUE_S
 from tests import server_says as server
@@ -1546,3 +1551,31 @@ def test_a_typed_item_does_not_end_a_turn(echo: ev.Item) -> None:
     call = ready()
     assert call >> server.speech_started("u1") << fx.UserStarted("u1") >> server.item_done(echo)
     assert call >> server.speech_stopped("u1") << fx.UserStopped("u1")
+
+
+def test_a_response_whose_end_never_comes_is_over_soon_after_its_audio_and_item() -> None:
+    """The agent does not seem to speak for a quarter of a minute; a late end changes nothing."""
+    call = answering()
+    assert call >> server.audio("r1") << fx.OutputAudio("r1", "a1", b"\1\0")
+    assert call >> ev.ResponseOutputAudioDone(response_id="r1", item_id="a1") >> server.spoken("a1")
+
+    assert call >> after(END_OVERDUE_S - SOON)
+    assert call >> after(SOON) << fx.EndStreams("r1", cut=False) << ended("r1")
+    assert call.conversation.is_free
+    assert call >> server.done("r1")
+
+
+@pytest.mark.parametrize("goes_on", ["audio", "function call"])
+def test_a_response_that_goes_on_after_its_item_is_not_over(goes_on: str) -> None:
+    """It may have a second item, or call a function."""
+    call = answering()
+    assert call >> ev.ResponseOutputAudioDone(response_id="r1", item_id="a1") >> server.spoken("a1")
+    assert call >> after(END_OVERDUE_S - SOON)
+    if goes_on == "audio":
+        assert call >> server.audio("r1", item_id="a2") << fx.OutputAudio("r1", "a2", b"\1\0")
+        assert call >> after(END_OVERDUE_S - SOON)
+        assert call.is_in(ResponseState.GENERATING)
+    else:
+        assert call >> server.called("r1", "c1") << call_function("r1", "c1")
+        assert call >> after(GRACE_S) << fx.EndStreams("r1", cut=False)
+        assert call >> server.done("r1") << ended("r1")

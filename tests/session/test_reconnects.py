@@ -55,6 +55,23 @@ async def test_a_turn_cut_by_a_drop_is_answered() -> None:
         await desk.until(lambda: desk.session.user_state == "listening")
 
 
+async def test_a_question_at_which_the_server_fails_is_asked_again() -> None:
+    """`internal_error` before the answer: the next connection hears the question, and answers."""
+    scenario = Scenario(default_reply=ANSWER, think_s=0.5)
+    async with call(scenario, Silent(), complaints_are_fine=True) as desk:
+        await until_ready(desk)
+        await desk.say(tone(0.8))
+        await desk.server.wait_for(ev.InputAudioBufferSpeechStopped)
+        failure = {"type": "internal_error", "code": "internal_error", "message": "oops"}
+        desk.server.send({"type": "error", "error": failure})
+        await until_ready(desk, 2)
+        await desk.until_heard(1)
+
+        assert heard_tone_s(desk.server.connection.received_audio, 300) == pytest.approx(
+            0.8, abs=0.1
+        )
+
+
 async def test_an_unanswered_turn_is_asked_again() -> None:
     """A drop between the end of a question and its answer: the question is heard once more."""
     async with call(Scenario(default_reply=ANSWER, think_s=3600), Silent()) as desk:

@@ -22,6 +22,7 @@ from .options import Options
 from .protocol import effects as fx
 from .protocol import errors, events, voices, wire
 from .protocol.call import Call
+from .protocol.ceiling import MAX_ITEM_BYTES, size_of
 from .protocol.learned import Learned
 from .protocol.states import Handshake, Turn
 from .timers import Timers
@@ -137,6 +138,14 @@ class Performer:
         """Return the time, and when playback of all audio so far ends."""
         return time.monotonic(), self.speaking.played_until()
 
+    def warn_of_size(self, what: str, text: str) -> None:
+        """Warn of a text that is too long to be sent whole."""
+        if (n_bytes := size_of(text)) > MAX_ITEM_BYTES:
+            self.warn_once(
+                f"{what} is {n_bytes} bytes, and Hydra falls silent when it holds too much: the"
+                f" first {MAX_ITEM_BYTES} are sent, with a mark; return less"
+            )
+
     def warn_once(self, sentence: str) -> None:
         """Warn, once in this call."""
         warn_once(self._warned, sentence)
@@ -177,6 +186,12 @@ class Performer:
                 self.speaking.end(part_id, cut=cut)
             case fx.EndResponse():
                 self._end_response(effect)
+            case fx.FellSilent(held_bytes=n_bytes):
+                self.warn_once(
+                    "a response of Hydra's came without any audio, so the user heard nothing; it"
+                    " does that when instructions, tools and conversation together are too large:"
+                    f" they were {n_bytes} bytes, so a new connection gets fewer of them"
+                )
             case fx.CallFunction():
                 self._call_function(effect)
             case fx.UserStarted(item_id=item_id):
@@ -195,9 +210,8 @@ class Performer:
                 self.listening.turn_discarded(item_id)
                 self.speaking.discard(item_id, time.monotonic())
                 self.resume_speech()
-            case fx.Compose(greet=greet, opening=opening):
-                body = self.configuration.compose(self.chat.lines(), greet=greet, opening=opening)
-                self.perform(self.call.configure(body, time.monotonic()))
+            case fx.Compose():
+                self._compose(effect)
             case fx.SessionReady(session=session):
                 self._become_ready(session)
             case fx.ReplyFailed(reply_id=reply_id, reason=reason):
@@ -229,6 +243,17 @@ class Performer:
             self.keeper.connection.send(event)
             self._show("hydra_client_event", event)
 
+    def _compose(self, effect: fx.Compose) -> None:
+        if excess := self.configuration.excess(effect.opening):
+            self.warn_once(excess)
+        body = self.configuration.compose(
+            self.chat.lines(),
+            greet=effect.greet,
+            opening=effect.opening,
+            budget_bytes=effect.budget_bytes,
+        )
+        self.perform(self.call.configure(body, time.monotonic()))
+
     def _begin_response(self, effect: fx.BeginResponse) -> None:
         self._results.watch()
         generation = self.speaking.begin(effect.part_id)
@@ -244,12 +269,6 @@ class Performer:
 
     def _end_response(self, effect: fx.EndResponse) -> None:
         self.speaking.complete(effect.response_id)
-        is_silent = effect.first_audio_at is None and not effect.has_called
-        if is_silent and effect.status == "completed":  # too large a configuration raises no error
-            self.warn_once(
-                "a response of Hydra's came without any audio, so the user heard nothing; it does"
-                " that when instructions, tools and conversation together are too large"
-            )
         self._emit("metrics_collected", reports.of_response(self._model, effect))
 
     def _begin_turn(self, item_id: str | None) -> None:
@@ -304,6 +323,7 @@ class Performer:
     def post_output(self, output: llm.FunctionCallOutput) -> None:
         """Send a function's output to the server; it is in the history already."""
         name = self.chat.name_of(output.call_id) or output.name
+        self.warn_of_size(f"the result of {name}", output.output)
         self._announced.pop(output.call_id, None)
         now, played_until = self.moment()
         self.perform(

@@ -152,6 +152,7 @@ class RealtimeSession(llm.RealtimeSession[SessionEvents]):
                 case llm.FunctionCallOutput():
                     self._performer.post_output(item)
                 case llm.ChatMessage(text_content=text) if text and item.role != "assistant":
+                    self._performer.warn_of_size("a message", text)
                     self._call.add_text("user" if item.role == "user" else "system", text)
 
     async def update_tools(self, tools: list[llm.Tool]) -> None:

@@ -7,8 +7,9 @@ from typing import Final
 
 from livekit.agents import llm
 
-from livekit_plugins_hydra.protocol import events, history, voices, wire
-from livekit_plugins_hydra.protocol.history import CONFIGURE_BUDGET_BYTES, Line
+from livekit_plugins_hydra.protocol import events, history, wire
+from livekit_plugins_hydra.protocol.ceiling import CEILING_BYTES, size_of, tools_size
+from livekit_plugins_hydra.protocol.history import Line
 
 from .tools import to_hydra
 
@@ -43,14 +44,18 @@ class Configuration:
         self._tools = list(tools)
         return unsupported
 
-    def compose(self, lines: Sequence[Line], *, greet: bool, opening: str) -> events.ClientSession:
+    def compose(
+        self, lines: Sequence[Line], *, greet: bool, opening: str, budget_bytes: int
+    ) -> events.ClientSession:
         """Return the body of `session.configure`, within the byte budget if possible.
 
         Args:
             lines: the conversation so far; the oldest are left out first.
             greet: the model speaks first on this connection.
             opening: what it speaks about; empty for nothing in particular.
+            budget_bytes: the limit, tools included that the tool choice takes away for now.
         """
+        hidden_tools = 0 if self.offered else tools_size(self._offered)
 
         def session(instructions: str) -> events.ClientSession:
             return events.ClientSession(
@@ -64,6 +69,7 @@ class Configuration:
             self.instructions,
             lines,
             opening=opening,
+            budget_bytes=budget_bytes - hidden_tools,
             frame_bytes=lambda text: wire.escaped_size(
                 events.SessionConfigure(event_id=_SAMPLE_EVENT_ID, session=session(text))
             ),
@@ -76,17 +82,14 @@ class Configuration:
         """Whether the server was configured with other instructions than these."""
         return self._configured_with not in (None, self.instructions)
 
-    def excess(self) -> str:
-        """Return how far instructions and tools are over the budget; empty if they are not."""
-        session = events.ClientSession(
-            instructions=self.instructions, voice=voices.SERVER_DEFAULT_VOICE, tools=self._offered
-        )
-        if wire.escaped_size(events.SessionConfigure(session=session)) <= CONFIGURE_BUDGET_BYTES:
+    def excess(self, opening: str = "") -> str:
+        """Return how far instructions and tools are over the ceiling; empty if they are not."""
+        sizes = size_of(self.instructions), tools_size(self._offered), size_of(opening)
+        if sum(sizes) <= CEILING_BYTES:
             return ""
-        tools = events.ClientSession(tools=self._offered)
-        n_tools = wire.escaped_size(events.SessionUpdate(session=tools))
+        first = f", {sizes[2]} bytes for the first reply" if opening else ""
         return (
             "instructions and tools are too large for Hydra, which may fall silent without an"
-            f" error: {len(self.instructions)} characters of instructions, {n_tools} bytes for"
-            f" {len(self._offered)} tools; keep them under {CONFIGURE_BUDGET_BYTES} bytes together"
+            f" error: {len(self.instructions)} characters of instructions, {sizes[1]} bytes for"
+            f" {len(self._offered)} tools{first}; keep them under {CEILING_BYTES} bytes together"
         )

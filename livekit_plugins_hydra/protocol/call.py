@@ -8,17 +8,19 @@ demand, `results` what functions have returned, and whether the user was told.
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Final
 
 from . import effects as fx
 from . import events as ev
-from .backoff import Allowance
+from .ceiling import SUSPECT_BYTES, shorten
 from .conversation import Conversation
-from .demand import CONFIGURED, STALE, Demand
+from .demand import CONFIGURED, Demand
 from .errors import ServerError
 from .learned import Learned
 from .line import Line
+from .memory import Memory, Side
+from .renewal import Renewal
 from .reply import Reply, Text
 from .results import Results
 from .states import SETUP, About, Asked, Awaited, Handshake, Input, Setup, Signal, Turn, next_state
@@ -30,30 +32,8 @@ GREETING_WINDOW_S: Final = 0.05
 `on_enter` asks about 2 ms after the session is configured (measured, livekit-agents 1.8.9).
 """
 
-INSTRUCTIONS_DEBOUNCE_S: Final = 0.5
-"""Changes of instructions within this time lead to one new connection."""
-
-RECOVERY_EVERY_S: Final = 60.0
-"""At most one new connection for a failure inside the server in this time. Our choice."""
-
 NARRATION_S: Final = 1.0
 """How long new instructions wait for the reply to outputs to be asked for. Our choice."""
-
-INSTRUCTIONS_RECONNECT_EVERY_S: Final = 15.0
-"""At most one new connection for changed instructions in this time."""
-
-
-@dataclass(slots=True)
-class _Side:
-    """Whether the text of what one side has said is known, for a new connection."""
-
-    is_transcribed: bool
-    has_spoken: bool = False
-
-    @property
-    def is_remembered(self) -> bool:
-        """Whether a new connection would know all of it."""
-        return self.is_transcribed or not self.has_spoken
 
 
 class Call:
@@ -86,15 +66,11 @@ class Call:
         """Whether the model still has to speak first."""
         self._voice: str | None = None
         """The voice that the server was asked for."""
-        self._user = _Side(knows_user_text)
-        self._agent = _Side(knows_agent_text)
-        self._recoveries = Allowance(1, RECOVERY_EVERY_S)
+        self._memory = Memory(Side(knows_user_text), Side(knows_agent_text))
         self._was_ready = False
         self._was_touched = False
         """Whether something was said on an earlier connection."""
-        self._stale_since: float | None = None
-        """Since when the server has old instructions; None if it has the present ones."""
-        self._instruction_reconnects = Allowance(1, INSTRUCTIONS_RECONNECT_EVERY_S)
+        self._renewal = Renewal()
 
     def __repr__(self) -> str:
         reply = self._demand.reply.asked.name if self._demand.reply else "none"
@@ -147,7 +123,7 @@ class Call:
         out = self.conversation.configure(session, now)
         self._voice = session.voice
         self._move_setup(Signal.CONFIGURE)
-        self._stale_since = None
+        self._renewal.configured()
         self._demand.texts.clear()
         if session.generate_initial_response:
             out += self._line.move(Signal.GREETS)
@@ -191,7 +167,7 @@ class Call:
             self._results.due_at = now
         if demand.reply is not None or line.begun is None or line.begun[0] not in silent:
             return []
-        return demand.owe(replace(line.begun[1], id=None, waited_s=0.0, could_begin_at=None))
+        return demand.owe(line.begun[1].anew())
 
     def end(self, reason: str, now: float) -> list[fx.Effect]:
         """The call is over; nothing is open or owed any more."""
@@ -213,7 +189,9 @@ class Call:
             case "reply_limit":
                 out += self._end_wait(now)
             case "reply_silence":
-                ignored = self._demand.ignored(self._line, now, is_remembered=self._is_remembered)
+                ignored = self._demand.ignored(
+                    self._line, now, is_remembered=self._memory.is_complete
+                )
                 out += self._leave_if(ignored, now)
             case "narrate" | "instructions":
                 pass  # _advance() checks whether the time has come
@@ -260,7 +238,7 @@ class Call:
         It waits for the next request: a new connection before that has it in its history.
         """
         about = About.TEXT if role == "user" else About.NEXT
-        self._demand.texts.append(Text(role, text, about))
+        self._demand.texts.append(Text(role, shorten(text), about))
 
     def announce_output(self, call_id: str, *, within_s: float) -> list[fx.Effect]:
         """A function has returned; the framework will post its output, or drop it.
@@ -278,7 +256,7 @@ class Call:
         """Send a function's output; `as_text` if an earlier connection called the function."""
         out: list[fx.Effect] = []
         if call_id in self.conversation.open_calls:
-            out += self.conversation.post_output(call_id, output)
+            out += self.conversation.post_output(call_id, shorten(output))
             self._results.sent(output, now)
         elif output:
             self._demand.texts.append(Text("system", as_text, About.OUTPUTS))
@@ -297,7 +275,7 @@ class Call:
         """Make a new connection with the new instructions at the next quiet moment."""
         if self.conversation.handshake not in CONFIGURED:
             return []
-        self._stale_since = now if is_stale else None
+        self._renewal.instructions_changed(now, is_stale=is_stale)
         return self._advance(now, played_until)
 
     def interrupt(self) -> list[fx.Effect]:
@@ -322,6 +300,8 @@ class Call:
                 return [effect, *self._line.ready()]
             case fx.UserStarted():
                 return [effect, *self._user_started(now)]
+            case fx.EndResponse(status="completed", first_audio_at=None, has_called=False):
+                return [effect, *self._end_silent(effect, now)]
             case fx.EndStreams(part_id=part_id, cut=True):
                 self._take_back(part_id, now)
             case fx.CallFunction(call_id=call_id):
@@ -329,9 +309,9 @@ class Call:
             case fx.UserStopped():
                 return [effect, *self._line.move(Signal.STOPPED)]
             case fx.UserText():
-                self._user.is_transcribed = True
+                self._memory.user.is_transcribed = True
             case fx.OutputText():
-                self._agent.is_transcribed = True
+                self._memory.agent.is_transcribed = True
             case fx.Fault(error=ServerError(code="internal_error", event_id=None), fatal=False):
                 return [effect, *self._ask_another_server(now)]
             case fx.Fault(error=ServerError() as error, fatal=False):
@@ -340,12 +320,27 @@ class Call:
                 return self._fall_back(now) or [effect]
         return [effect]
 
+    def _end_silent(self, end: fx.EndResponse, now: float) -> list[fx.Effect]:
+        """A response came without audio: if too much was sent, another connection answers."""
+        load, begun = self.conversation.load, self._line.begun
+        if load.bytes < SUSPECT_BYTES:
+            return [fx.UserAnswered()]
+        told: list[fx.Effect] = [fx.FellSilent(load.bytes)]
+        if not self._renewal.may_recover(now):
+            return [*told, fx.UserAnswered()]
+        self._renewal.budget_bytes = load.bytes // 2
+        is_reply = begun is not None and begun[0] == end.response_id
+        out = self.lose(now, keeps_turn=not is_reply)
+        if begun is not None and is_reply and self._demand.reply is None:
+            out += self._demand.owe(begun[1].anew())
+        return [*told, *out, fx.Reconnect("the server is silent, and holds much")]
+
     def _ask_another_server(self, now: float) -> list[fx.Effect]:
         """The server has failed at the user's question: a new connection hears it again, once.
 
         Source: "server exception: reconnect once" (docs of 2026-08-21).
         """
-        if self.conversation.turn is not Turn.ENDED or not self._recoveries.take(now):
+        if self.conversation.turn is not Turn.ENDED or not self._renewal.may_recover(now):
             return []
         return [*self.lose(now, keeps_turn=True), fx.Reconnect("the server has failed")]
 
@@ -363,7 +358,7 @@ class Call:
 
     def _user_started(self, now: float) -> list[fx.Effect]:
         demand = self._demand
-        self._user.has_spoken = True
+        self._memory.user.has_spoken = True
         out = self._line.move(Signal.SPEAKS)
         self._results.move(Signal.SPEAKS)
         if demand.reply is not None and demand.reply.id is None:
@@ -387,7 +382,7 @@ class Call:
         if is_unwanted:
             cancelled = self.conversation.cancel_response()
             return settled + [e for e in cancelled if not isinstance(e, fx.EndStreams)]
-        self._agent.has_spoken = True
+        self._memory.agent.has_spoken = True
         if demand.accepts():
             demand.learn_from_response(line, user_was_quiet=user_was_quiet)
             return [*settled, fx.UserTurnKept(), *demand.fulfil(effect, line)]
@@ -402,6 +397,7 @@ class Call:
 
     def _advance(self, now: float, played_until: float = 0.0) -> list[fx.Effect]:
         """Do what is possible now; called after every change."""
+        self._renewal.watch(self.conversation.load, now)
         if self.conversation.handshake is Handshake.CREATED:
             return self._compose() if self._setup is not Setup.INCOMPLETE else []
         if self._demand.reply is not None:
@@ -410,10 +406,10 @@ class Call:
             return []
         if self._results.due_at is not None:
             return self._advance_narration(max(self._results.due_at, played_until), now)
-        if self._stale_since is not None:
-            stable_at = self._stale_since + INSTRUCTIONS_DEBOUNCE_S
+        if self._renewal.reason:
+            stable_at = self._renewal.stable_at
             told_at = self._results.sent_at + NARRATION_S
-            return self._advance_instructions(max(stable_at, told_at, played_until), now)
+            return self._advance_renewal(max(stable_at, told_at, played_until), now)
         return []
 
     @property
@@ -429,8 +425,9 @@ class Call:
             return []
         is_owed = self._owes_greeting or reply is not None or self._results.due_at is not None
         if not is_owed or self._line.awaited is Awaited.TURN:
-            return [fx.Compose(greet=False, opening="")]
-        return [fx.Compose(greet=True, opening=reply.opening if reply else self._about().value)]
+            return [fx.Compose(greet=False, opening="", budget_bytes=self._renewal.budget_bytes)]
+        opening = reply.opening if reply else self._about().value
+        return [fx.Compose(greet=True, opening=opening, budget_bytes=self._renewal.budget_bytes)]
 
     def _about(self) -> About:
         """Return what a response without a cause on its own connection is about."""
@@ -447,16 +444,14 @@ class Call:
         return self.conversation.is_untouched and not self._was_touched
 
     def _advance_reply(self, now: float) -> list[fx.Effect]:
-        is_stale = self._stale_since is not None and not self._wait_for_instructions_s(now)
+        may_renew = self._wait_to_renew_s(now) <= 0
         out = self._demand.advance(
-            self._line, now, is_stale=is_stale, is_remembered=self._is_remembered
+            self._line,
+            now,
+            renewal=self._renewal.reason if may_renew else "",
+            is_remembered=self._memory.is_complete,
         )
         return [*self._leave_if(out, now), *self._demand.clock(self._line, now)]
-
-    @property
-    def _is_remembered(self) -> bool:
-        """Whether a new connection can be told all that was said."""
-        return self._user.is_remembered and self._agent.is_remembered
 
     def _advance_narration(self, at: float, now: float) -> list[fx.Effect]:
         """Ask for the reply to outputs that the framework does not ask for; see `results`.
@@ -471,22 +466,21 @@ class Call:
         owed = self._demand.owe(Reply(None, about=About.OUTPUTS, tells_outputs=True))
         return [*owed, *self._advance_reply(now)]
 
-    def _advance_instructions(self, at: float, now: float) -> list[fx.Effect]:
+    def _advance_renewal(self, at: float, now: float) -> list[fx.Effect]:
         """Reconnect when nobody speaks: no server hears the user meanwhile."""
-        wait_s = max(at - now, self._wait_for_instructions_s(now))
+        wait_s = max(at - now, self._wait_to_renew_s(now))
         if wait_s > 0:
             return [fx.StartTimer("instructions", wait_s)]
         self._demand.reconnects.take(now)
-        return self._leave_if([fx.Reconnect(STALE)], now)
+        return self._leave_if([fx.Reconnect(self._renewal.reason)], now)
 
-    def _wait_for_instructions_s(self, now: float) -> float:
+    def _wait_to_renew_s(self, now: float) -> float:
         """Return how long to wait before a reconnect for new instructions."""
-        return max(self._instruction_reconnects.wait_s(now), self._demand.reconnects.wait_s(now))
+        return max(self._renewal.wait_s(now), self._demand.reconnects.wait_s(now))
 
     def _leave_if(self, effects: list[fx.Effect], now: float) -> list[fx.Effect]:
         """Leave this connection if `effects` ask for a new one."""
         if not any(isinstance(effect, fx.Reconnect) for effect in effects):
             return effects
-        if self._stale_since is not None:
-            self._instruction_reconnects.take(now)
+        self._renewal.made(now)
         return [*self.lose(now), *effects]

@@ -23,6 +23,7 @@ from typing import Final, assert_never
 
 from . import effects as fx
 from . import events as ev
+from .ceiling import Load
 from .errors import (
     CODES_THAT_END_A_SESSION,
     HandshakeTimeout,
@@ -60,6 +61,7 @@ class Conversation:
         self._asked_at: float | None = None
         self._open_calls: set[str] = set()
         self._closed_calls: set[str] = set()
+        self.load = Load()
         self._tools: list[ev.Tool] = []
         """The tools that the model should have."""
         self._sent_tools: list[ev.Tool] = []
@@ -135,6 +137,7 @@ class Conversation:
         if session.generate_initial_response:
             self._asked_at = now
         event = ev.SessionConfigure(event_id=self._new_event_id(), session=session)
+        self.load.configure(event)
         return [fx.Send(event), fx.StartTimer("handshake", HANDSHAKE_TIMEOUT_S)]
 
     def update_tools(self, tools: list[ev.Tool]) -> list[fx.Effect]:
@@ -154,6 +157,7 @@ class Conversation:
         if self._tools == self._sent_tools:
             return []
         self._sent_tools = self._tools
+        self.load.update_tools(self._tools)
         session = ev.ClientSession(tools=self._tools)
         return [fx.Send(ev.SessionUpdate(event_id=self._new_event_id(), session=session))]
 
@@ -434,7 +438,9 @@ class Conversation:
         return state is not None
 
     def _send_item(self, item: ev.Item) -> fx.Send:
-        return fx.Send(ev.ConversationItemCreate(event_id=self._new_event_id(), item=item))
+        event = ev.ConversationItemCreate(event_id=self._new_event_id(), item=item)
+        self.load.add(event)
+        return fx.Send(event)
 
     def _expect(self, moved: bool, event: ev.Event) -> list[fx.Effect]:
         return [] if moved else self._drop("unexpected", is_strange=True, detail=event.type)

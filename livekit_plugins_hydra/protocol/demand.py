@@ -42,8 +42,6 @@ REPLY_SILENCE_S: Final = 5.0
 CONFIGURED: Final = frozenset({Handshake.CONFIGURING, Handshake.READY})
 """States in which a change has to be sent; before, it goes into the configuration."""
 
-STALE: Final = "the instructions have changed"
-
 _ABOUT_THE_REQUEST: Final = CODES_OF_BAD_CONFIGURATION
 """Other codes, such as a rate limit, say nothing about what was sent."""
 
@@ -157,14 +155,14 @@ class Demand:
     # ---------------------------------------------------------------------------- asking
 
     def advance(
-        self, line: Line, now: float, *, is_stale: bool, is_remembered: bool
+        self, line: Line, now: float, *, renewal: str, is_remembered: bool
     ) -> list[fx.Effect]:
         """Ask for the reply, or for a new connection, if that is possible now.
 
         Args:
             line: the connection.
             now: monotonic clock.
-            is_stale: whether a new connection is wanted for new instructions, and allowed.
+            renewal: why a new connection is wanted anyway; empty if none is.
             is_remembered: whether the text of all that was said is known.
         """
         conversation, reply = line.conversation, self.reply
@@ -184,8 +182,8 @@ class Demand:
             asked = Asked.BOTH if has_words else Asked.OUTPUTS
         is_documented = asked is Asked.OUTPUTS
         reason = "" if is_documented else self._closed_way(reply, line, now, is_remembered)
-        if reason or (is_stale and not is_documented):
-            return self._reconnect(reason or STALE, line, now)
+        if not is_documented and (reason or renewal):
+            return self._reconnect(reason or renewal, line, now)
         return self._ask(reply, asked, line, now) if can_ask else []
 
     def _closed_way(self, reply: Reply, line: Line, now: float, is_remembered: bool) -> str:

@@ -10,6 +10,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from . import events
+from .ceiling import CEILING_BYTES, SPARE_BYTES
 from .errors import HydraError
 
 
@@ -28,6 +29,8 @@ class Compose:
     """Whether the model speaks first on this connection."""
     opening: str
     """What the first response is about; empty for nothing."""
+    budget_bytes: int = CEILING_BYTES - SPARE_BYTES
+    """The most that the configuration may be, with all tools that there are."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,6 +124,13 @@ class EndResponse:
     ended_at: float
     has_called: bool = False
     """Whether it has called a function."""
+
+
+@dataclass(frozen=True, slots=True)
+class FellSilent:
+    """Warn: a response came without audio, on a connection that holds so many bytes."""
+
+    held_bytes: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -228,6 +238,7 @@ Effect = (
     | CallFunction
     | EndStreams
     | EndResponse
+    | FellSilent
     | UserStarted
     | UserStopped
     | UserDiscarded

@@ -2,8 +2,7 @@
 
 Hydra has no way to load a history: "replay any required state in the new session.configure"
 (vendor docs of 2026-08-21). So it goes under the instructions, as quoted data. The whole frame
-has to stay small: above a limit, seen at 18 KB and a day later at 32 KB, the server sends no
-audio, without an error (eva, July 2026).
+has to stay small: see `ceiling`.
 """
 
 from __future__ import annotations
@@ -14,11 +13,13 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Final
 
-CONFIGURE_BUDGET_BYTES: Final = 30_000
-"""Limit of a whole configure frame, non-ASCII counted as escaped."""
+from . import ceiling
 
 MAX_LINE_CHARS: Final = 4_000
 """Longest quoted text of one line; a longer one loses its end. Our choice: about a page."""
+
+MIN_OPENING_BYTES: Final = 500
+"""What is left of an opening in any case. Our choice."""
 
 _HEADING: Final = (
     "# The conversation so far\n"
@@ -54,7 +55,7 @@ def fit(
     *,
     opening: str = "",
     frame_bytes: Callable[[str], int],
-    budget_bytes: int = CONFIGURE_BUDGET_BYTES,
+    budget_bytes: int = ceiling.CEILING_BYTES,
 ) -> str:
     """Return `instructions` with the newest `lines` that fit the budget, and an `opening`.
 
@@ -82,6 +83,11 @@ def fit(
         if opening:
             parts.append(f"# Your first words on this connection\n{opening}")
         return "\n\n".join(parts)
+
+    excess = frame_bytes(assemble(0)) - budget_bytes
+    if opening and excess > 0:
+        room = ceiling.size_of(opening) - excess
+        opening = ceiling.shorten(opening, max(MIN_OPENING_BYTES, room))
 
     # Bisect for the most lines that fit. All lines together are tried first: only then is there
     # no note about lines left out, so the frame may be smaller than with one line less.

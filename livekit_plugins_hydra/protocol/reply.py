@@ -35,6 +35,10 @@ class Reply:
         """What a new connection is told about it."""
         return self.instructions or self.about.value
 
+    def anew(self) -> Reply:
+        """Return the same reply, owed again; nobody waits for its future any more."""
+        return Reply(None, self.instructions, self.about, self.tells_outputs)
+
     def hold(self) -> None:
         """Start over: the server was not asked yet."""
         self.asked = Asked.NOT_YET

@@ -89,7 +89,7 @@ class Response:
         if not was_open or self.is_open:
             return []
         is_cut = self.state is ResponseState.CUT and why is self.cut_by
-        answered = [] if is_cut and not self.has_begun else [fx.UserAnswered()]
+        answered = [fx.UserAnswered()] if self.has_begun else []
         return [*answered, fx.EndStreams(self.part_id, cut=is_cut)]
 
     def begin(self) -> list[fx.Effect]:

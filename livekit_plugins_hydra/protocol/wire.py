@@ -67,6 +67,11 @@ def escaped_size(event: events.Event) -> int:
     return len(_dumps(event, ensure_ascii=True))
 
 
+def escaped_text_size(text: str) -> int:
+    """Return the length of a text in bytes, quoted and escaped as in a frame."""
+    return len(json.dumps(text))
+
+
 def _dumps(event: events.Event, *, ensure_ascii: bool) -> str:
     fields = msgspec.to_builtins(event)
     return json.dumps(fields, ensure_ascii=ensure_ascii, separators=(",", ":"))

@@ -11,8 +11,6 @@ from livekit_plugins_hydra.protocol import events as ev
 from livekit_plugins_hydra.protocol.backoff import RECONNECTS_PER_MINUTE
 from livekit_plugins_hydra.protocol.call import (
     GREETING_WINDOW_S,
-    INSTRUCTIONS_DEBOUNCE_S,
-    INSTRUCTIONS_RECONNECT_EVERY_S,
     NARRATION_S,
     Call,
 )
@@ -24,6 +22,10 @@ from livekit_plugins_hydra.protocol.demand import (
 from livekit_plugins_hydra.protocol.errors import RemoteProtocolError, ServerError
 from livekit_plugins_hydra.protocol.learned import FORGET_S, Learned, Way
 from livekit_plugins_hydra.protocol.line import DEBT_S, KEPT_TURN_S
+from livekit_plugins_hydra.protocol.renewal import (
+    INSTRUCTIONS_DEBOUNCE_S,
+    INSTRUCTIONS_RECONNECT_EVERY_S,
+)
 from livekit_plugins_hydra.protocol.response import CUT_OVERDUE_S, GRACE_S, STALL_S
 from livekit_plugins_hydra.protocol.results import NARRATE_AFTER_S
 from livekit_plugins_hydra.protocol.states import About, Handshake

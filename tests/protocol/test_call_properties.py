@@ -11,10 +11,11 @@ from hypothesis import strategies as st
 from livekit_plugins_hydra.protocol import effects as fx
 from livekit_plugins_hydra.protocol import events as ev
 from livekit_plugins_hydra.protocol.backoff import RECONNECTS_PER_MINUTE
-from livekit_plugins_hydra.protocol.call import INSTRUCTIONS_RECONNECT_EVERY_S, Call
+from livekit_plugins_hydra.protocol.call import Call
 from livekit_plugins_hydra.protocol.demand import REPLY_LIMIT_S
 from livekit_plugins_hydra.protocol.learned import Learned, Way
 from livekit_plugins_hydra.protocol.line import DEBT_S
+from livekit_plugins_hydra.protocol.renewal import INSTRUCTIONS_RECONNECT_EVERY_S
 from livekit_plugins_hydra.protocol.states import Handshake, Turn
 from tests import server_says as server
 from tests import session_wants as session

@@ -8,7 +8,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from livekit_plugins_hydra.protocol import events, wire
-from livekit_plugins_hydra.protocol.history import CONFIGURE_BUDGET_BYTES, MAX_LINE_CHARS, Line, fit
+from livekit_plugins_hydra.protocol.ceiling import CEILING_BYTES
+from livekit_plugins_hydra.protocol.history import MAX_LINE_CHARS, Line, fit
 
 TOOLS = [events.Tool(name="look", description="Looks.", parameters={"type": "object"})]
 HELLO = Line("user", "Hello, I am Ada.")
@@ -141,7 +142,7 @@ def test_the_oldest_lines_go_first() -> None:
     assert 0 < kept < len(lines)
     assert shown[-kept:] == [line.render() for line in lines[-kept:]]
     assert shown[-kept - 1] == LEFT_OUT
-    assert frame_bytes(text) <= CONFIGURE_BUDGET_BYTES
+    assert frame_bytes(text) <= CEILING_BYTES
 
 
 def test_a_persona_is_never_shortened() -> None:
@@ -174,7 +175,7 @@ def test_a_giant_line_does_not_wipe_out_the_others(place: int) -> None:
     assert n_kept(text, persona="Be kind.") == 3
     assert HELLO.render() in text
     assert WELCOME.render() in text
-    assert frame_bytes(text) <= CONFIGURE_BUDGET_BYTES
+    assert frame_bytes(text) <= CEILING_BYTES
 
 
 @given(

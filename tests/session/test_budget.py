@@ -8,7 +8,7 @@ import pytest
 from livekit.agents import function_tool, llm
 
 from livekit_plugins_hydra.protocol import wire
-from livekit_plugins_hydra.protocol.history import CONFIGURE_BUDGET_BYTES
+from livekit_plugins_hydra.protocol.ceiling import CEILING_BYTES, SPARE_BYTES
 from livekit_plugins_hydra.testing import Say, Scenario
 from tests.direct import Line, hear, line
 
@@ -59,8 +59,8 @@ async def test_a_long_history_is_cut_to_the_budget(
         await hear(await opened.session.generate_reply(instructions="Say hello."))
 
         instructions = opened.server.connection.configuration.instructions or ""
-        assert configured_bytes(opened) <= CONFIGURE_BUDGET_BYTES
-        assert configured_bytes(opened) > 0.9 * CONFIGURE_BUDGET_BYTES
+        assert configured_bytes(opened) <= CEILING_BYTES
+        assert configured_bytes(opened) > 0.9 * (CEILING_BYTES - SPARE_BYTES)
         assert instructions.startswith(persona)
         assert instructions.endswith("Say hello.")
         assert "turn 399:" in instructions
@@ -78,7 +78,7 @@ async def test_a_giant_turn_does_not_push_out_the_rest() -> None:
         await opened.ready()
 
         instructions = opened.server.connection.configuration.instructions or ""
-        assert configured_bytes(opened) <= CONFIGURE_BUDGET_BYTES
+        assert configured_bytes(opened) <= CEILING_BYTES
         assert "turn 5:" in instructions
 
 
@@ -91,7 +91,7 @@ async def test_a_call_that_grows_stays_inside_the_budget() -> None:
         opened.server.drop()
         record = await opened.ready(2)
 
-        assert configured_bytes(opened) <= CONFIGURE_BUDGET_BYTES
+        assert configured_bytes(opened) <= CEILING_BYTES
         assert "turn 399:" in (record.configuration.instructions or "")
 
 

@@ -9,8 +9,8 @@ from typing import Any, Final
 from livekit_plugins_hydra.options import Options
 from livekit_plugins_hydra.protocol import events as ev
 from livekit_plugins_hydra.protocol import wire
+from livekit_plugins_hydra.protocol.ceiling import CEILING_BYTES
 from livekit_plugins_hydra.protocol.errors import AuthenticationFailed, ConnectionFailed
-from livekit_plugins_hydra.protocol.history import CONFIGURE_BUDGET_BYTES
 from livekit_plugins_hydra.transport.wirelog import Trace
 
 from .findings import Ledger, in_ms
@@ -26,7 +26,7 @@ from .observed import (
 )
 from .probe import Probe, lost, open_probe
 
-CEILINGS_BYTES: Final = (CONFIGURE_BUDGET_BYTES, 48_000, 120_000)
+CEILINGS_BYTES: Final = (CEILING_BYTES, 48_000, 120_000)
 """Configurations that are tried: what this plugin allows itself, and more.
 
 A client saw audio vanish over 18 KB on 2026-07-01, and over 32 KB on 2026-07-02.

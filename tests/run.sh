@@ -18,7 +18,11 @@ check_all() {
     run ruff format --check .
     run ruff check .
     run mypy
-    run pytest --numprocesses 4 --dist worksteal # calls are held at real time, and mostly wait
+    run coverage erase
+    run coverage run -m pytest --numprocesses 4 --dist worksteal # calls mostly wait: at real time
+    run coverage combine --quiet
+    run coverage report --include='*/livekit_plugins_hydra/protocol/*' --fail-under=100
+    run coverage report --fail-under=97
 }
 
 check_rooms() {

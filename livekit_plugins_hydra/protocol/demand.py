@@ -198,7 +198,10 @@ class Demand:
         if is_remembered and learned.is_closed(Way.ANSWER, now):
             return "the server has ignored response.create before"
         if line.conversation.is_untouched and not learned.has_worked(Way.CREATE):
-            return "nothing was said yet, and only a first response is documented"
+            return (
+                "nothing was said yet, and only a first response is documented (ask for it in"
+                " Agent.on_enter, and it comes with the first connection)"
+            )
         return ""
 
     def _reconnect(self, reason: str, line: Line, now: float) -> list[fx.Effect]:

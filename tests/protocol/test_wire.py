@@ -429,6 +429,15 @@ def test_a_part_that_is_none_of_its_kind_takes_its_frame_along() -> None:
     assert SECRET not in str(refused.value)
 
 
+def test_audio_may_stand_in_another_field() -> None:
+    """The vendor's quickstart reads `delta` or `audio`; bad base64 is refused in either."""
+    frame = '{"type":"response.output_audio.delta","response_id":"r1","audio":"AQI="}'
+
+    assert wire.decode(frame) == ev.ResponseOutputAudioDelta(delta=b"\1\2", response_id="r1")
+    with pytest.raises(RemoteProtocolError):
+        wire.decode(frame.replace("AQI=", "A"))
+
+
 def test_fields_that_nobody_listed_are_ignored() -> None:
     """A new field, at any depth, is no fault."""
     frame = (

@@ -51,6 +51,7 @@ SWITCHES: Final[Mapping[str, Mapping[str, Any]]] = MappingProxyType(
         "no_item_ids": {"item_ids": False},
         "audio_alone_names_its_item": {"delta_item_ids": "audio", "transcripts": True},
         "text_alone_names_its_item": {"delta_item_ids": "text", "transcripts": True},
+        "audio_in_another_field": {"audio_delta_field": "audio"},
         "no_indexes": {"indexes": False},
         "no_function_call_ids": {"function_call_ids": False},
         "no_event_ids": {"event_ids": False},
@@ -89,7 +90,6 @@ FAULTS: Final[Mapping[str, Mapping[str, Any]]] = MappingProxyType(
         "refused_configure_may_be_repeated": {"after_refused_configure": "accepts"},
         "low_payload_ceiling": {"payload_ceiling_bytes": 1024},
         "low_context_ceiling": {"payload_ceiling_bytes": 4096, "payload_ceiling_of": "context"},
-        "audio_in_another_field": {"audio_delta_field": "audio"},
         "idle_soon": {"idle_timeout_s": 0.5},
         "tools_time_out_soon": {"tool_response_timeout_s": 0.3},
         "server_full_does_not_close": {

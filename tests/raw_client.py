@@ -145,7 +145,7 @@ class RawClient:
     def audio(self, response_id: str) -> bytes:
         """Return the audio of a response so far."""
         return b"".join(
-            base64.b64decode(frame.get("delta") or frame["audio"])
+            base64.b64decode(frame["delta" if "delta" in frame else "audio"])
             for frame in self.of("response.output_audio.delta")
             if frame["response_id"] == response_id
         )

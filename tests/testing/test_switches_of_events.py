@@ -30,7 +30,7 @@ async def test_deltas_may_be_ragged() -> None:
     """Empty, odd and tiny deltas occur, and their sum is whole."""
     client = await converse(thrown("ragged_deltas"))
     lengths = {
-        len(base64.b64decode(frame.get("delta") or frame["audio"]))
+        len(base64.b64decode(frame["delta" if "delta" in frame else "audio"]))
         for frame in client.of("response.output_audio.delta")
     }
 

@@ -87,7 +87,7 @@ class _Reader:
                 self._take_function_call(line)
             case "response.done":
                 self._take_done(line)
-            case "error" | "warning" | "(malformed)" | "(binary)":
+            case "error" | "warning" | "(malformed)":
                 self._take_trouble(line)
             case kind if kind.startswith(("connection.", "log.")):
                 self._take_note(line)

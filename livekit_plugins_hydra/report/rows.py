@@ -97,7 +97,7 @@ class _Run:
 
 
 def _row_of(line: LogLine) -> Row:
-    is_error = line.type in ("error", "(malformed)", "(binary)", "connection.failed")
+    is_error = line.type in ("error", "(malformed)", "connection.failed")
     summary = " ".join(" ".join(_words(line)).split())
     if len(summary) > _SUMMARY_CHARS:
         summary = f"{summary[:_SUMMARY_CHARS]}…"
@@ -134,7 +134,7 @@ def _words(line: LogLine) -> Iterable[str]:
             body = line.child("error") or line.child("warning") or line.fields
             for name in ("code", "param", "message"):
                 yield str(body.get(name) or "")
-        case "(malformed)" | "(binary)":
+        case "(malformed)":
             yield str(line.frame)
         case _:
             for name, value in line.fields.items():

@@ -92,10 +92,8 @@ class Connection:
         self._has_warned = False
         """Whether it was logged that the server answers no pings."""
         self.opened_at = time.monotonic()
-        self.n_binary = 0
-        """How many binary frames came; the protocol has none, so they are dropped."""
         self.n_malformed = 0
-        """How many text frames were no events of the protocol."""
+        """How many frames were no events of the protocol."""
 
     @classmethod
     async def open(
@@ -211,7 +209,7 @@ class Connection:
         """
         context = contextvars.copy_context()  # else it would be that of `open`
         self._socket.on_lost = self._end
-        self._socket.listen(lambda *message: context.run(self._receive, deliver, *message))
+        self._socket.listen(lambda message: context.run(self._receive, deliver, message))
         self._keep_alive()
         try:
             if self._socket.protocol.state is websockets.State.CLOSED:
@@ -221,7 +219,7 @@ class Connection:
         finally:
             self._heartbeat.cancel()
             self._socket.on_lost = None
-            self._socket.listen(lambda *_: None)  # drops the reference to the call
+            self._socket.listen(lambda _: None)  # drops the reference to the call
 
     async def ping(self, timeout_s: float) -> float | None:
         """Return how long the server took to answer a ping, in seconds; None if it did not."""
@@ -245,16 +243,13 @@ class Connection:
                     end.close_code, end.close_reason or "", by_server=end.close_rcvd_then_sent
                 )
 
-    def _receive(self, deliver: Deliver, message: bytes, is_text: bool) -> None:
+    def _receive(self, deliver: Deliver, message: bytes) -> None:
         if self._left.done():
             return
         if self._needle is not None and self._needle in message:
             message = message.replace(self._needle, REDACTED.encode())
         if self._tap is not None:
-            self._tap.received(message, is_binary=not is_text)
-        if not is_text:
-            self.n_binary += 1
-            return
+            self._tap.received(message)
         try:
             event = self._read(message)
             if event is not None:

@@ -19,8 +19,8 @@ from websockets.client import ClientProtocol
 from websockets.frames import CloseCode, Frame, Opcode
 from websockets.protocol import State
 
-OnMessage = Callable[[bytes, bool], None]
-"""Takes a message, and whether it is text; may not raise."""
+OnMessage = Callable[[bytes], None]
+"""Takes a message, text or binary; may not raise."""
 
 CLOSE_TIMEOUT_S: Final = 1.0
 """How long a server may take to close the socket after a close frame of either side."""
@@ -59,7 +59,7 @@ class WebSocket(asyncio.Protocol):
         """Set when the server has answered the handshake, or will not."""
         self._lost = asyncio.Event()
         self._on_message: OnMessage | None = None
-        self._unread: deque[tuple[bytes, bool]] = deque()
+        self._unread: deque[bytes] = deque()
         """What came before `listen`."""
         self._parts: list[Frame] = []
         """The frames of a message that is not complete."""
@@ -71,7 +71,7 @@ class WebSocket(asyncio.Protocol):
     def listen(self, on_message: OnMessage) -> None:
         """Deliver what came before, and from now on each message as it is read."""
         while self._unread:
-            on_message(*self._unread.popleft())
+            on_message(self._unread.popleft())
         self._on_message = on_message
 
     def write(self, texts: Iterable[bytes]) -> None:
@@ -194,8 +194,7 @@ class WebSocket(asyncio.Protocol):
             self._parts.append(frame)
             if frame.fin:
                 parts, self._parts = self._parts, []
-                message = b"".join([part.data for part in parts])
-                self._deliver(message, parts[0].opcode is Opcode.TEXT)
+                self._deliver(b"".join([part.data for part in parts]))
         elif frame.opcode is Opcode.PONG:
             self._take_pong(bytes(frame.data))
 
@@ -212,9 +211,9 @@ class WebSocket(asyncio.Protocol):
             if sent == payload:
                 return
 
-    def _deliver(self, message: bytes, is_text: bool) -> None:
+    def _deliver(self, message: bytes) -> None:
         self.alive_at = time.monotonic()
         if self._on_message is None:
-            self._unread.append((message, is_text))
+            self._unread.append(message)
         else:
-            self._on_message(message, is_text)
+            self._on_message(message)

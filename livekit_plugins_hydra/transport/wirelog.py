@@ -167,25 +167,18 @@ class Tap:
         """Log a frame of this side; `at` is by `time.monotonic`, and now by default."""
         self._put("sent", frame, at)
 
-    def received(self, frame: Content, *, is_binary: bool = False, at: float | None = None) -> None:
-        """Log a frame of the server, whatever it is; the protocol has no binary ones."""
-        self._put("received", frame, at, is_binary=is_binary)
+    def received(self, frame: Content, *, at: float | None = None) -> None:
+        """Log a frame of the server, whatever it is."""
+        self._put("received", frame, at)
 
     def note(self, kind: str, fields: Mapping[str, Any], *, at: float | None = None) -> None:
         """Log what happened to the connection."""
         self._put("note", {"type": kind, **fields}, at)
 
-    def _put(
-        self,
-        direction: Direction,
-        content: Content | Note,
-        at: float | None,
-        *,
-        is_binary: bool = False,
-    ) -> None:
+    def _put(self, direction: Direction, content: Content | Note, at: float | None) -> None:
         if self._log is not None:
             at = time.monotonic() if at is None else at
-            self._log.put(_Line(self, at, direction, content, is_binary=is_binary))
+            self._log.put(_Line(self, at, direction, content))
 
     async def failed(self, error: BaseException) -> None:
         """Log that the connection could not be opened; the last line."""
@@ -218,22 +211,13 @@ class Tap:
 class _Line:
     """What the event loop puts in the queue: a frame or a note, and its time."""
 
-    __slots__ = ("at", "content", "direction", "is_binary", "tap")
+    __slots__ = ("at", "content", "direction", "tap")
 
-    def __init__(
-        self,
-        tap: Tap,
-        at: float,
-        direction: Direction,
-        content: Content | Note,
-        *,
-        is_binary: bool = False,
-    ) -> None:
+    def __init__(self, tap: Tap, at: float, direction: Direction, content: Content | Note) -> None:
         self.tap = tap
         self.at = at
         self.direction = direction
         self.content = content
-        self.is_binary = is_binary
 
 
 class _Log:
@@ -358,7 +342,7 @@ def render(line: _Line) -> str:
         kind = content["type"]
     else:
         size = len(content)
-        kind, shown = ("(binary)", {"bytes": size}) if line.is_binary else _shorten(content)
+        kind, shown = _shorten(content)
     if kind == "session.created" and isinstance(shown, dict):
         session = shown.get("session_id")
         tap.session = session if isinstance(session, str) else None

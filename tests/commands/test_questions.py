@@ -43,7 +43,6 @@ QUIET = Traffic(
     tokens=[],
     unknown={},
     n_malformed=0,
-    n_binary=0,
 )
 
 

@@ -181,9 +181,9 @@ async def test_what_is_no_event_is_logged_too(tmp_path: Path) -> None:
         "mood": "good",
         "new": {"audio": {"bytes": 3000}},
     }
-    odd = [line["frame"] for line in lines if line["type"] in ("(malformed)", "(binary)")]
+    odd = [line["frame"] for line in lines if line["type"] == "(malformed)"]
     assert [1, 2] in odd
-    assert {"bytes": 3} in odd
+    assert "\0\1\2" in odd
     assert any(str(frame).startswith("no JSON at all") for frame in odd)
     (half,) = [line["frame"] for line in lines if "half" in str(line["frame"])]
     assert "half" in half

@@ -240,15 +240,11 @@ def usage(seen: Traffic) -> Chosen:
 
 def unknown_events(seen: Traffic) -> Chosen:
     """Tell what came that is not in the catalogue."""
-    if not (seen.unknown or seen.n_malformed or seen.n_binary):
+    if not (seen.unknown or seen.n_malformed):
         return Chosen("all known")
-    facts = {
-        "types": dict(seen.unknown),
-        "malformed": seen.n_malformed,
-        "binary": seen.n_binary,
-    }
+    facts = {"types": dict(seen.unknown), "malformed": seen.n_malformed}
     which = ", ".join(f"{kind} ({count})" for kind, count in seen.unknown.items())
-    return Chosen("some unknown", facts, {"which": which or "malformed or binary frames"})
+    return Chosen("some unknown", facts, {"which": which or "malformed frames"})
 
 
 def other_auth(seen: OtherForm) -> Chosen:

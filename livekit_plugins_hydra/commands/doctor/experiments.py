@@ -310,5 +310,4 @@ def look_back(probe: Probe) -> Traffic:
         tokens=[end.usage.total_tokens or 0 for end in ends if end.usage is not None],
         unknown=dict(probe.unknown),
         n_malformed=probe.connection.n_malformed,
-        n_binary=probe.connection.n_binary,
     )

@@ -148,7 +148,6 @@ class Traffic:
     unknown: Mapping[str, int]
     """How often each type came that this plugin does not know."""
     n_malformed: int
-    n_binary: int
 
 
 @dataclass(frozen=True)

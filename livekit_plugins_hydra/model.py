@@ -173,7 +173,6 @@ class RealtimeModel(llm.RealtimeModel):
         """
         if self._spare is None or not self._spare.is_usable:
             self._spare = Spare(self._options)
-            self._spare.start()
         await self._spare.ready()
 
     async def aclose(self) -> None:

@@ -19,31 +19,24 @@ without a frame after about 30 s."""
 
 
 class Spare:
-    """One spare connection."""
+    """One spare connection: connects, and then waits for its taker."""
 
     def __init__(self, options: Options) -> None:
-        """Prepare a spare; nothing is opened before `start`."""
+        """Begin to connect."""
         self.trace = Trace(options.wire_log)
         """The log of the call that takes it."""
-        self._options = options
-        self._connecting: asyncio.Task[Connection | None] | None = None
-        self._expiry: asyncio.TimerHandle | None = None
-        self._closing: asyncio.Task[None] | None = None
-
-    def start(self) -> None:
-        """Begin to connect."""
-        self._connecting = asyncio.get_running_loop().create_task(self._connect())
+        self._connection: Connection | None = None
+        self._is_settled = asyncio.Event()
+        """Set when it is open, or has failed."""
+        self._is_taken = asyncio.Event()
+        self._life = asyncio.get_running_loop().create_task(self._live(options))
 
     @property
     def is_usable(self) -> bool:
         """Whether it connects, or is open."""
-        connecting = self._connecting
-        if connecting is None or self._closing is not None or self._is_stranded:
+        if self._is_stranded or self._life.done():
             return False
-        if not connecting.done():
-            return True
-        connection = None if connecting.cancelled() else connecting.result()
-        return connection is not None and connection.is_open
+        return self._connection is None or self._connection.is_open
 
     @property
     def _is_stranded(self) -> bool:
@@ -51,54 +44,40 @@ class Spare:
 
         Using it would end the call that takes it with "Event loop is closed".
         """
-        connecting = self._connecting
-        return connecting is not None and connecting.get_loop() is not asyncio.get_running_loop()
+        return self._life.get_loop() is not asyncio.get_running_loop()
 
     async def ready(self) -> None:
         """Wait until it is open, or has failed."""
-        if self._connecting is not None and not self._is_stranded:
-            await asyncio.wait([self._connecting])
+        if not self._is_stranded:
+            await self._is_settled.wait()
 
     async def take(self) -> Connection | None:
         """Return the connection, for the taker to close; None if it has failed or died."""
         await self.ready()
-        if not self.is_usable or self._connecting is None:
+        if not self.is_usable:
             await self.aclose()
             return None
-        if self._expiry is not None:
-            self._expiry.cancel()
-        connecting, self._connecting = self._connecting, None
-        return connecting.result()
+        connection, self._connection = self._connection, None
+        self._is_taken.set()
+        return connection
 
     async def aclose(self) -> None:
         """Close it, unless it was taken."""
-        if self._closing is None:
-            self._closing = asyncio.get_running_loop().create_task(self._close())
-        await asyncio.shield(self._closing)
+        if not self._is_stranded:  # only its own loop may close it, and does so by ending
+            self._life.cancel()
+            await asyncio.wait([self._life])
 
-    async def _connect(self) -> Connection | None:
+    async def _live(self, options: Options) -> None:
         try:
-            connection = await connect(self._options, self.trace)
+            self._connection = await connect(options, self.trace)
+            self._is_settled.set()
+            async with asyncio.timeout(SPARE_LIFE_S):
+                await self._is_taken.wait()
         except HydraError as error:
             logger.warning("prewarm: %s", error)
-            return None
-        self._expiry = asyncio.get_running_loop().call_later(SPARE_LIFE_S, self._expire)
-        return connection
-
-    def _expire(self) -> None:
-        logger.debug("nobody took the spare connection in %g s", SPARE_LIFE_S)
-        self._closing = asyncio.get_running_loop().create_task(self._close())
-
-    async def _close(self) -> None:
-        if self._is_stranded:
-            return  # only its own loop may close it, and does so by ending
-        if self._expiry is not None:
-            self._expiry.cancel()
-        connecting, self._connecting = self._connecting, None
-        if connecting is None:
-            return
-        connecting.cancel()
-        await asyncio.wait([connecting])
-        connection = None if connecting.cancelled() else connecting.result()
-        if connection is not None:
-            await connection.close()
+        except TimeoutError:
+            logger.debug("nobody took the spare connection in %g s", SPARE_LIFE_S)
+        finally:
+            self._is_settled.set()
+            if self._connection is not None:
+                await self._connection.close()

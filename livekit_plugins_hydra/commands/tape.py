@@ -108,7 +108,7 @@ class _Reel:
             case Received(event=events.Event() as event):
                 self._tap.sent(wire.encode(event), at=what.at_s)
             case Sent(event=str(raw)):
-                self._tap.received(raw, at=what.at_s)
+                self._tap.received(raw.encode(), at=what.at_s)
             case Sent(event=events.ResponseOutputAudioDelta() as delta):
                 pcm = self._audio_of(delta, what.n_audio_bytes)
                 whole = msgspec.structs.replace(delta, delta=pcm)
@@ -173,7 +173,7 @@ class _Reel:
         import soxr
 
         rate_hz = self.record.output_rate_hz
-        began_s = self._tap.began_at
+        began_s = self._tap.trace.began_at
         user, agent = (
             _track(self._user_audio, began_s, _INPUT_RATE_HZ),
             _track(self._agent_audio, began_s, rate_hz),

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import glob
 import os
-import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Final, Literal
@@ -56,18 +54,17 @@ _decoder: Final = msgspec.json.Decoder(LogLine)
 
 
 def read(path: Path) -> list[LogLine]:
-    """Return all lines of a log, its rotated files first; lines that are torn are left out.
+    """Return all lines of a log; lines that are torn are left out.
 
     Raises:
         LogUnreadable: there is no such file, or it has no line of a wire log.
     """
-    parts = _parts(path)
-    if not parts:
+    if not os.path.isfile(path):
         raise LogUnreadable(
             f"{path} is no file; a session writes one with RealtimeModel(wire_log=...) or"
             " HYDRA_WIRE_LOG"
         )
-    lines = [line for part in parts for line in _lines_of(part)]
+    lines = list(_lines_of(path))
     if not lines:
         raise LogUnreadable(
             f"{path} has no line of a wire log; it should be the file of RealtimeModel(wire_log=)"
@@ -94,20 +91,6 @@ def parts_of(item: dict[str, Any]) -> list[Any]:
     """Return the content of an item; none where it is no list."""
     content = item.get("content")
     return content if isinstance(content, list) else []
-
-
-def _parts(path: Path) -> list[Path]:
-    """Return a log's files: ``x.jsonl``, and ``x-4711.jsonl`` of a job's process.
-
-    Rotated ones come before what they were rotated from: ``x.jsonl.2``, ``x.jsonl.1``, ``x.jsonl``.
-    """
-    name = re.compile(rf"{re.escape(path.stem)}(-\d+)?{re.escape(path.suffix)}(?:\.(\d+))?")
-    found = [
-        (match[1] or "", -int(match[2] or 0), each)
-        for each in map(Path, glob.glob(f"{glob.escape(str(path.parent / path.stem))}*"))
-        if (match := name.fullmatch(each.name)) and os.path.isfile(each)
-    ]
-    return [each for _, _, each in sorted(found)]
 
 
 def _lines_of(path: Path) -> Iterator[LogLine]:

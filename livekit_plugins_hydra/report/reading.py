@@ -89,7 +89,7 @@ class _Reader:
                 self._take_done(line)
             case "error" | "warning" | "(malformed)":
                 self._take_trouble(line)
-            case kind if kind.startswith(("connection.", "log.")):
+            case kind if kind.startswith("connection."):
                 self._take_note(line)
 
     def _take_user_audio(self, line: LogLine) -> None:
@@ -345,9 +345,6 @@ class _Reader:
             case "connection.reconnect":
                 label = f"a new connection: {line.text('reason')}"
                 self._marks.append(Mark("reconnect", line.offset_s, label))
-            case "log.lines_lost":
-                label = f"{line.fields.get('lines')} lines are missing: the disk was too slow"
-                self._marks.append(Mark("warning", line.offset_s, label))
 
     def _close(self, line: LogLine) -> None:
         self._end_speech(line.offset_s)

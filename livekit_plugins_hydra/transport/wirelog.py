@@ -10,21 +10,16 @@
 
 ``direction`` is ``sent`` or ``received`` for frames, and ``note`` for what happened to the
 connection: ``type`` is then ``connection.opening``, ``connection.opened``, ``connection.failed``,
-``connection.closed``, ``connection.reconnect`` or ``log.lines_lost``. ``offset_s`` counts from the
-call's first attempt to connect, by the monotonic clock; ``call`` is an id of the call;
-``connection`` counts the call's attempts to connect from 1.
+``connection.closed`` or ``connection.reconnect``. ``offset_s`` counts from the call's first attempt
+to connect, by the monotonic clock; ``call`` is an id of the call; ``connection`` counts the call's
+attempts to connect from 1.
 
 Instead of audio, its length and its peak (1.0 is full scale) are logged. The key is never logged.
 Instructions, tools, texts and outputs of functions are: they may be private, so treat the file
 like the call itself.
 
-The event loop only puts frames in a queue; a thread reads, shortens and writes them. Files rotate
-at `MAX_FILE_BYTES` to ``wire.jsonl.1`` and so on.
-
-Only one process may write and rotate a file. So in a process of Python's `multiprocessing`, such as
-the job of a LiveKit worker, the process id is added to the name: ``wire-4711.jsonl``; `report`
-finds these by ``wire.jsonl``, too. Separate programs need different names, or ``{pid}`` in the
-name, which always becomes the process id.
+The event loop only puts frames in a queue; a thread reads, shortens and writes them. Each line is
+appended in one write, so that all calls may share a file, those of other processes, too.
 """
 
 from __future__ import annotations
@@ -32,33 +27,23 @@ from __future__ import annotations
 import asyncio
 import base64
 import contextlib
-import logging
-import multiprocessing
 import os
 import queue
 import re
-import sys
 import threading
 import time
 import uuid
 from collections.abc import Mapping
 from datetime import UTC, datetime
-from logging.handlers import QueueListener, RotatingFileHandler
-from typing import Any, Final, Literal
+from typing import Any, Final, Literal, NamedTuple
 
 import msgspec
 import numpy as np
 
 from livekit_plugins_hydra.log import logger, redacted
 
-MAX_FILE_BYTES: Final = 64 * 1024 * 1024
-"""Size at which a file is rotated: about an hour of one call. Our choice."""
-
-KEPT_FILES: Final = 3
-"""How many rotated files are kept besides the one that is written. Our choice."""
-
 MAX_WAITING_LINES: Final = 20_000
-"""Lines that wait for the disk; more are dropped and counted. Three minutes of one call."""
+"""Lines that wait for the disk, three minutes of one call; after that the log ends."""
 
 STOP_BUDGET_S: Final = 0.5
 """How long the end of the last connection waits for the last lines to be written."""
@@ -76,14 +61,6 @@ _AUDIO_FIELDS: Final = {
 
 Direction = Literal["sent", "received", "note"]
 
-Content = str | bytes
-"""A frame; bytes of a text frame are UTF-8."""
-
-Note = dict[str, Any]
-
-_encoder: Final = msgspec.json.Encoder()
-_decoder: Final = msgspec.json.Decoder()
-
 
 class Trace:
     """One call's lines: gives each of its connections a `Tap`."""
@@ -92,15 +69,16 @@ class Trace:
         """Prepare the lines of a call; no file is opened before `connect`.
 
         Args:
-            path: the file, named as above; None logs nothing.
+            path: the file; None logs nothing.
         """
-        self._path = None if path is None else os.path.abspath(_of_process(os.fspath(path)))
+        self._path = None if path is None else os.path.abspath(path)
         self.call = uuid.uuid4().hex[:12]
         """The call's id in the file."""
+        self.began_at = 0.0
+        self.began_wall = 0.0
         self._n_connections = 0
-        self._began_at = 0.0
-        self._began_wall = 0.0
         self._tap: Tap | None = None
+        self._file: _File | None = None
 
     def connect(
         self,
@@ -121,16 +99,11 @@ class Trace:
         now = time.monotonic()
         at = now if at is None else at
         if not self._n_connections:
-            self._began_at, self._began_wall = at, time.time() + at - now
+            self.began_at, self.began_wall = at, time.time() + at - now
         self._n_connections += 1
-        self._tap = Tap(
-            _acquire(self._path),
-            call=self.call,
-            connection=self._n_connections,
-            began_at=self._began_at,
-            began_wall=self._began_wall,
-            secret=secret,
-        )
+        if self._file is None or not self._file.n_taps:
+            self._file = _File(self._path)
+        self._tap = Tap(self, self._file, connection=self._n_connections, secret=secret)
         self._tap.note("connection.opening", about or {}, at=at)
         return self._tap
 
@@ -143,31 +116,21 @@ class Trace:
 class Tap:
     """One connection's lines. Nothing here waits for the disk."""
 
-    def __init__(
-        self,
-        log: _Log,
-        *,
-        call: str,
-        connection: int,
-        began_at: float,
-        began_wall: float,
-        secret: str,
-    ) -> None:
+    def __init__(self, trace: Trace, file: _File, *, connection: int, secret: str) -> None:
         """Begin; `Trace.connect` makes one."""
-        self._log: _Log | None = log
-        self.call = call
+        self.trace = trace
         self.connection = connection
-        self.began_at = began_at
-        self.began_wall = began_wall
         self.secret = secret
         self.session: str | None = None
         """The server's id; set by the thread that writes, when `session.created` passes."""
+        self._file: _File | None = file
+        file.n_taps += 1
 
     def sent(self, frame: bytes, *, at: float | None = None) -> None:
         """Log a frame of this side; `at` is by `time.monotonic`, and now by default."""
         self._put("sent", frame, at)
 
-    def received(self, frame: Content, *, at: float | None = None) -> None:
+    def received(self, frame: bytes, *, at: float | None = None) -> None:
         """Log a frame of the server, whatever it is."""
         self._put("received", frame, at)
 
@@ -175,10 +138,9 @@ class Tap:
         """Log what happened to the connection."""
         self._put("note", {"type": kind, **fields}, at)
 
-    def _put(self, direction: Direction, content: Content | Note, at: float | None) -> None:
-        if self._log is not None:
-            at = time.monotonic() if at is None else at
-            self._log.put(_Line(self, at, direction, content))
+    def _put(self, direction: Direction, content: bytes | dict[str, Any], at: float | None) -> None:
+        if self._file is not None:
+            self._file.put(_Line(self, time.monotonic() if at is None else at, direction, content))
 
     async def failed(self, error: BaseException) -> None:
         """Log that the connection could not be opened; the last line."""
@@ -201,133 +163,65 @@ class Tap:
         await self._end()
 
     async def _end(self) -> None:
-        log, self._log = self._log, None
-        if log is not None and _release(log):
-            with contextlib.suppress(TimeoutError):
-                async with asyncio.timeout(STOP_BUDGET_S):
-                    await asyncio.to_thread(log.stop)
+        file, self._file = self._file, None
+        if file is not None:
+            await file.release()
 
 
-class _Line:
-    """What the event loop puts in the queue: a frame or a note, and its time."""
+class _Line(NamedTuple):
+    """A frame or a note, and its time."""
 
-    __slots__ = ("at", "content", "direction", "tap")
-
-    def __init__(self, tap: Tap, at: float, direction: Direction, content: Content | Note) -> None:
-        self.tap = tap
-        self.at = at
-        self.direction = direction
-        self.content = content
+    tap: Tap
+    at: float
+    direction: Direction
+    content: bytes | dict[str, Any]
 
 
-class _Log:
-    """An open file, and the thread that writes it; shared by all calls that use its path."""
+class _File:
+    """An open file, and the thread that writes it."""
 
     def __init__(self, path: str) -> None:
-        self.path = path
-        self.n_users = 0
-        self._n_lost = 0
-        self._queue: queue.Queue[_Line | None] = queue.Queue(MAX_WAITING_LINES)
-        self._file = _File(path)
-        self._listener = _Listener(self._queue, self._file)
-        self._listener.start()
+        self.n_taps = 0
+        """How many connections use it."""
+        self._path = path
+        self._is_broken = False
+        self._lines: queue.SimpleQueue[_Line | None] = queue.SimpleQueue()
+        self._loop = asyncio.get_running_loop()
+        self._written = asyncio.Event()
+        threading.Thread(target=self._write, name="hydra.wirelog", daemon=True).start()
 
     def put(self, line: _Line) -> None:
+        if self._is_broken:
+            return
+        self._lines.put(line)
+        if self._lines.qsize() > MAX_WAITING_LINES:
+            self._give_up("the disk is too slow")
+
+    async def release(self) -> None:
+        """Give it back; the last user waits a moment for what is not written yet."""
+        self.n_taps -= 1
+        if not self.n_taps:
+            self._lines.put(None)
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(STOP_BUDGET_S):
+                    await self._written.wait()
+
+    def _write(self) -> None:
         try:
-            if self._n_lost and line.direction == "note":  # notes are few
-                lost = _Line(
-                    line.tap, line.at, "note", {"type": "log.lines_lost", "lines": self._n_lost}
-                )
-                self._queue.put_nowait(lost)
-                self._n_lost = 0
-            self._queue.put_nowait(line)
-        except queue.Full:
-            self._n_lost += 1
+            with open(self._path, "ab", buffering=0) as file:
+                for line in iter(self._lines.get, None):
+                    file.write(render(line).encode() + b"\n")
+        except OSError as error:
+            self._give_up(error.strerror or type(error).__name__)
+        finally:
+            with contextlib.suppress(RuntimeError):  # the event loop did not wait, and is closed
+                self._loop.call_soon_threadsafe(self._written.set)
 
-    def stop(self) -> None:
-        """Write what waits, and close the file; not to be called in the event loop."""
-        self._listener.stop()
-        self._file.close()
-
-
-class _Listener(QueueListener):
-    """Turns lines into text, in a thread."""
-
-    def prepare(self, record: Any) -> logging.LogRecord:
-        """Return a record with the text of a line."""
-        try:
-            text = render(record)
-        except Exception:  # else it would end the thread, and the log
-            logger.exception("a bug: a frame could not be written to the wire log")
-            text = "{}"
-        return logging.LogRecord("wire", logging.INFO, "", 0, text, None, None)
-
-    def enqueue_sentinel(self) -> None:
-        """Ask the thread to end, after all lines that wait."""
-        self.queue.put(None)  # type: ignore[attr-defined]
-
-
-class _File(RotatingFileHandler):
-    """Appends lines; after a failure it warns once and stops."""
-
-    def __init__(self, path: str) -> None:
-        super().__init__(
-            path, maxBytes=MAX_FILE_BYTES, backupCount=KEPT_FILES, encoding="utf-8", delay=True
-        )
-        self._is_broken = False
-
-    def emit(self, record: logging.LogRecord) -> None:
-        """Write a line, unless that has failed before."""
-        if not self._is_broken:
-            super().emit(record)
-
-    def handleError(self, record: logging.LogRecord) -> None:
-        """Warn, once."""
-        error = sys.exc_info()[1]
+    def _give_up(self, why: str) -> None:
         self._is_broken = True
-        why = getattr(error, "strerror", None) or type(error).__name__
         logger.warning(
-            "the wire log %s can't be written (%s); the call goes on without it",
-            self.baseFilename,
-            why,
+            "the wire log %s can't be written (%s); the call goes on without it", self._path, why
         )
-
-    def close(self) -> None:
-        """Close the file, even on a full disk."""
-        with contextlib.suppress(OSError):
-            super().close()
-
-
-_logs: Final[dict[str, _Log]] = {}
-_lock: Final = threading.Lock()
-
-
-def _acquire(path: str) -> _Log:
-    with _lock:
-        log = _logs.get(path)
-        if log is None:
-            log = _logs[path] = _Log(path)
-        log.n_users += 1
-        return log
-
-
-def _release(log: _Log) -> bool:
-    """Give a log back; return whether nobody uses it any more."""
-    with _lock:
-        log.n_users -= 1
-        if log.n_users:
-            return False
-        del _logs[log.path]
-        return True
-
-
-def _of_process(path: str) -> str:
-    """Return this process's file; a path that is no file, such as a pipe, is kept."""
-    is_job = multiprocessing.parent_process() is not None
-    if is_job and "{pid}" not in path and (os.path.isfile(path) or not os.path.exists(path)):
-        root, suffix = os.path.splitext(path)
-        path = f"{root}-{{pid}}{suffix}"
-    return path.replace("{pid}", str(os.getpid()))
 
 
 # ------------------------------------------------------------------------- rendering
@@ -336,62 +230,49 @@ def _of_process(path: str) -> str:
 def render(line: _Line) -> str:
     """Return a line's text: one JSON object."""
     tap, content = line.tap, line.content
-    size: int | None = None
-    shown: Any = content
-    if isinstance(content, dict):
-        kind = content["type"]
+    if isinstance(content, bytes):
+        kind, shown = _read(content)
     else:
-        size = len(content)
-        kind, shown = _shorten(content)
-    if kind == "session.created" and isinstance(shown, dict):
+        kind, shown = content["type"], content
+    if kind == "session.created":
         session = shown.get("session_id")
         tap.session = session if isinstance(session, str) else None
-    offset_s = line.at - tap.began_at
-    when = datetime.fromtimestamp(tap.began_wall + offset_s, UTC)
-    fields: dict[str, Any] = {
+    offset_s = line.at - tap.trace.began_at
+    when = datetime.fromtimestamp(tap.trace.began_wall + offset_s, UTC)
+    fields = {
         "time": when.isoformat(timespec="microseconds").replace("+00:00", "Z"),
         "offset_s": round(offset_s, 6),
-        "call": tap.call,
+        "call": tap.trace.call,
         "connection": tap.connection,
         "session": tap.session,
         "direction": line.direction,
         "type": kind,
+        "size": len(content) if isinstance(content, bytes) else None,
+        "frame": shown,
     }
-    if size is not None:
-        fields["size"] = size
-    fields["frame"] = shown
-    return redacted(_encoder.encode(fields).decode(), tap.secret)
+    return redacted(msgspec.json.encode(fields).decode(), tap.secret)
 
 
-def _shorten(frame: Content) -> tuple[str, Any]:
-    """Return the type and content of a text frame, without its audio."""
+def _read(frame: bytes) -> tuple[str, Any]:
+    """Return the type and content of a frame, without its audio."""
     try:
-        content = _decoder.decode(frame)
+        content = msgspec.json.decode(frame)
     except (msgspec.DecodeError, UnicodeError, RecursionError):
-        text = frame if isinstance(frame, str) else frame.decode("utf-8", "replace")
-        return "(malformed)", _printable(text)
-    if not isinstance(content, dict) or not isinstance(content.get("type"), str):
+        return "(malformed)", frame.decode("utf-8", "replace")[:_MALFORMED_CHARS]
+    kind = content.get("type") if isinstance(content, dict) else None
+    if not isinstance(kind, str):
         return "(malformed)", _without_audio(content)
-    kind = content["type"]
-    field = _AUDIO_FIELDS.get(kind)
-    if field is not None and isinstance(content.get(field), str):
-        content[field] = _measure(content[field])
-        return kind, content
+    audio = content.get(_AUDIO_FIELDS.get(kind, ""))
+    if isinstance(audio, str):
+        return kind, content | {_AUDIO_FIELDS[kind]: _measure(audio)}
     return kind, _without_audio(content)
-
-
-def _printable(text: str) -> str:
-    shown = text[:_MALFORMED_CHARS].encode("utf-8", "replace").decode()
-    shown = _BASE64.sub("<audio?>", shown)
-    rest = len(text) - _MALFORMED_CHARS
-    return f"{shown}... ({rest} more)" if rest > 0 else shown
 
 
 def _without_audio(value: Any) -> Any:
     """Return JSON without anything that looks like audio."""
     match value:
-        case str() if len(value) >= 256 and _BASE64.fullmatch(value):
-            return {"bytes": len(value) * 3 // 4}
+        case str() if _BASE64.fullmatch(value):
+            return _measure(value)
         case dict():
             return {key: _without_audio(each) for key, each in value.items()}
         case list():

@@ -246,7 +246,6 @@ def test_trouble_is_marked(log: WireLines, tmp_path: Path) -> None:
     log.connection = 3
     log.connect()
     log.line("connection.reconnect", "note", reason="another voice")
-    log.line("log.lines_lost", "note", lines=7)
     log.close()
     timeline = timeline_in(log, tmp_path)
 
@@ -257,7 +256,6 @@ def test_trouble_is_marked(log: WireLines, tmp_path: Path) -> None:
     assert ("error", "connection 2 failed: nobody there") in marks
     assert ("reconnect", "a new connection: another voice") in marks
     assert [kind for kind, _ in marks].count("reconnect") == 3
-    assert any("7 lines are missing" in label for _, label in marks)
     spans = [span for span in timeline.spans if span.kind == "connection"]
     assert [span.label for span in spans] == ["connection 1", "connection 3"]
 
@@ -388,20 +386,6 @@ def test_an_odd_time_draws_a_day_at_most() -> None:
 
 
 # ------------------------------------------------------------------------- reading
-
-
-def test_rotated_files_are_read_in_order(tmp_path: Path) -> None:
-    """``wire.jsonl.2``, ``.1`` and ``wire.jsonl`` are one log; other files beside it are none."""
-    log = long_call(0.5)
-    path = log.write(tmp_path / "wire.jsonl")
-    texts = path.read_text().splitlines(keepends=True)
-    (tmp_path / "wire.jsonl.2").write_text("".join(texts[:100]))
-    (tmp_path / "wire.jsonl.1").write_text("".join(texts[100:300]))
-    path.write_text("".join(texts[300:]))
-    (tmp_path / "wire.jsonl.bak").write_text("nothing")
-
-    assert len(read(path)) == len(texts)
-    assert [line.offset_s for line in read(path)] == sorted(line.offset_s for line in read(path))
 
 
 def test_a_torn_line_is_left_out(log: WireLines, tmp_path: Path) -> None:

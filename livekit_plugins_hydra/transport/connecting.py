@@ -1,31 +1,58 @@
-"""From a call's options to an open connection: only here the key is used."""
+"""From a call's options to an open connection: only here the key is used.
+
+Every failure is raised as a `ConnectionFailed` that holds no URL, no header and no foreign
+exception: the key travels in the URL, and exceptions, their causes and websockets' own debug log
+would show it.
+"""
 
 from __future__ import annotations
 
 import asyncio
 import functools
+import logging
 import os
 import ssl
+import time
+from email.utils import parsedate_to_datetime
 from inspect import isawaitable
-from typing import Final
+from typing import Any, Final, cast
 from urllib.parse import parse_qsl, urlencode, urlsplit, urlunsplit
 from urllib.request import proxy_bypass
 
+import websockets
 from livekit.agents import __version__ as livekit_version
 from livekit.agents import get_job_context
 
 from livekit_plugins_hydra.options import ApiKey, Options, check_key
 from livekit_plugins_hydra.protocol.errors import (
+    RETRYABLE_STATUSES,
     AuthenticationFailed,
     ConfigurationError,
+    ConnectionFailed,
     ConnectionLost,
+    HandshakeRefused,
+    HandshakeTimeout,
 )
 
 from .connection import Connection
+from .websocket import WebSocket
 from .wirelog import Trace
 
 _HEADERS: Final = {"X-Source": "livekit", "X-LiveKit-Version": livekit_version}
 """The vendor's convention for integrations, as in its STT and TTS plugins."""
+
+_UNAUTHORIZED: Final = frozenset({401, 403})
+
+_silent: Final = logging.Logger("websockets")  # noqa: LOG001 - in no tree, so it can't be turned on
+_silent.disabled = True
+"""For websockets, which would log the request line, with the key."""
+
+
+class _Connect(websockets.connect):
+    """Refuses redirects: websockets 15 takes the Authorization header along to any address."""
+
+    def process_redirect(self, exc: Exception) -> Exception:
+        return exc
 
 
 async def connect(
@@ -40,7 +67,10 @@ async def connect(
             refused then, a callable is asked once more: its token may have expired.
 
     Raises:
-        ConnectionFailed: it could not be opened, or the key could not be had.
+        AuthenticationFailed: the server answered 401 or 403.
+        HandshakeRefused: it answered another status than 101.
+        HandshakeTimeout: it did not answer in time.
+        ConnectionLost: no server was reached, or the key could not be had.
     """
     try:
         return await _open(options, trace)
@@ -52,24 +82,42 @@ async def connect(
 
 async def _open(options: Options, trace: Trace | None) -> Connection:
     key = await _key(options.api_key, timeout_s=options.conn_options.timeout)
-    headers = dict(_HEADERS)
-    if options.auth == "header":
-        headers["Authorization"] = f"Bearer {key}"
     tap = trace.connect(secret=key, about=_about(options)) if trace is not None else None
     try:
-        return await Connection.open(
-            _url(options, key if options.auth == "query" else None),
-            headers=headers,
-            proxy=_job_proxy(options.base_url) or True,
-            tls=trust() if options.base_url.startswith("wss:") else None,
-            timeout_s=options.conn_options.timeout,
-            secret=key,
-            tap=tap,
-        )
+        socket = await _websocket(options, key)
     except BaseException as error:
         if tap is not None:
             await tap.failed(error)
         raise
+    if tap is not None:
+        tap.note("connection.opened", {})
+    return Connection(socket, secret=key, tap=tap)
+
+
+async def _websocket(options: Options, key: str) -> WebSocket:
+    headers = dict(_HEADERS)
+    if options.auth == "header":
+        headers["Authorization"] = f"Bearer {key}"
+    # Not happy_eyeballs_delay: asyncio leaves a socket open if that is cancelled.
+    tls: dict[str, Any] = {"ssl": trust()} if options.base_url.startswith("wss:") else {}
+    try:
+        socket = await _Connect(
+            _url(options, key if options.auth == "query" else None),
+            additional_headers=headers,
+            proxy=_job_proxy(options.base_url) or True,
+            open_timeout=options.conn_options.timeout,
+            create_connection=cast(Any, WebSocket),
+            compression=None,
+            max_size=None,
+            logger=_silent,
+            **tls,
+        )
+    except Exception as error:  # a network can raise anything
+        failure = _refusal(error, options.conn_options.timeout)
+    else:
+        return cast(WebSocket, socket)
+    # Outside of the handler, so that its context is not the exception with the URL.
+    raise failure
 
 
 def _about(options: Options) -> dict[str, str | None]:
@@ -139,3 +187,40 @@ def trust() -> ssl.SSLContext:
 @functools.cache
 def _trust_of(cafile: str | None, capath: str | None) -> ssl.SSLContext:
     return ssl.create_default_context(cafile=cafile or None, capath=capath or None)
+
+
+def _refusal(error: Exception, timeout_s: float) -> ConnectionFailed:
+    """Return why it could not be opened, without the foreign exception's text."""
+    match error:
+        case websockets.InvalidStatus():
+            status = error.response.status_code
+            if status in _UNAUTHORIZED:
+                return AuthenticationFailed(status)
+            retry_after = next(iter(error.response.headers.get_all("Retry-After")), "")
+            return HandshakeRefused(status, retry_after_s=_in_seconds(retry_after))
+        case websockets.InvalidProxyStatus():
+            status = error.response.status_code
+            is_passing = status >= 500 or status in RETRYABLE_STATUSES
+            return ConnectionLost(reason=f"the proxy answered HTTP {status}", retryable=is_passing)
+        case websockets.InvalidProxy() | ImportError():
+            return ConnectionLost(
+                reason="the proxy's URL can't be used; for SOCKS, install python-socks",
+                retryable=False,
+            )
+        case TimeoutError():
+            return HandshakeTimeout("answer to the WebSocket upgrade", timeout_s)
+        case OSError():
+            return ConnectionLost(reason=error.strerror or type(error).__name__)
+        case _:
+            return ConnectionLost(reason=f"{type(error).__name__} at the handshake")
+
+
+def _in_seconds(retry_after: str) -> float | None:
+    """Return the wait of a `Retry-After`, which is in seconds or a date."""
+    if retry_after.isdecimal():
+        return float(retry_after)
+    try:
+        until = parsedate_to_datetime(retry_after)
+    except ValueError:
+        return None
+    return max(0.0, until.timestamp() - time.time())

@@ -1,34 +1,21 @@
-"""One WebSocket: open, send, receive, keep alive, close.
-
-Every failure is raised as a `ConnectionFailed` that holds no URL, no header and no foreign
-exception: the key travels in the URL, and exceptions, their causes and websockets' own debug log
-would show it.
-"""
+"""An open WebSocket to Hydra: send, receive, keep alive, close."""
 
 from __future__ import annotations
 
 import asyncio
 import contextvars
-import logging
-import ssl
 import time
 from collections import deque
 from collections.abc import Callable, Iterable
-from email.utils import parsedate_to_datetime
-from typing import Any, Final, Literal, cast
+from typing import Final
 
 import websockets
-from websockets.asyncio.client import connect
 
 from livekit_plugins_hydra.log import REDACTED, SECRET_CHARS, logger, redacted
 from livekit_plugins_hydra.protocol import events, wire
 from livekit_plugins_hydra.protocol.errors import (
-    RETRYABLE_STATUSES,
-    AuthenticationFailed,
     ConnectionFailed,
     ConnectionLost,
-    HandshakeRefused,
-    HandshakeTimeout,
     RemoteProtocolError,
     ServerFull,
 )
@@ -55,29 +42,23 @@ of a room's frames in halves."""
 WRITTEN_AT_ONCE: Final = 8
 """How many frames are joined in one write, at most, so that the server reads meanwhile."""
 
-_UNAUTHORIZED: Final = frozenset({401, 403})
 _TRY_AGAIN_LATER: Final = 1013
 _NO_CLOSE_FRAME: Final = 1006
-
-_silent: Final = logging.Logger("websockets")  # noqa: LOG001 - in no tree, so it can't be turned on
-_silent.disabled = True
-"""For websockets, which would log the request line, with the key."""
 
 Deliver = Callable[[events.ServerEvent | events.UnknownEvent], None]
 
 
-class _Connect(connect):
-    """Refuses redirects: websockets 15 takes the Authorization header along to any address."""
-
-    def process_redirect(self, exc: Exception) -> Exception:
-        return exc
-
-
 class Connection:
-    """An open WebSocket to Hydra."""
+    """An open connection; `connect` makes one."""
 
-    def __init__(self, socket: WebSocket, *, secret: str = "", tap: Tap | None = None) -> None:
-        """Take an open socket; use `open`."""
+    def __init__(self, socket: WebSocket, *, secret: str, tap: Tap | None) -> None:
+        """Take an open socket.
+
+        Args:
+            socket: nobody listens to it yet.
+            secret: the key; it is removed from what the server sends.
+            tap: logs the frames.
+        """
         self._socket = socket
         self._secret = secret
         self._needle = secret.encode() if len(secret) >= SECRET_CHARS else None
@@ -94,58 +75,6 @@ class Connection:
         self.opened_at = time.monotonic()
         self.n_malformed = 0
         """How many frames were no events of the protocol."""
-
-    @classmethod
-    async def open(
-        cls,
-        url: str,
-        *,
-        headers: dict[str, str],
-        proxy: str | Literal[True] | None,
-        tls: ssl.SSLContext | None,
-        timeout_s: float,
-        secret: str = "",
-        tap: Tap | None = None,
-    ) -> Connection:
-        """Open a socket.
-
-        Args:
-            url: where to, with the query; may hold the key.
-            headers: sent with the upgrade request; may hold the key.
-            proxy: its URL, True for the environment's, None for none.
-            tls: whom to trust; None where the URL is ``ws://``.
-            timeout_s: for all of DNS, TCP, TLS and the upgrade.
-            secret: the key; it is removed from what the server sends.
-            tap: logs the frames.
-
-        Raises:
-            AuthenticationFailed: the server answered 401 or 403.
-            HandshakeRefused: it answered another status than 101.
-            HandshakeTimeout: it did not answer in time.
-            ConnectionLost: no server was reached.
-        """
-        # Not happy_eyeballs_delay: asyncio leaves a socket open if that is cancelled.
-        trust: dict[str, Any] = {} if tls is None else {"ssl": tls}
-        try:
-            socket = await _Connect(
-                url,
-                additional_headers=headers,
-                proxy=proxy,
-                open_timeout=timeout_s,
-                create_connection=cast(Any, WebSocket),
-                compression=None,
-                max_size=None,
-                logger=_silent,
-                **trust,
-            )
-        except Exception as error:  # a network can raise anything
-            failure = _refusal(error, timeout_s)
-        else:
-            if tap is not None:
-                tap.note("connection.opened", {})
-            return cls(cast(WebSocket, socket), secret=secret, tap=tap)
-        # Outside of the handler, so that its context is not the exception with the URL.
-        raise failure
 
     @property
     def alive_at(self) -> float:
@@ -207,7 +136,7 @@ class Connection:
             ConnectionFailed: the connection ended.
             Exception: what `leave` was given, or `deliver` has raised.
         """
-        context = contextvars.copy_context()  # else it would be that of `open`
+        context = contextvars.copy_context()  # else it would be that of `connect`
         self._socket.on_lost = self._end
         self._socket.listen(lambda message: context.run(self._receive, deliver, message))
         self._keep_alive()
@@ -282,40 +211,3 @@ class Connection:
                 logger.info("Hydra does not answer pings, so a dead link shows late")
         loop = asyncio.get_running_loop()
         self._heartbeat = loop.call_later(PING_EVERY_S, self._keep_alive)
-
-
-def _refusal(error: Exception, timeout_s: float) -> ConnectionFailed:
-    """Return why it could not be opened, without the foreign exception's text."""
-    match error:
-        case websockets.InvalidStatus():
-            status = error.response.status_code
-            if status in _UNAUTHORIZED:
-                return AuthenticationFailed(status)
-            retry_after = next(iter(error.response.headers.get_all("Retry-After")), "")
-            return HandshakeRefused(status, retry_after_s=_in_seconds(retry_after))
-        case websockets.InvalidProxyStatus():
-            status = error.response.status_code
-            is_passing = status >= 500 or status in RETRYABLE_STATUSES
-            return ConnectionLost(reason=f"the proxy answered HTTP {status}", retryable=is_passing)
-        case websockets.InvalidProxy() | ImportError():
-            return ConnectionLost(
-                reason="the proxy's URL can't be used; for SOCKS, install python-socks",
-                retryable=False,
-            )
-        case TimeoutError():
-            return HandshakeTimeout("answer to the WebSocket upgrade", timeout_s)
-        case OSError():
-            return ConnectionLost(reason=error.strerror or type(error).__name__)
-        case _:
-            return ConnectionLost(reason=f"{type(error).__name__} at the handshake")
-
-
-def _in_seconds(retry_after: str) -> float | None:
-    """Return the wait of a `Retry-After`, which is in seconds or a date."""
-    if retry_after.isdecimal():
-        return float(retry_after)
-    try:
-        until = parsedate_to_datetime(retry_after)
-    except ValueError:
-        return None
-    return max(0.0, until.timestamp() - time.time())

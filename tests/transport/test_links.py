@@ -14,13 +14,15 @@ from livekit import rtc
 
 from livekit_plugins_hydra.protocol import events as ev
 from livekit_plugins_hydra.testing import Emulator, Scenario
-from livekit_plugins_hydra.transport.connection import MAX_UNSENT, Connection
+from livekit_plugins_hydra.transport.connecting import connect
+from livekit_plugins_hydra.transport.connection import MAX_UNSENT
 from livekit_plugins_hydra.transport.websocket import CLOSE_TIMEOUT_S
 from tests import clock
-from tests.calls import KEY, tone
+from tests.calls import tone
 from tests.clock import in_virtual_time
 from tests.direct import Line, line
 from tests.proxy import FaultProxy
+from tests.transport.test_connection import options_for
 
 NOTICED_WITHIN_S = 12.5
 FRAME = rtc.AudioFrame(tone(0.05).tobytes(), 24_000, 1, 1200)
@@ -100,8 +102,7 @@ async def test_a_peer_that_stops_reading_is_noticed(talked_s: float) -> None:
 async def test_a_peer_that_stops_reading_is_left_all_the_same() -> None:
     """A connection that is full of what nobody reads is closed as fast as any other."""
     async with Emulator(strict=False) as server:
-        url = f"{server.url}?api_key={KEY}"
-        connection = await Connection.open(url, headers={}, proxy=None, tls=None, timeout_s=5.0)
+        connection = await connect(options_for(server.url))
         server.freeze()
         for _ in range(100):
             connection.send_audio([bytes(1280)] * 25)

@@ -11,7 +11,7 @@ from typing import Any, cast
 
 import pytest
 import trustme
-from websockets.asyncio.client import connect
+import websockets
 from websockets.asyncio.server import ServerConnection, serve
 from websockets.exceptions import InvalidMessage
 from websockets.utils import accept_key
@@ -19,9 +19,10 @@ from websockets.utils import accept_key
 from livekit_plugins_hydra.protocol import events as ev
 from livekit_plugins_hydra.protocol.errors import ConnectionLost
 from livekit_plugins_hydra.testing import Emulator
-from livekit_plugins_hydra.transport.connection import Connection
+from livekit_plugins_hydra.transport.connecting import connect
 from livekit_plugins_hydra.transport.websocket import WebSocket
-from tests.calls import KEY, PATIENCE_S
+from tests.calls import PATIENCE_S
+from tests.transport.test_connection import options_for
 
 
 class Box:
@@ -47,7 +48,7 @@ class Box:
 
 async def open_socket(url: str, tls: ssl.SSLContext | None = None) -> WebSocket:
     """Open a socket as a connection does."""
-    socket = await connect(
+    socket = await websockets.connect(
         url,
         ssl=tls,
         additional_headers={},
@@ -192,9 +193,7 @@ async def test_an_answer_that_is_no_http_is_a_refusal_at_once() -> None:
 async def test_what_a_server_says_before_it_hangs_up_is_delivered() -> None:
     """An error right behind the handshake, a goodbye, the end: all before anybody listens."""
     async with answering(TEXT + CLOSE) as url:
-        connection = await Connection.open(
-            url, headers={}, proxy=None, tls=None, timeout_s=PATIENCE_S
-        )
+        connection = await connect(options_for(url))
         while connection.is_open:  # noqa: ASYNC110 - it has no event of its own
             await asyncio.sleep(0)
         delivered: list[str] = []
@@ -212,10 +211,7 @@ async def test_events_are_delivered_in_the_context_of_who_runs_the_connection() 
 
     async with Emulator() as server:
         who.set("opener")
-        url = f"{server.url}?model=hydra&api_key={KEY}"
-        connection = await Connection.open(
-            url, headers={}, proxy=None, tls=None, timeout_s=PATIENCE_S
-        )
+        connection = await connect(options_for(server.url))
         who.set("caller")
         is_there = asyncio.Event()
 

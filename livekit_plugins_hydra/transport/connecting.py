@@ -12,8 +12,6 @@ import functools
 import logging
 import os
 import ssl
-import time
-from email.utils import parsedate_to_datetime
 from inspect import isawaitable
 from typing import Any, Final, cast
 from urllib.parse import parse_qsl, urlencode, urlsplit, urlunsplit
@@ -197,7 +195,8 @@ def _refusal(error: Exception, timeout_s: float) -> ConnectionFailed:
             if status in _UNAUTHORIZED:
                 return AuthenticationFailed(status)
             retry_after = next(iter(error.response.headers.get_all("Retry-After")), "")
-            return HandshakeRefused(status, retry_after_s=_in_seconds(retry_after))
+            retry_after_s = float(retry_after) if retry_after.isdecimal() else None
+            return HandshakeRefused(status, retry_after_s=retry_after_s)
         case websockets.InvalidProxyStatus():
             status = error.response.status_code
             is_passing = status >= 500 or status in RETRYABLE_STATUSES
@@ -213,14 +212,3 @@ def _refusal(error: Exception, timeout_s: float) -> ConnectionFailed:
             return ConnectionLost(reason=error.strerror or type(error).__name__)
         case _:
             return ConnectionLost(reason=f"{type(error).__name__} at the handshake")
-
-
-def _in_seconds(retry_after: str) -> float | None:
-    """Return the wait of a `Retry-After`, which is in seconds or a date."""
-    if retry_after.isdecimal():
-        return float(retry_after)
-    try:
-        until = parsedate_to_datetime(retry_after)
-    except ValueError:
-        return None
-    return max(0.0, until.timestamp() - time.time())

@@ -12,8 +12,6 @@ import time
 import traceback
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
-from datetime import UTC, datetime, timedelta
-from email.utils import format_datetime
 from http import HTTPStatus
 from types import SimpleNamespace
 from typing import Any, Literal
@@ -29,7 +27,7 @@ from websockets.http11 import Request, Response
 import livekit_plugins_hydra as hydra
 from livekit_plugins_hydra.options import Options
 from livekit_plugins_hydra.protocol import events as ev
-from livekit_plugins_hydra.protocol.errors import ConnectionFailed, HandshakeRefused
+from livekit_plugins_hydra.protocol.errors import ConnectionFailed
 from livekit_plugins_hydra.testing import Call, Emulator, Reply, Say, Scenario
 from livekit_plugins_hydra.transport.connecting import connect
 from tests.calls import KEY, PATIENCE_S, call, tone
@@ -229,27 +227,6 @@ async def test_a_busy_server_may_say_twice_when() -> None:
             opened.session.generate_reply()
             errors = await opened.until(lambda: opened.of("error"))
             assert errors[0].recoverable
-
-
-async def test_a_busy_server_may_name_a_date() -> None:
-    """`Retry-After` has two forms; a date that has passed asks for nothing."""
-    in_an_hour = format_datetime(datetime.now(UTC) + timedelta(hours=1), usegmt=True)
-    for date, least_s, most_s in (
-        ("Thu, 01 Jan 2026 10:00:00 GMT", 0, 0),
-        (in_an_hour, 3400, 3600),
-    ):
-
-        def refuse(connection: ServerConnection, _: Request, date: str = date) -> Response:
-            response = connection.respond(HTTPStatus.SERVICE_UNAVAILABLE, "")
-            response.headers["Retry-After"] = date
-            return response
-
-        async with serve(_nobody, "127.0.0.1", 0, process_request=refuse) as server:
-            port = next(iter(server.sockets)).getsockname()[1]
-            with pytest.raises(HandshakeRefused) as raised:
-                await connect(options_for(f"ws://127.0.0.1:{port}/"))
-        assert raised.value.retry_after_s is not None
-        assert least_s <= raised.value.retry_after_s <= most_s
 
 
 @pytest.mark.parametrize("fault", ["server_full", "server_full_does_not_close"])

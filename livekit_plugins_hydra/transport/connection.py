@@ -68,10 +68,7 @@ class Connection:
         self._audio: deque[bytes] = deque(maxlen=MAX_UNSENT)
         self._left: asyncio.Future[Exception | None] = asyncio.get_running_loop().create_future()
         self._pinged_at = 0.0
-        self._ping: asyncio.Future[bool] | None = None
         self._heartbeat: asyncio.TimerHandle
-        self._has_warned = False
-        """Whether it was logged that the server answers no pings."""
         self.opened_at = time.monotonic()
         self.n_malformed = 0
         """How many frames were no events of the protocol."""
@@ -84,8 +81,8 @@ class Connection:
     @property
     def is_suspect(self) -> bool:
         """Whether the link may be dead: a server that answers pings has not for too long."""
-        owes_answer = self._socket.answers_pings and self.alive_at < self._pinged_at
-        return owes_answer and time.monotonic() - self._pinged_at > SUSPECT_AFTER_S
+        owes_answer = self._socket.n_answered and self.alive_at < self._pinged_at
+        return bool(owes_answer) and time.monotonic() - self._pinged_at > SUSPECT_AFTER_S
 
     @property
     def is_open(self) -> bool:
@@ -153,12 +150,14 @@ class Connection:
     async def ping(self, timeout_s: float) -> float | None:
         """Return how long the server took to answer a ping, in seconds; None if it did not."""
         began_at = time.monotonic()
+        number = self._socket.send_ping()
         try:
             async with asyncio.timeout(timeout_s):
-                is_answered = await self._socket.send_ping()
+                while self._socket.n_answered < number:
+                    await self._socket.ponged.wait()
         except TimeoutError:
             return None
-        return time.monotonic() - began_at if is_answered else None
+        return time.monotonic() - began_at
 
     async def close(self) -> None:
         """Close the socket, within `CLOSE_TIMEOUT_S`."""
@@ -201,13 +200,8 @@ class Connection:
         now = time.monotonic()
         if self.alive_at >= self._pinged_at:
             self._pinged_at = now
-            if self._ping is None or self._ping.done():
-                self._ping = self._socket.send_ping()
-        elif now - self._pinged_at >= DEAD_AFTER_S - _CLOCK_SLACK_S:
-            if self._socket.answers_pings:
-                self.leave(ConnectionLost(reason=f"no sign of life for {DEAD_AFTER_S:g} s"))
-            elif not self._has_warned:
-                self._has_warned = True
-                logger.info("Hydra does not answer pings, so a dead link shows late")
+            self._socket.send_ping()
+        elif now - self._pinged_at >= DEAD_AFTER_S - _CLOCK_SLACK_S and self._socket.n_answered:
+            self.leave(ConnectionLost(reason=f"no sign of life for {DEAD_AFTER_S:g} s"))
         loop = asyncio.get_running_loop()
         self._heartbeat = loop.call_later(PING_EVERY_S, self._keep_alive)

@@ -47,8 +47,10 @@ class WebSocket(asyncio.Protocol):
         self.alive_at = time.monotonic()
         """When the server last sent a message or answered a ping; monotonic clock. A close frame
         does not count: it does not prove that the server has received what was sent."""
-        self.answers_pings = False
-        """Whether the server has ever answered one."""
+        self.n_answered = 0
+        """The number of the last ping that was answered; 0 for none."""
+        self.ponged = asyncio.Event()
+        """Wakes those who wait, at each answer to a ping."""
         self.is_full = False
         """Whether to write no more until `on_drained`."""
         self.on_drained: Callable[[], None] | None = None
@@ -63,7 +65,6 @@ class WebSocket(asyncio.Protocol):
         """What came before `listen`."""
         self._parts: list[Frame] = []
         """The frames of a message that is not complete."""
-        self._pings: dict[bytes, asyncio.Future[bool]] = {}
         self._n_pings = 0
 
     # -------------------------------------------------------------------------- messages
@@ -84,18 +85,13 @@ class WebSocket(asyncio.Protocol):
                 self.protocol.send_text(text)
             self._flush()
 
-    def send_ping(self) -> asyncio.Future[bool]:
-        """Send a ping; return a future of whether it is answered."""
-        answered: asyncio.Future[bool] = self._loop.create_future()
+    def send_ping(self) -> int:
+        """Send a ping; return its number."""
+        self._n_pings += 1
         if self.protocol.state is State.OPEN:
-            self._n_pings += 1
-            payload = str(self._n_pings).encode()
-            self._pings[payload] = answered
-            self.protocol.send_ping(payload)
+            self.protocol.send_ping(str(self._n_pings).encode())
             self._flush()
-        else:
-            answered.set_result(False)
-        return answered
+        return self._n_pings
 
     # ------------------------------------------------------------------------------- end
 
@@ -158,9 +154,6 @@ class WebSocket(asyncio.Protocol):
         self.protocol.receive_eof()
         self._answered.set()
         self._lost.set()
-        for answered in self._pings.values():
-            if not answered.done():
-                answered.set_result(False)
         if self.on_lost is not None:
             self.on_lost()
 
@@ -195,21 +188,11 @@ class WebSocket(asyncio.Protocol):
             if frame.fin:
                 parts, self._parts = self._parts, []
                 self._deliver(b"".join([part.data for part in parts]))
-        elif frame.opcode is Opcode.PONG:
-            self._take_pong(bytes(frame.data))
-
-    def _take_pong(self, payload: bytes) -> None:
-        """A pong answers its ping and all earlier ones: the server need not answer each."""
-        if payload not in self._pings:
-            return
-        self.answers_pings = True
-        self.alive_at = time.monotonic()
-        for sent in list(self._pings):
-            answered = self._pings.pop(sent)
-            if not answered.done():
-                answered.set_result(True)
-            if sent == payload:
-                return
+        elif frame.opcode is Opcode.PONG and frame.data.isdigit():  # else it answers no ping
+            self.n_answered = int(frame.data)
+            self.alive_at = time.monotonic()
+            self.ponged.set()
+            self.ponged.clear()
 
     def _deliver(self, message: bytes) -> None:
         self.alive_at = time.monotonic()

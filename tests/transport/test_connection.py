@@ -705,24 +705,6 @@ async def test_a_frame_that_is_no_frame_costs_a_connection(name: str) -> None:
 # ---------------------------------------------------------------------------- signs of life
 
 
-async def test_a_server_that_never_answers_pings_is_left_alone(
-    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
-) -> None:
-    """Unanswered pings prove nothing about a server that has never answered one."""
-    monkeypatch.setattr("livekit_plugins_hydra.transport.connection.PING_EVERY_S", 0.05)
-    monkeypatch.setattr("livekit_plugins_hydra.transport.connection.DEAD_AFTER_S", 0.2)
-    caplog.set_level(logging.INFO, "livekit.plugins.hydra")
-    async with line(Scenario(answers_pings=False, default_reply=YES)) as opened:
-        await answered(opened)
-        words = "does not answer pings"
-        opened.session.on("hydra_client_event", lambda _: opened.changed.set())
-        await opened.until(lambda: words in caplog.text)
-        await answered(opened)
-
-        assert len(opened.server.dials) == 1
-    assert caplog.text.count(words) == 1
-
-
 async def test_a_server_that_falls_silent_is_left(monkeypatch: pytest.MonkeyPatch) -> None:
     """A server that did answer pings, and then nothing at all, is connected to anew."""
     monkeypatch.setattr("livekit_plugins_hydra.transport.connection.PING_EVERY_S", 0.05)

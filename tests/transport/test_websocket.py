@@ -152,7 +152,10 @@ async def test_what_came_before_anybody_listened_comes_first() -> None:
         await echo(server)
 
     async with opened(greet) as socket:
-        assert await asyncio.wait_for(socket.send_ping(), PATIENCE_S)
+        ping = socket.send_ping()
+        async with asyncio.timeout(PATIENCE_S):
+            while socket.n_answered < ping:
+                await socket.ponged.wait()
         box = Box()
         socket.listen(box.put)
         socket.write([b"5"])
@@ -272,24 +275,11 @@ async def test_a_server_that_says_goodbye_need_not_hang_up(has_tls: bool) -> Non
         assert (socket.protocol.close_code, socket.protocol.close_reason) == (4000, "enough")
         assert socket.alive_at == alive_at
         socket.write([b"too late"])
-        assert not await socket.send_ping()
+        socket.send_ping()
 
 
-async def test_a_ping_that_is_lost_with_its_connection_is_not_awaited_for_ever() -> None:
-    """It was not answered."""
-
-    async def hang_up(server: ServerConnection) -> None:
-        server.transport.pause_reading()
-        await server.send("now")
-        server.transport.abort()
-
-    async with opened(hang_up) as socket:
-        assert not await asyncio.wait_for(socket.send_ping(), PATIENCE_S)
-        assert not socket.answers_pings
-
-
-async def test_a_pong_answers_all_pings_before_it_and_only_pings() -> None:
-    """RFC 6455 lets a peer answer the last one alone, and send pongs that answer nothing."""
+async def test_a_pong_that_answers_no_ping_is_none() -> None:
+    """RFC 6455 lets a peer send pongs by itself."""
 
     async def answer_late(server: ServerConnection) -> None:
         await server.pong(b"by the way")
@@ -300,12 +290,12 @@ async def test_a_pong_answers_all_pings_before_it_and_only_pings() -> None:
         box = Box()
         socket.listen(box.put)
         await box.until(1)
-        assert not socket.answers_pings
+        assert socket.n_answered == 0
 
-        first, second = socket.send_ping(), socket.send_ping()
-        assert await asyncio.wait_for(second, PATIENCE_S)
-        assert first.result()
-        assert socket.answers_pings
+        ping = socket.send_ping()
+        socket.write([b"and now"])
+        await box.until(2)
+        assert socket.n_answered == ping
 
 
 async def test_a_peer_that_does_not_read_is_not_written_to() -> None:

@@ -366,14 +366,13 @@ class Performer:
         """Whether audio flows on the present connection."""
         return self.call.conversation.is_ready
 
-    def connection_acquired(self, duration_s: float, *, is_spare: bool) -> None:
-        """Report how long it took to get a connection."""
-        metrics = reports.of_acquisition(self._model, duration_s, is_reused=is_spare)
-        self._emit("metrics_collected", metrics)
-
-    def connection_opened(self) -> None:
-        """Begin a conversation."""
+    def connection_opened(self, took_s: float, *, is_spare: bool) -> None:
+        """Begin a conversation; it took so long to get its connection."""
         self.perform(self.call.open())
+        metrics = reports.of_acquisition(self._model, took_s, is_reused=is_spare)
+        # Listeners take time: first the configuration is sent, if it can be.
+        loop = asyncio.get_running_loop()
+        loop.call_soon(lambda: self._emit("metrics_collected", metrics))
 
     def receive(self, event: events.ServerEvent | events.UnknownEvent) -> None:
         """Take an event of the server."""

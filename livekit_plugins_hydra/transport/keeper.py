@@ -28,11 +28,8 @@ class KeptCall(Protocol):
     def is_ready(self) -> bool:
         """Whether audio flows on the present connection."""
 
-    def connection_acquired(self, duration_s: float, *, is_spare: bool) -> None:
-        """Report how long it took to get a connection."""
-
-    def connection_opened(self) -> None:
-        """Begin a conversation."""
+    def connection_opened(self, took_s: float, *, is_spare: bool) -> None:
+        """Begin a conversation; it took so long to get its connection."""
 
     def receive(self, event: events.ServerEvent | events.UnknownEvent) -> None:
         """Take an event of the server."""
@@ -148,13 +145,10 @@ class Keeper:
             self._options, self.trace, is_reconnect=self.was_ready
         )
         took_s = time.monotonic() - began_at
-        # Metrics take time: first the configuration is sent, if it can be.
-        loop = asyncio.get_running_loop()
-        loop.call_soon(lambda: self._call.connection_acquired(took_s, is_spare=is_spare))
         try:
             if self._is_over:  # the function that mints the key has swallowed the cancellation
                 connection.leave()
-            self._call.connection_opened()
+            self._call.connection_opened(took_s, is_spare=is_spare)
             await connection.run(self._call.receive)
         except errors.HydraError as error:
             was_dead = is_spare and not self._call.is_ready

@@ -188,8 +188,8 @@ class WebSocket(asyncio.Protocol):
             if frame.fin:
                 parts, self._parts = self._parts, []
                 self._deliver(b"".join([part.data for part in parts]))
-        elif frame.opcode is Opcode.PONG and frame.data.isdigit():  # else it answers no ping
-            self.n_answered = int(frame.data)
+        elif frame.opcode is Opcode.PONG and bytes(frame.data).isdigit():  # else it answers no ping
+            self.n_answered = int(bytes(frame.data))
             self.alive_at = time.monotonic()
             self.ponged.set()
             self.ponged.clear()

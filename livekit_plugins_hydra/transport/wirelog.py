@@ -51,13 +51,8 @@ STOP_BUDGET_S: Final = 0.5
 _MALFORMED_CHARS: Final = 500
 """How much of a frame that is no JSON is kept."""
 
-_BASE64: Final = re.compile(r"[A-Za-z0-9+/_-]{256,}={0,2}")
-"""Long text without a space: audio, in a frame that this package doesn't know."""
-
-_AUDIO_FIELDS: Final = {
-    "input_audio_buffer.append": "audio",
-    "response.output_audio.delta": "delta",
-}
+_AUDIO: Final = re.compile(r"[A-Za-z0-9+/]{256,}={0,2}")
+"""Long text without a space, whatever the event and the field are called: 4 ms of audio or more."""
 
 Direction = Literal["sent", "received", "note"]
 
@@ -260,18 +255,13 @@ def _read(frame: bytes) -> tuple[str, Any]:
     except (msgspec.DecodeError, UnicodeError, RecursionError):
         return "(malformed)", frame.decode("utf-8", "replace")[:_MALFORMED_CHARS]
     kind = content.get("type") if isinstance(content, dict) else None
-    if not isinstance(kind, str):
-        return "(malformed)", _without_audio(content)
-    audio = content.get(_AUDIO_FIELDS.get(kind, ""))
-    if isinstance(audio, str):
-        return kind, content | {_AUDIO_FIELDS[kind]: _measure(audio)}
-    return kind, _without_audio(content)
+    return kind if isinstance(kind, str) else "(malformed)", _without_audio(content)
 
 
 def _without_audio(value: Any) -> Any:
     """Return JSON without anything that looks like audio."""
     match value:
-        case str() if _BASE64.fullmatch(value):
+        case str() if _AUDIO.fullmatch(value):
             return _measure(value)
         case dict():
             return {key: _without_audio(each) for key, each in value.items()}
@@ -283,10 +273,7 @@ def _without_audio(value: Any) -> Any:
 
 def _measure(audio: str) -> dict[str, Any]:
     """Return the length of audio, and its peak relative to full scale."""
-    try:
-        pcm = base64.b64decode(audio)
-    except ValueError:
-        return {"malformed": len(audio)}
+    pcm = base64.b64decode(audio[: len(audio) & ~3])
     samples = np.frombuffer(pcm[: len(pcm) & ~1], dtype="<i2")
-    peak = int(np.abs(samples.astype(np.int32)).max()) / 32768 if samples.size else 0.0
+    peak = int(np.abs(samples.astype(np.int32)).max()) / 32768
     return {"bytes": len(pcm), "peak": round(peak, 4)}

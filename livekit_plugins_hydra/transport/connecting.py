@@ -39,8 +39,6 @@ from .wirelog import Trace
 _HEADERS: Final = {"X-Source": "livekit", "X-LiveKit-Version": livekit_version}
 """The vendor's convention for integrations, as in its STT and TTS plugins."""
 
-_UNAUTHORIZED: Final = frozenset({401, 403})
-
 _silent: Final = logging.Logger("websockets")  # noqa: LOG001 - in no tree, so it can't be turned on
 _silent.disabled = True
 """For websockets, which would log the request line, with the key."""
@@ -80,7 +78,14 @@ async def connect(
 
 async def _open(options: Options, trace: Trace | None) -> Connection:
     key = await _key(options.api_key, timeout_s=options.conn_options.timeout)
-    tap = trace.connect(secret=key, about=_about(options)) if trace is not None else None
+    about = {
+        "server": urlsplit(options.base_url).hostname,
+        "model": options.model,
+        "voice": options.voice,
+        "auth": options.auth,
+        "livekit-agents": livekit_version,
+    }
+    tap = trace.connect(secret=key, about=about) if trace is not None else None
     try:
         socket = await _websocket(options, key)
     except BaseException as error:
@@ -116,17 +121,6 @@ async def _websocket(options: Options, key: str) -> WebSocket:
         return cast(WebSocket, socket)
     # Outside of the handler, so that its context is not the exception with the URL.
     raise failure
-
-
-def _about(options: Options) -> dict[str, str | None]:
-    """Return what a log may say about a new connection."""
-    return {
-        "server": urlsplit(options.base_url).hostname,
-        "model": options.model,
-        "voice": options.voice,
-        "auth": options.auth,
-        "livekit-agents": livekit_version,
-    }
 
 
 def _url(options: Options, api_key: str | None) -> str:
@@ -177,14 +171,13 @@ def _job_proxy(url: str) -> str | None:
     return None if proxy_bypass(urlsplit(url).netloc) else proxy
 
 
+@functools.cache
 def trust() -> ssl.SSLContext:
     """Return whom to trust. Reading the certificates takes 20 ms, so a process does it once."""
-    return _trust_of(os.environ.get("SSL_CERT_FILE"), os.environ.get("SSL_CERT_DIR"))
-
-
-@functools.cache
-def _trust_of(cafile: str | None, capath: str | None) -> ssl.SSLContext:
-    return ssl.create_default_context(cafile=cafile or None, capath=capath or None)
+    return ssl.create_default_context(
+        cafile=os.environ.get("SSL_CERT_FILE") or None,
+        capath=os.environ.get("SSL_CERT_DIR") or None,
+    )
 
 
 def _refusal(error: Exception, timeout_s: float) -> ConnectionFailed:
@@ -192,7 +185,7 @@ def _refusal(error: Exception, timeout_s: float) -> ConnectionFailed:
     match error:
         case websockets.InvalidStatus():
             status = error.response.status_code
-            if status in _UNAUTHORIZED:
+            if status in (401, 403):
                 return AuthenticationFailed(status)
             retry_after = next(iter(error.response.headers.get_all("Retry-After")), "")
             retry_after_s = float(retry_after) if retry_after.isdecimal() else None

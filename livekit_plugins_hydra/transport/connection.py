@@ -9,12 +9,12 @@ from collections import deque
 from collections.abc import Callable, Iterable
 from typing import Final
 
-import websockets
+from websockets.frames import CloseCode
+from websockets.protocol import State
 
 from livekit_plugins_hydra.log import REDACTED, SECRET_CHARS, logger, redacted
 from livekit_plugins_hydra.protocol import events, wire
 from livekit_plugins_hydra.protocol.errors import (
-    ConnectionFailed,
     ConnectionLost,
     RemoteProtocolError,
     ServerFull,
@@ -33,17 +33,12 @@ DEAD_AFTER_S: Final = 10.0
 SUSPECT_AFTER_S: Final = 1.0
 """A link that takes longer to answer a ping may have died. Our choice."""
 
-_CLOCK_SLACK_S: Final = 0.1
-
 MAX_UNSENT: Final = 400
 """How many appends are kept, the newest, while the server does not read: 8 s of the shortest, 10 s
 of a room's frames in halves."""
 
 WRITTEN_AT_ONCE: Final = 8
 """How many frames are joined in one write, at most, so that the server reads meanwhile."""
-
-_TRY_AGAIN_LATER: Final = 1013
-_NO_CLOSE_FRAME: Final = 1006
 
 Deliver = Callable[[events.ServerEvent | events.UnknownEvent], None]
 
@@ -87,7 +82,7 @@ class Connection:
     @property
     def is_open(self) -> bool:
         """Whether neither side is known to have ended it."""
-        return self._socket.protocol.state is websockets.State.OPEN
+        return self._socket.protocol.state is State.OPEN
 
     def send(self, event: events.ClientEvent) -> None:
         """Send a control event, before all audio that waits."""
@@ -114,17 +109,13 @@ class Connection:
         if not self._left.done():
             self._left.set_result(error)
 
-    def _end_of_socket(self) -> ConnectionFailed:
-        code = self._socket.protocol.close_code
-        if code == _TRY_AGAIN_LATER:
-            return ServerFull()
-        if code == _NO_CLOSE_FRAME:
-            code = None
-        reason = self._socket.protocol.close_reason or ""
-        return ConnectionLost(code, redacted(reason, self._secret))
-
     def _end(self) -> None:
-        self.leave(self._end_of_socket())
+        code, reason = self._socket.protocol.close_code, self._socket.protocol.close_reason or ""
+        if code == CloseCode.TRY_AGAIN_LATER:
+            self.leave(ServerFull())
+        else:
+            came = None if code == CloseCode.ABNORMAL_CLOSURE else code  # it stands for no frame
+            self.leave(ConnectionLost(came, redacted(reason, self._secret)))
 
     async def run(self, deliver: Deliver) -> None:
         """Deliver the server's events until `leave` is called, in the caller's context.
@@ -138,7 +129,7 @@ class Connection:
         self._socket.listen(lambda message: context.run(self._receive, deliver, message))
         self._keep_alive()
         try:
-            if self._socket.protocol.state is websockets.State.CLOSED:
+            if self._socket.protocol.state is State.CLOSED:
                 self._end()
             if error := await self._left:
                 raise error
@@ -201,7 +192,7 @@ class Connection:
         if self.alive_at >= self._pinged_at:
             self._pinged_at = now
             self._socket.send_ping()
-        elif now - self._pinged_at >= DEAD_AFTER_S - _CLOCK_SLACK_S and self._socket.n_answered:
+        elif now - self._pinged_at > DEAD_AFTER_S - PING_EVERY_S / 2 and self._socket.n_answered:
             self.leave(ConnectionLost(reason=f"no sign of life for {DEAD_AFTER_S:g} s"))
         loop = asyncio.get_running_loop()
         self._heartbeat = loop.call_later(PING_EVERY_S, self._keep_alive)

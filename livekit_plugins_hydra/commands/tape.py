@@ -47,7 +47,6 @@ class Tape:
         if reel is None:
             about = {"model": record.model, "auth": record.auth}
             tap = Trace(self.log).connect(about=about, at=record.opened_at_s)
-            assert tap is not None, "there is a path"
             tap.note("connection.opened", {}, at=record.opened_at_s)
             reel = self._open[record.number] = _Reel(record, tap)
         reel.take(what)

@@ -85,15 +85,13 @@ async def _open(options: Options, trace: Trace | None) -> Connection:
         "auth": options.auth,
         "livekit-agents": livekit_version,
     }
-    tap = trace.connect(secret=key, about=about) if trace is not None else None
+    tap = (trace or Trace(None)).connect(secret=key, about=about)
     try:
         socket = await _websocket(options, key)
     except BaseException as error:
-        if tap is not None:
-            await tap.failed(error)
+        await tap.failed(error)
         raise
-    if tap is not None:
-        tap.note("connection.opened", {})
+    tap.note("connection.opened", {})
     return Connection(socket, secret=key, tap=tap)
 
 

@@ -46,7 +46,7 @@ Deliver = Callable[[events.ServerEvent | events.UnknownEvent], None]
 class Connection:
     """An open connection; `connect` makes one."""
 
-    def __init__(self, socket: WebSocket, *, secret: str, tap: Tap | None) -> None:
+    def __init__(self, socket: WebSocket, *, secret: str, tap: Tap) -> None:
         """Take an open socket.
 
         Args:
@@ -99,9 +99,8 @@ class Connection:
         """Write what waits, until the socket is full."""
         while (waiting := self._control or self._audio) and not self._socket.is_full:
             frames = [waiting.popleft() for _ in range(min(WRITTEN_AT_ONCE, len(waiting)))]
-            if self._tap is not None:
-                for frame in frames:
-                    self._tap.sent(frame)
+            for frame in frames:
+                self._tap.sent(frame)
             self._socket.write(frames)
 
     def leave(self, error: Exception | None = None) -> None:
@@ -156,19 +155,17 @@ class Connection:
         try:
             await self._socket.close()
         finally:
-            if self._tap is not None:
-                end = self._socket.protocol
-                await self._tap.closed(
-                    end.close_code, end.close_reason or "", by_server=end.close_rcvd_then_sent
-                )
+            end = self._socket.protocol
+            await self._tap.closed(
+                end.close_code, end.close_reason or "", by_server=end.close_rcvd_then_sent
+            )
 
     def _receive(self, deliver: Deliver, message: bytes) -> None:
         if self._left.done():
             return
         if self._needle is not None and self._needle in message:
             message = message.replace(self._needle, REDACTED.encode())
-        if self._tap is not None:
-            self._tap.received(message)
+        self._tap.received(message)
         try:
             event = self._read(message)
             if event is not None:

@@ -81,22 +81,20 @@ class Trace:
         secret: str = "",
         about: Mapping[str, Any] | None = None,
         at: float | None = None,
-    ) -> Tap | None:
-        """Return the tap of the next connection; None while nothing is logged.
+    ) -> Tap:
+        """Return the tap of the next connection.
 
         Args:
             secret: the key; it is removed from every line.
             about: the server and the options, for the first line.
             at: when, by `time.monotonic`; now by default.
         """
-        if self._path is None:
-            return None
         now = time.monotonic()
         at = now if at is None else at
         if not self._n_connections:
             self.began_at, self.began_wall = at, time.time() + at - now
         self._n_connections += 1
-        if self._file is None or not self._file.n_taps:
+        if self._path is not None and (self._file is None or not self._file.n_taps):
             self._file = _File(self._path)
         self._tap = Tap(self, self._file, connection=self._n_connections, secret=secret)
         self._tap.note("connection.opening", about or {}, at=at)
@@ -111,15 +109,16 @@ class Trace:
 class Tap:
     """One connection's lines. Nothing here waits for the disk."""
 
-    def __init__(self, trace: Trace, file: _File, *, connection: int, secret: str) -> None:
+    def __init__(self, trace: Trace, file: _File | None, *, connection: int, secret: str) -> None:
         """Begin; `Trace.connect` makes one."""
         self.trace = trace
         self.connection = connection
         self.secret = secret
         self.session: str | None = None
         """The server's id; set by the thread that writes, when `session.created` passes."""
-        self._file: _File | None = file
-        file.n_taps += 1
+        self._file = file
+        if file is not None:
+            file.n_taps += 1
 
     def sent(self, frame: bytes, *, at: float | None = None) -> None:
         """Log a frame of this side; `at` is by `time.monotonic`, and now by default."""

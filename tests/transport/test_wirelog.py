@@ -265,7 +265,6 @@ async def test_a_later_call_goes_on_in_the_file(tmp_path: Path) -> None:
 async def write_lines(path: Path, n_lines: int) -> None:
     """Write that many lines as a call does."""
     tap = Trace(path).connect()
-    assert tap is not None
     for number in range(n_lines - 2):
         tap.received(b'{"type": "x", "number": %d}' % number)
     await tap.closed(1000, "", by_server=False)

@@ -47,6 +47,10 @@ class Concierge(Agent):
         )
         self.lights: dict[str, bool] = {}
 
+    async def on_enter(self) -> None:
+        """Speak first."""
+        self.session.generate_reply(instructions="Say hello and what you can do.")
+
     @function_tool
     async def next_train(self, city: str) -> str:
         """Look up when the next train leaves for a city.
@@ -85,7 +89,6 @@ async def talk(ctx: JobContext) -> None:
     """Hold one call; LiveKit runs this for each room."""
     session: AgentSession[None] = AgentSession(llm=hydra.RealtimeModel())
     await session.start(Concierge(), room=ctx.room)
-    await session.generate_reply(instructions="Say hello and what you can do.")
 
 
 if __name__ == "__main__":

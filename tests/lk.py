@@ -24,6 +24,24 @@ RATE_HZ: Final = 48_000
 """Of the console's sound, both ways."""
 
 
+CONSOLE: Final = """
+import asyncio, runpy
+from livekit.agents import AgentSession
+
+start = AgentSession.start
+
+async def join(session, *arguments, **options):
+    await start(session, *arguments, **options)
+    await asyncio.sleep(0.3)
+
+AgentSession.start = join
+runpy.run_module("livekit.agents", run_name="__main__")
+"""
+"""For ``python -c``: LiveKit's command line. Its console has no room, and in a room
+`AgentSession.start` also waits until the room is joined: here it takes as long.
+"""
+
+
 class Console:
     """Gives one worker a microphone, and hears its agent; playing takes no time."""
 

@@ -15,7 +15,7 @@ import livekit_plugins_hydra as hydra
 from livekit_plugins_hydra.testing import Emulator, Scenario
 
 from . import draw_protocol
-from .lk import Console
+from .lk import CONSOLE, Console
 from .processes import TOP, python, python_running
 
 README = (TOP / "README.md").read_text(encoding="utf-8")
@@ -162,7 +162,7 @@ async def test_code_type_checks(tmp_path: Path) -> None:
 
 
 async def test_first_agent_works(tmp_path: Path) -> None:
-    """The README's agent starts as a worker in LiveKit's console, and greets."""
+    """The README's agent starts as a worker in LiveKit's console, and greets, on one connection."""
     agent, *_ = python_blocks()
     assert 10 < len(agent.strip().splitlines()) <= 20
     file = tmp_path / "agent.py"
@@ -172,7 +172,7 @@ async def test_first_agent_works(tmp_path: Path) -> None:
         Emulator(Scenario()) as server,
         Console() as console,
         python_running(
-            *("-m", "livekit.agents", "console", str(file)),
+            *("-c", CONSOLE, "console", str(file)),
             *("--connect-addr", console.address),
             HYDRA_BASE_URL=server.url,
             SMALLEST_API_KEY="any-key",
@@ -180,6 +180,7 @@ async def test_first_agent_works(tmp_path: Path) -> None:
     ):
         await server.wait_for(lambda _: console.heard_s == [2.0], timeout=PATIENCE_S)
 
+    assert len(server.dials) == 1
     assert [response.trigger for response in server.responses] == ["greeting"]
     assert "Greet the user" in (server.connection.configuration.instructions or "")
 

@@ -14,7 +14,7 @@ import soxr
 
 from livekit_plugins_hydra.testing import Call, Context, Emulator, Reply, Samples, Say, Scenario
 
-from .lk import RATE_HZ, Console, Registry
+from .lk import CONSOLE, RATE_HZ, Console, Registry
 from .processes import TOP, python, python_running
 
 PATIENCE_S = 60.0
@@ -49,7 +49,7 @@ async def talking(example: str, scenario: Scenario) -> AsyncIterator[tuple[Emula
         Emulator(scenario) as server,
         Console() as console,
         python_running(
-            *("-m", "livekit.agents", "console", f"examples/{example}"),
+            *("-c", CONSOLE, "console", f"examples/{example}"),
             *("--connect-addr", console.address),
             HYDRA_BASE_URL=server.url,
             SMALLEST_API_KEY="any-key-will-do",
@@ -59,10 +59,11 @@ async def talking(example: str, scenario: Scenario) -> AsyncIterator[tuple[Emula
 
 
 async def test_agent_greets_and_answers_what_was_said() -> None:
-    """`agent.py` speaks first, and answers recorded speech."""
+    """`agent.py` speaks first, on its first connection, and answers recorded speech."""
     scenario = Scenario(replies=[Say(duration_s=1.0), Say(duration_s=2.0)])
     async with talking("agent.py", scenario) as (server, console):
         await server.wait_for(lambda _: console.heard_s == [1.0], timeout=PATIENCE_S)
+        assert len(server.dials) == 1
         console.microphone.say(recording("user-question"))
         await server.wait_for(lambda _: console.heard_s == [1.0, 2.0], timeout=PATIENCE_S)
 
@@ -74,7 +75,10 @@ async def test_agent_greets_and_answers_what_was_said() -> None:
 
 
 async def test_tools_of_every_kind_are_called_and_told() -> None:
-    """`tools.py`: plain, raw and failing tools give their outputs; a slow one is told twice."""
+    """`tools.py`: plain, raw and failing tools give their outputs; a slow one is told twice.
+
+    The greeting is on the first connection.
+    """
     told: list[tuple[str, str]] = []
 
     def reply(context: Context) -> Reply:
@@ -84,6 +88,7 @@ async def test_tools_of_every_kind_are_called_and_told() -> None:
 
     async with talking("tools.py", Scenario(replies=reply)) as (server, console):
         await server.wait_for(lambda _: console.heard_s == [0.5], timeout=PATIENCE_S)
+        assert len(server.dials) == 1
         server.speak(
             [
                 Call("next_train", {"city": "Porto"}),

@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import logging
 import os
 import sys
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
 from typer.testing import CliRunner
+from websockets.asyncio.server import ServerConnection, serve
 
 from livekit_plugins_hydra.commands.cli import app
 
@@ -81,3 +85,22 @@ def here(folder: Path, *arguments: str | Path, **environment: str | None) -> tup
     assert KEY not in ran.output
     assert ran.exception is None or isinstance(ran.exception, SystemExit), ran.exception
     return ran.exit_code, " ".join(ran.output.split())
+
+
+@asynccontextmanager
+async def without_voices() -> AsyncIterator[str]:
+    """Run a server that refuses every voice, its own default too; give its URL."""
+
+    async def refuse(connection: ServerConnection) -> None:
+        await connection.send(json.dumps({"type": "session.created", "session_id": "s"}))
+        async for frame in connection:
+            if json.loads(frame)["type"] == "session.configure":
+                error = {
+                    "code": "invalid_request_error",
+                    "message": "no such voice",
+                    "param": "session.configure.session.voice",
+                }
+                await connection.send(json.dumps({"type": "error", "error": error}))
+
+    async with serve(refuse, "127.0.0.1", 0) as server:
+        yield f"ws://127.0.0.1:{server.sockets[0].getsockname()[1]}"

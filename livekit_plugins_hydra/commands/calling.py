@@ -7,11 +7,12 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, Literal
 
 from livekit.agents import (
     Agent,
     AgentSession,
+    APIError,
     APIStatusError,
     CloseEvent,
     ErrorEvent,
@@ -22,6 +23,7 @@ from livekit.agents.voice.io import PlaybackFinishedEvent, PlaybackStartedEvent
 
 from livekit_plugins_hydra import RealtimeModel, RealtimeSession
 from livekit_plugins_hydra.protocol import events
+from livekit_plugins_hydra.protocol.errors import CODES_OF_BAD_CONFIGURATION
 from livekit_plugins_hydra.testing import Loudspeaker, Microphone
 from livekit_plugins_hydra.testing.recordings import Samples
 
@@ -56,14 +58,17 @@ class Recording:
         return self.samples.size / RATE_HZ
 
 
+Failing = Literal["key", "option", "connection", "call"]
+
+
 class CallFailed(Exception):
     """The call did not go as it should; the text says where."""
 
-    def __init__(self, what: str, remedy: str = "", *, kind: str = "call") -> None:
+    def __init__(self, what: str, remedy: str = "", *, kind: Failing = "call") -> None:
         super().__init__(what)
         self.remedy = remedy
         self.kind = kind
-        """``key``, ``connection`` or ``call``: what has failed."""
+        """What has failed; an option, where the server refuses what it is configured with."""
 
 
 Note = Callable[[float, str, str], None]
@@ -250,9 +255,18 @@ class Caller:
     def _on_close(self, event: CloseEvent) -> None:
         cause = getattr(event.error, "error", None) or event.error
         what = str(getattr(cause, "message", None) or cause or f"ended: {event.reason.value}")
+        kind: Failing
         if isinstance(cause, APIStatusError) and cause.status_code in _REFUSALS:
             kind = "key"
+        elif self._is_ready:
+            kind = "call"
         else:
-            kind = "call" if self._is_ready else "connection"
+            kind = "option" if _is_about_options(cause) else "connection"
         self._failure = CallFailed(what, kind=kind)
         self._changed.set()
+
+
+def _is_about_options(cause: object) -> bool:
+    """Return whether the server refuses what it was configured with: a voice, for example."""
+    body = cause.body if isinstance(cause, APIError) else None
+    return isinstance(body, dict) and body.get("code") in CODES_OF_BAD_CONFIGURATION

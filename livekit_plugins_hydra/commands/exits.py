@@ -18,7 +18,7 @@ class Exit(IntEnum):
     FAILED = 1
     """The command ran, and what it looked at is not as it should be."""
     USAGE = 2
-    """Options, files or functions that can't be used."""
+    """Options, files or functions that can't be used; a voice that the server refuses, too."""
     NO_KEY = 3
     """There is no key, or the server refused it."""
     NO_CONNECTION = 4
@@ -27,7 +27,8 @@ class Exit(IntEnum):
 
 EPILOG = (
     "Exit codes: 0 all is well; 1 it ran, and something is not as it should be; 2 options or"
-    " files that can't be used; 3 no key, or one that was refused; 4 no connection."
+    " files that can't be used, or a voice that was refused; 3 no key, or one that was refused;"
+    " 4 no connection."
 )
 """For `--help`."""
 

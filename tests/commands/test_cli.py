@@ -29,7 +29,7 @@ from livekit_plugins_hydra.testing import Call, Emulator, Samples, Say, Scenario
 from livekit_plugins_hydra.testing.emulator.replies import End, Wait
 from livekit_plugins_hydra.testing.emulator.scenario_file import ScenarioUnreadable, read_scenario
 from tests.calls import KEY, tone
-from tests.command_line import ENVIRONMENT, SPEECH, Ran, here, hydra
+from tests.command_line import ENVIRONMENT, SPEECH, Ran, here, hydra, without_voices
 from tests.direct import hear, line
 from tests.processes import python
 
@@ -211,6 +211,16 @@ async def test_a_key_that_is_refused(tmp_path: Path) -> None:
     assert ran.code == 3
     assert "refused the API key (HTTP 401)" in ran.words
     assert KEY not in (tmp_path / "wire.jsonl").read_text()
+
+
+async def test_a_voice_that_is_refused(tmp_path: Path) -> None:
+    """A voice that the server refuses is an option that can't be used: exit code 2."""
+    async with without_voices() as url:
+        ran = await hydra("call", GOODBYE, "--voice", "maya", cwd=tmp_path, base_url=url)
+
+    assert ran.code == 2
+    assert "The call has failed: Hydra reports invalid_request_error" in ran.words
+    assert "no such voice" in ran.words
 
 
 # ------------------------------------------------------------------------- what is refused

@@ -5,16 +5,27 @@ from __future__ import annotations
 import asyncio
 import logging
 from pathlib import Path
-from typing import Annotated, Final
+from typing import TYPE_CHECKING, Annotated, Final
 
 import typer
 
 from livekit_plugins_hydra.commands import flags
 from livekit_plugins_hydra.commands.exits import Exit, stop
 
+if TYPE_CHECKING:
+    from livekit_plugins_hydra.commands.calling import Failing
+
 INSTRUCTIONS: Final = (
     "You are a friendly voice assistant on the phone. Answer in one or two short sentences."
 )
+
+_CODES: Final[dict[Failing, Exit]] = {
+    "key": Exit.NO_KEY,
+    "option": Exit.USAGE,
+    "connection": Exit.NO_CONNECTION,
+    "call": Exit.FAILED,
+}
+"""The exit code for each kind of failure."""
 
 
 def call(
@@ -78,5 +89,4 @@ def call(
         hold(agent, said, target, behaviour, barge_in=barge_in, patience=patience, out=out)
     )
     if failure is not None:
-        code = {"key": Exit.NO_KEY, "connection": Exit.NO_CONNECTION}.get(failure.kind, Exit.FAILED)
-        stop(code, f"The call has failed: {failure}", failure.remedy)
+        stop(_CODES[failure.kind], f"The call has failed: {failure}", failure.remedy)

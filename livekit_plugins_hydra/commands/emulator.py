@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from .exits import Exit, errors, stop
+from .console import errors
+from .exits import Exit, stop
 
 if TYPE_CHECKING:
     from livekit_plugins_hydra.testing import ConnectionRecord, Dial, Emulator, Observed
@@ -72,7 +73,7 @@ def emulator(
 
     def tell(fault: Exception) -> None:
         faults.append(fault)
-        errors().print(f"The scenario fails: {_said(fault)}", markup=False)
+        errors().print(f"The scenario fails: {_said(fault)}")
 
     def ended(what: Dial | ConnectionRecord) -> None:
         if console is not None:

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 from enum import IntEnum
-from typing import TYPE_CHECKING, NoReturn
+from typing import NoReturn
 
 import typer
 
-if TYPE_CHECKING:
-    from rich.console import Console
+from .console import errors
 
 
 class Exit(IntEnum):
@@ -33,13 +32,6 @@ EPILOG = (
 """For `--help`."""
 
 
-def errors() -> Console:
-    """Return where errors are printed."""
-    from rich.console import Console
-
-    return Console(stderr=True, soft_wrap=True, highlight=False)
-
-
 def stop(code: Exit, what: str, remedy: str = "") -> NoReturn:
     """End the command with a sentence, and one about what to do.
 
@@ -47,13 +39,7 @@ def stop(code: Exit, what: str, remedy: str = "") -> NoReturn:
         typer.Exit: always.
     """
     console = errors()
-    console.print(f"[bold red]{_escaped(what)}[/]")
+    console.print(what, style="bold red")
     if remedy:
-        console.print(_escaped(remedy))
+        console.print(remedy)
     raise typer.Exit(code)
-
-
-def _escaped(text: str) -> str:
-    from rich.markup import escape
-
-    return escape(text)

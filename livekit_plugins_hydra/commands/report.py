@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from .console import output
 from .exits import Exit, stop
 
 if TYPE_CHECKING:
@@ -33,8 +34,6 @@ def report(
     title: Annotated[str, typer.Option(help="A heading for the page.")] = "",
 ) -> None:
     """Make one self-contained page of a call: waveforms, events, latencies, and the wire log."""
-    from rich.console import Console
-
     from livekit_plugins_hydra.report import LogUnreadable, calls_in, read, render
     from livekit_plugins_hydra.report.page import AUDIO_RATE_HZ
 
@@ -51,10 +50,9 @@ def report(
     if recording is not None:
         audio = read_audio(recording, rate_hz=AUDIO_RATE_HZ, n_channels=2)
     write_page(out, render(lines, audio=audio, audio_at_s=recording_at, title=title))
-    console = Console(soft_wrap=True, highlight=False)
     number = list(calls).index(lines[0].call) + 1
     of = f", call {number} of {len(calls)} (--call chooses)" if len(calls) > 1 else ""
-    console.print(f"{out} shows {len(lines)} frames and notes{of}", markup=False)
+    output().print(f"{out} shows {len(lines)} frames and notes{of}")
 
 
 def _choose(calls: dict[str, list[LogLine]], wanted: str) -> list[LogLine]:

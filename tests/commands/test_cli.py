@@ -158,6 +158,18 @@ def test_a_call_that_is_not_answered(tmp_path: Path) -> None:
     assert (tmp_path / "call.wav").is_file()
 
 
+def test_what_is_said_in_a_call_is_no_markup(tmp_path: Path) -> None:
+    """Names and arguments of functions are printed as they are, brackets and colons too."""
+    (tmp_path / "scenario.toml").write_text(
+        '[[replies]]\ncall = "[/x]"\narguments = { at = "10:100:20" }\n'
+    )
+    code, words = here(tmp_path, "call", "--offline", GOODBYE, "--scenario", "scenario.toml")
+
+    assert code == 0
+    assert 'calls [/x]({"at": "10:100:20"})' in words
+    assert re.search(r"user, \[/x\] [\d,]+ ms", words)
+
+
 async def until_printed(process: asyncio.subprocess.Process, mark: bytes) -> bytes:
     """Return what a command prints up to the line with a mark."""
     assert process.stdout is not None
@@ -236,6 +248,7 @@ GOODBYE = SPEECH / "user-goodbye.wav"
         (["weather.py"], "weather.py can't be read as audio"),
         ([GOODBYE, "--tools", "weather"], "write module:function"),
         ([GOODBYE, "--tools", "wether:get_weather"], "there is no module 'wether' here"),
+        ([GOODBYE, "--tools", "at:100:[/x]:look"], "there is no module 'at:100:[/x]' here"),
         ([GOODBYE, "--tools", "weather.py:get_wether"], "did you mean 'get_weather'?"),
         ([GOODBYE, "--tools", "weather.py:number"], "'number' is no function"),
         ([GOODBYE, "--tools", "decorated.py:look"], "LiveKit awaits tools; write async def look"),

@@ -8,9 +8,10 @@ from typing import Final
 
 from livekit.agents import Agent
 from rich.console import Console
-from rich.markup import escape
+from rich.text import Text
 
 from livekit_plugins_hydra.commands.calling import Caller, CallFailed, Recording
+from livekit_plugins_hydra.commands.console import output
 from livekit_plugins_hydra.commands.target import Target
 from livekit_plugins_hydra.testing import Scenario
 
@@ -30,7 +31,7 @@ async def hold(
     out: Path,
 ) -> CallFailed | None:
     """Hold the call and write its files; return how it failed, if it did."""
-    console = Console(soft_wrap=True, highlight=False)
+    console = output()
     failure: CallFailed | None = None
     async with target.emulated(scenario) as emulator:
         if emulator is not None:
@@ -58,4 +59,4 @@ async def hold(
 
 def _print(console: Console, at_s: float, who: str, what: str) -> None:
     color = _COLORS.get(who, "default")
-    console.print(f"[dim]{at_s:7.2f}[/]  [{color}]{who:<6}[/] {escape(what)}")
+    console.print(Text.assemble((f"{at_s:7.2f}", "dim"), "  ", (f"{who:<6}", color), f" {what}"))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from rich.console import Console
 from rich.table import Table
+from rich.text import Text
 
 from livekit_plugins_hydra.report import Exchange, Timeline
 
@@ -21,7 +22,7 @@ def print_latencies(console: Console, timeline: Timeline) -> None:
         table.add_row(
             f"{exchange.begin_s:.1f}\N{NO-BREAK SPACE}s",
             _describe(exchange),
-            f"[bold]{_in_ms(exchange.voice_to_voice_s)}[/]",
+            Text(_in_ms(exchange.voice_to_voice_s), style="bold"),
             *(_in_ms(spent.get(name)) for name in names),
         )
     console.print()

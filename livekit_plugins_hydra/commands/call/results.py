@@ -9,7 +9,7 @@ from pathlib import Path
 from rich.console import Console
 
 from livekit_plugins_hydra.commands.calling import Caller
-from livekit_plugins_hydra.commands.exits import errors
+from livekit_plugins_hydra.commands.console import errors
 from livekit_plugins_hydra.commands.files import write_page
 from livekit_plugins_hydra.report import LogUnreadable, calls_in, read, render, timeline_of
 from livekit_plugins_hydra.report.lines import LogLine
@@ -25,7 +25,7 @@ def keep(console: Console, caller: Caller, out: Path) -> None:
     try:
         calls = calls_in(read(log)).values()
     except LogUnreadable as problem:  # there was no connection, or the log has warned
-        errors().print(f"There is no report of this call: {problem}", markup=False)
+        errors().print(f"There is no report of this call: {problem}")
         return
     # Earlier calls may stand in the log, and one that began meanwhile.
     lines = next((lines for lines in calls if _began_at(lines) >= caller.began_at), None)
@@ -39,7 +39,7 @@ def keep(console: Console, caller: Caller, out: Path) -> None:
     write_page(page, render(lines, audio=audio))
     print_latencies(console, timeline_of(lines))
     written = [str(path) for path in (recording, log, page) if path is not None]
-    console.print(f"Written: {', '.join(written)}", markup=False)
+    console.print(f"Written: {', '.join(written)}")
 
 
 def _record(caller: Caller, began_at: float, path: Path) -> Path | None:
@@ -49,7 +49,7 @@ def _record(caller: Caller, began_at: float, path: Path) -> Path | None:
     except ValueError:  # nobody said anything
         return None
     except OSError as error:
-        errors().print(f"{path} can't be written: {error.strerror or error}", markup=False)
+        errors().print(f"{path} can't be written: {error.strerror or error}")
         return None
     return path
 

@@ -10,6 +10,7 @@ from typing import Annotated
 import typer
 
 from livekit_plugins_hydra.commands import flags
+from livekit_plugins_hydra.commands.console import output
 
 
 def doctor(
@@ -41,8 +42,6 @@ def doctor(
     Hydra bills; --quick makes one. What it prints is worth pasting into an issue: there is no key
     and no private text in it.
     """
-    from rich.console import Console
-
     from livekit_plugins_hydra.commands.calling import RATE_HZ
     from livekit_plugins_hydra.commands.files import read_audio, require_writable, scenario_in
     from livekit_plugins_hydra.commands.target import Target
@@ -74,5 +73,5 @@ def doctor(
     if as_json:
         typer.echo(verdict.as_json(examination, options, code, is_offline=offline))
     else:
-        verdict.print_findings(Console(highlight=False), examination)
+        verdict.print_findings(output(soft_wrap=False), examination)
     raise typer.Exit(code)

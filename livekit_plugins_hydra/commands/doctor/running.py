@@ -10,7 +10,8 @@ from typing import Any
 from livekit.agents import DEFAULT_API_CONNECT_OPTIONS
 from livekit.agents.types import NOT_GIVEN
 
-from livekit_plugins_hydra.commands.exits import Exit, errors, stop
+from livekit_plugins_hydra.commands.console import errors
+from livekit_plugins_hydra.commands.exits import Exit, stop
 from livekit_plugins_hydra.commands.target import OFFLINE_KEY, Target
 from livekit_plugins_hydra.options import (
     Options,

@@ -53,7 +53,7 @@ def print_findings(console: Console, examination: Examination) -> None:
         found = [each for each in examination.findings if each.group == group]
         if not found:
             continue
-        console.print(f"[bold]{heading}[/]")
+        console.print(heading, style="bold")
         console.print(_table(found))
         console.print()
     counts = dict.fromkeys(_MARKS, 0)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 from livekit_plugins_hydra.testing import Samples, Scenario, recordings
@@ -42,20 +43,19 @@ def make_folder(path: Path, remedy: str = "") -> None:
 
 
 def require_writable(path: Path, remedy: str) -> None:
-    """Look whether a file can be written, before a call that would write it."""
+    """Look whether a file can be written, before a call that would write it; make none."""
     try:
+        is_new = not os.path.lexists(path)
         path.open("a").close()
+        if is_new:
+            path.unlink()
     except OSError as error:
         stop(Exit.USAGE, f"{path} can't be written: {error.strerror or error}", remedy)
 
 
-def write_page(path: Path, page: str) -> None:
+def write_page(path: Path, page: str, remedy: str) -> None:
     """Write a page."""
     try:
         path.write_text(page, encoding="utf-8")
     except OSError as error:
-        stop(
-            Exit.USAGE,
-            f"{path} can't be written: {error.strerror or error}",
-            "Name another file with --out.",
-        )
+        stop(Exit.USAGE, f"{path} can't be written: {error.strerror or error}", remedy)

@@ -49,7 +49,8 @@ def report(
     audio = None
     if recording is not None:
         audio = read_audio(recording, rate_hz=AUDIO_RATE_HZ, n_channels=2)
-    write_page(out, render(lines, audio=audio, audio_at_s=recording_at, title=title))
+    page = render(lines, audio=audio, audio_at_s=recording_at, title=title)
+    write_page(out, page, "Name another file with --out.")
     number = list(calls).index(lines[0].call) + 1
     of = f", call {number} of {len(calls)} (--call chooses)" if len(calls) > 1 else ""
     output().print(f"{out} shows {len(lines)} frames and notes{of}")

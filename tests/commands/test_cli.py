@@ -293,16 +293,26 @@ async def test_a_function_that_is_not_async_becomes_a_tool(tmp_path: Path) -> No
 
 
 @pytest.mark.parametrize(
-    "command", [("call", GOODBYE, "--out=."), ("doctor", "--wire-log=wire.jsonl")]
+    ("name", "command", "remedy"),
+    [
+        *(
+            (name, ("call", GOODBYE, "--out=."), "Name another folder with --out.")
+            for name in ("wire.jsonl", "call.wav", "report.html")
+        ),
+        ("wire.jsonl", ("doctor", "--wire-log=wire.jsonl"), "Name another file with --wire-log."),
+    ],
 )
-def test_a_log_that_can_not_be_written(command: tuple[str, ...], tmp_path: Path) -> None:
-    """Where the wire log can't be written, no connection is made: exit code 2."""
-    (tmp_path / "wire.jsonl").mkdir()
+def test_a_file_that_can_not_be_written(
+    name: str, command: tuple[str, ...], remedy: str, tmp_path: Path
+) -> None:
+    """Where a file of a command can't be written, no connection is made: exit code 2."""
+    (tmp_path / name).mkdir()
     code, words = here(tmp_path, command[0], "--offline", *command[1:])
 
     assert code == 2
-    assert "wire.jsonl can't be written: " in words
-    assert "Name another" in words
+    assert f"{name} can't be written: " in words
+    assert remedy in words
+    assert [each.name for each in tmp_path.iterdir()] == [name]
 
 
 def test_a_call_never_overwrites_what_the_user_says(tmp_path: Path) -> None:

@@ -15,6 +15,7 @@ from livekit_plugins_hydra.commands.console import output
 from livekit_plugins_hydra.commands.target import Target
 from livekit_plugins_hydra.testing import Scenario
 
+from .inputs import LOG
 from .results import keep
 
 _COLORS: Final = {"user": "cyan", "agent": "magenta", "tool": "yellow", "hydra": "dim"}
@@ -39,7 +40,7 @@ async def hold(
                 "Hydra is emulated here: what it answers and how fast says nothing of the real one."
             )
         caller = Caller(
-            target.realtime_model(emulator, out / "wire.jsonl"),
+            target.realtime_model(emulator, out / LOG),
             agent,
             lambda at_s, who, what: _print(console, at_s, who, what),
             patience_s=patience,

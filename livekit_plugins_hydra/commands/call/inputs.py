@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Final
 
 from livekit.agents import llm
 
@@ -30,15 +31,23 @@ def load_tools(specs: Sequence[str]) -> list[llm.Tool | llm.Toolset]:
         stop(Exit.USAGE, str(problem))
 
 
+LOG: Final = "wire.jsonl"
+RECORDING: Final = "call.wav"
+PAGE: Final = "report.html"
+
+ANOTHER_FOLDER: Final = "Name another folder with --out."
+
+
 def make_room(out: Path, files: Sequence[Path]) -> None:
-    """Make the folder, or end the command where something is in the way."""
-    make_folder(out, "Name another folder with --out.")
-    require_writable(out / "wire.jsonl", "Name another folder with --out.")
-    recording = out / "call.wav"
+    """Make the folder, or end the command where something is in the way of its files."""
+    make_folder(out, ANOTHER_FOLDER)
+    for name in (LOG, RECORDING, PAGE):
+        require_writable(out / name, ANOTHER_FOLDER)
+    recording = out / RECORDING
     for path in files:
         if recording.exists() and path.samefile(recording):
             stop(
                 Exit.USAGE,
                 f"{path} would be overwritten by the recording of the call.",
-                "Name another folder with --out.",
+                ANOTHER_FOLDER,
             )

@@ -16,12 +16,13 @@ from livekit_plugins_hydra.report.lines import LogLine
 from livekit_plugins_hydra.report.page import AUDIO_RATE_HZ
 from livekit_plugins_hydra.testing import recordings, write_call
 
+from .inputs import ANOTHER_FOLDER, LOG, PAGE, RECORDING
 from .latencies import print_latencies
 
 
 def keep(console: Console, caller: Caller, out: Path) -> None:
     """Write the files of a call beside its log, and print its latencies."""
-    log = out / "wire.jsonl"
+    log = out / LOG
     try:
         calls = calls_in(read(log)).values()
     except LogUnreadable as problem:  # there was no connection, or the log has warned
@@ -31,13 +32,13 @@ def keep(console: Console, caller: Caller, out: Path) -> None:
     lines = next((lines for lines in calls if _began_at(lines) >= caller.began_at), None)
     if lines is None:
         return
-    recording = _record(caller, _began_at(lines), out / "call.wav")
+    recording = _record(caller, _began_at(lines), out / RECORDING)
     audio = None
     if recording is not None:
         audio = recordings.read(recording, rate_hz=AUDIO_RATE_HZ, n_channels=2)
-    page = out / "report.html"
-    write_page(page, render(lines, audio=audio))
     print_latencies(console, timeline_of(lines))
+    page = out / PAGE
+    write_page(page, render(lines, audio=audio), ANOTHER_FOLDER)
     written = [str(path) for path in (recording, log, page) if path is not None]
     console.print(f"Written: {', '.join(written)}")
 

@@ -9,14 +9,13 @@ from __future__ import annotations
 import asyncio
 import time
 from collections import deque
-from typing import Any, Final, Literal, Protocol
+from typing import Final, Literal
 
 from livekit.agents import llm
 from livekit.agents.utils import shortuuid
 
-from .framework import reports
+from .framework import quirks, reports
 from .framework.configuration import Configuration
-from .framework.quirks import DROPPED_AFTER_S, Results
 from .log import logger, warn_once
 from .options import Options
 from .protocol import effects as fx
@@ -44,41 +43,33 @@ _NOT_RUN: Final = (
 _NOT_ALLOWED: Final = "Not run: no function may be called now."
 
 
-class Emit(Protocol):
-    """How the session's listeners are called."""
-
-    def __call__(self, event: llm.realtime.EventTypes | SessionEvents, *args: Any) -> None:
-        """Call the listeners to `event`."""
-
-
 class Performer:
     """One call at work; its connections and the two sides of its voice report here."""
 
     def __init__(
         self,
-        model: llm.RealtimeModel,
+        session: llm.RealtimeSession[SessionEvents],
         options: Options,
         *,
         learned: Learned,
         warned: set[str],
         closers: set[asyncio.Task[None]],
         spare: Spare | None,
-        emit: Emit,
     ) -> None:
         """Prepare a call; nothing happens before `start`.
 
         Args:
-            model: whose call it is.
+            session: what LiveKit's framework listens to.
             options: the model's options, as they are now.
             learned: what the model's calls have learned of the server.
             warned: warnings that the model's calls have given and do not repeat.
             closers: tasks that close connections; ended by `RealtimeModel.aclose`.
             spare: a connection that was opened ahead for this call.
-            emit: calls the session's listeners.
         """
-        self._model = model
+        self._session = session
+        self._model = session.realtime_model
+        self._emit = session.emit
         self._options = options
-        self._emit = emit
         self.is_watched = False
         """Whether anybody listens to the events of the wire."""
         self.ended: str | None = None
@@ -110,7 +101,7 @@ class Performer:
         )
         self.keeper = Keeper(options, self, closers=closers, spare=spare)
         self._timers = Timers(self._on_timer)
-        self._results = Results(self._announce_output)
+        self._results = quirks.Results(self._announce_output)
         self._announced: dict[str, llm.FunctionCallOutput] = {}
         """By call id, the outputs that the framework may drop."""
         self._effects: deque[fx.Effect] = deque()
@@ -255,7 +246,7 @@ class Performer:
         self.perform(self.call.configure(body, time.monotonic()))
 
     def _begin_response(self, effect: fx.BeginResponse) -> None:
-        self._results.watch()
+        self._results.watch(quirks.agent_session(self._session))
         generation = self.speaking.begin(effect.part_id)
         future = self.replies.get(effect.reply_id or "")
         if effect.reply_id is not None and (future is None or future.done()):
@@ -339,7 +330,7 @@ class Performer:
     def _announce_output(self, output: llm.FunctionCallOutput) -> None:
         if self.ended is None:
             self._announced[output.call_id] = output
-            announced = self.call.announce_output(output.call_id, within_s=DROPPED_AFTER_S)
+            announced = self.call.announce_output(output.call_id, within_s=quirks.DROPPED_AFTER_S)
             self.perform(announced)
 
     def _add_output(self, output: llm.FunctionCallOutput) -> None:
@@ -474,6 +465,10 @@ class Performer:
     def input_audio_lost(self) -> None:
         """Warn that audio of the user was dropped."""
         self.warn_once("Hydra was away for too long: the oldest of the user's audio is lost")
+
+    async def until_subscribed(self) -> None:
+        """Wait until somebody in the room can hear the agent."""
+        await quirks.until_subscribed(quirks.agent_session(self._session))
 
     def message_missed(self, message: llm.ChatMessage) -> None:
         """Report a message whose text came late, so that the next agent knows it.

@@ -54,13 +54,12 @@ class RealtimeSession(llm.RealtimeSession[SessionEvents]):
         """
         super().__init__(realtime_model)
         self._performer = Performer(
-            realtime_model,
+            self,
             options,
             learned=learned,
             warned=warned,
             closers=closers,
             spare=spare,
-            emit=self.emit,
         )
         self._call = self._performer.call
         self._is_configurable = False

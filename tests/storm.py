@@ -20,9 +20,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
-from types import SimpleNamespace
 from typing import Any, Final, Literal
-from unittest.mock import patch
 
 from livekit.agents import Agent, AgentSession, APIConnectOptions, function_tool
 
@@ -703,18 +701,6 @@ async def hold(plan: Plan, model_type: type[WatchedModel] = WatchedModel) -> Evi
 
 async def _hold(plan: Plan, evidence: Evidence, storm: Storm, model: WatchedModel) -> None:
     session: AgentSession[Any] = AgentSession(llm=model, aec_warmup_duration=None)
-    job = SimpleNamespace(primary_session=session)
-    with patch("livekit_plugins_hydra.framework.quirks.get_job_context", lambda *, required: job):
-        await _hold_in_job(plan, evidence, storm, model, session)
-
-
-async def _hold_in_job(
-    plan: Plan,
-    evidence: Evidence,
-    storm: Storm,
-    model: WatchedModel,
-    session: AgentSession[Any],
-) -> None:
     for name in SESSION_EVENTS:
         session.on(name, partial(storm.keep, name))  # type: ignore[arg-type]
     session.input.audio, session.output.audio = storm.microphone, storm.loudspeaker

@@ -103,7 +103,8 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final
 from weakref import WeakSet
 
-from livekit.agents import FunctionToolsExecutedEvent, SpeechCreatedEvent, get_job_context, llm
+from livekit.agents import FunctionToolsExecutedEvent, SpeechCreatedEvent, llm
+from livekit.agents.voice.agent_activity import AgentActivity
 
 if TYPE_CHECKING:
     from livekit.agents import AgentSession
@@ -114,20 +115,22 @@ DROPPED_AFTER_S: Final = 6.0
 Source: `voice/speech_handle.py`, `INTERRUPTION_TIMEOUT`."""
 
 
-def agent_session() -> AgentSession[Any] | None:
-    """Return the job's first session; None outside of a job, and before it has one.
+def agent_session(session: llm.RealtimeSession[Any]) -> AgentSession[Any] | None:
+    """Return the `AgentSession` that a realtime session serves; None where it serves none.
 
-    A realtime session does not get its `AgentSession`. `Results` listens to it, and
-    `until_subscribed` needs its room.
-    Source: `job.py`, `primary_session`.
+    A realtime session is not told: `Results` listens to it, and `until_subscribed` needs its room.
+    But its `AgentActivity` listens here, or to the fallback adapter's session that listens here.
+    The first session of the job is another one, where a job has several: a second caller would
+    wait for the first one's audience, and hear nothing.
+    Source: `voice/agent_activity.py`, `_start_session`.
     """
-    job = get_job_context(required=False)
-    if job is None:
-        return None
-    try:
-        return job.primary_session
-    except RuntimeError:
-        return None
+    for listener in session._events.get("error", ()):
+        match getattr(listener, "__self__", None):
+            case AgentActivity() as activity:
+                return activity.session
+            case llm.RealtimeSession() as adapter:
+                return agent_session(adapter)
+    return None
 
 
 class Results:
@@ -151,9 +154,8 @@ class Results:
         self._speeches: WeakSet[SpeechHandle] = WeakSet()
         """Those that the framework still works on."""
 
-    def watch(self) -> None:
-        """Listen to the job's session, if there is one."""
-        session = agent_session()
+    def watch(self, session: AgentSession[Any] | None) -> None:
+        """Listen to a session, if there is one."""
         if session is not None and session is not self._session:
             self.close()
             self._session = session
@@ -209,23 +211,20 @@ class HandedCall:
         return self.call.created_at != self._created_at
 
 
-async def until_subscribed() -> None:
-    """Wait until somebody in the job's room has subscribed to the agent's audio.
+async def until_subscribed(session: AgentSession[Any] | None) -> None:
+    """Wait until somebody in the session's room has subscribed to the agent's audio.
 
     LiveKit's room output waits for that, too, but an interruption cancels the future that it waits
     for. Without this, a caller who speaks before they are subscribed never hears the agent.
     Source: `voice/room_io/_output.py`, `capture_frame`.
     """
-    subscribed = _subscribed()
+    subscribed = _subscribed(session) if session is not None else None
     if subscribed is not None and not subscribed.done():
         await asyncio.wait([subscribed])  # does not cancel it
 
 
-def _subscribed() -> asyncio.Future[None] | None:
+def _subscribed(session: AgentSession[Any]) -> asyncio.Future[None] | None:
     """Return the future of the room's subscription; None where no room plays the agent."""
-    session = agent_session()
-    if session is None:
-        return None
     try:
         room = session.room_io
     except RuntimeError:  # there is none

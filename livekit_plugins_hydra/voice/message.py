@@ -5,13 +5,11 @@ from __future__ import annotations
 import asyncio
 import math
 import time
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from typing import Final, Literal
 
 from livekit import rtc
 from livekit.agents import llm
-
-from livekit_plugins_hydra.framework.quirks import until_subscribed
 
 from .audio import FrameMaker
 from .chat import cut_to_played
@@ -40,6 +38,7 @@ class Message:
         rate_hz: int,
         transcriber: Transcriber | None,
         on_text: Callable[[Message], None],
+        until_subscribed: Callable[[], Awaitable[None]],
     ) -> None:
         """Open the streams.
 
@@ -48,6 +47,7 @@ class Message:
             rate_hz: rate of the audio.
             transcriber: transcribes what is said, where the server tells no text.
             on_text: called when the text is known, or has changed.
+            until_subscribed: awaited before the first audio is played.
         """
         self.id = message_id
         self.opened_at = time.time()

@@ -27,6 +27,9 @@ _RESUMED_FRAME_S: Final = 0.05
 class OutputHost(Protocol):
     """What the agent's side asks of its session."""
 
+    async def until_subscribed(self) -> None:
+        """Wait until somebody can hear the agent."""
+
     def message_missed(self, message: llm.ChatMessage) -> None:
         """Take a message that was played before its text was known."""
 
@@ -254,6 +257,7 @@ class Speaking:
             rate_hz=self.rate_hz,
             transcriber=self._transcriber,
             on_text=lambda changed: self._remember(changed, place),
+            until_subscribed=self._host.until_subscribed,
         )
         self._messages[message.id] = message
         while len(self._messages) > REMEMBERED_MESSAGES:

@@ -7,7 +7,6 @@ import json
 import statistics
 import sys
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -671,21 +670,12 @@ async def test_a_question_during_a_function_is_answered_and_so_is_the_function()
         assert n_creates(desk) == 1
 
 
-def in_a_job(monkeypatch: pytest.MonkeyPatch, desk: Desk) -> None:
-    """Let the call be a LiveKit job's, which tells of results that it may drop."""
-    job = SimpleNamespace(primary_session=desk.session)
-    monkeypatch.setattr(
-        "livekit_plugins_hydra.framework.quirks.get_job_context", lambda *, required: job
-    )
-
-
 @in_virtual_time
-async def test_a_result_that_the_framework_drops_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_result_that_the_framework_drops_is_told() -> None:
     """It waits for the end of a long answer to what was said meanwhile, and gives up after 5 s."""
     answer = Say(duration_s=7.0, tone_hz=500, text="Yes, and there is a lot to say about that.")
     agent = Slow()
     async with call(scripted(Call("lookup"), answer), agent, complaints_are_fine=True) as desk:
-        in_a_job(monkeypatch, desk)
         await ask(desk)
         await agent.began.wait()
         await ask(desk)
@@ -711,14 +701,11 @@ class Firm(Slow):
 
 
 @in_virtual_time
-async def test_a_function_that_may_not_be_interrupted_is_told_once(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
+async def test_a_function_that_may_not_be_interrupted_is_told_once() -> None:
     """The framework hands its result over after any answer, and asks for the reply itself."""
     answer = Say(duration_s=9.0, tone_hz=500)
     agent = Firm()
     async with call(scripted(Call("book"), answer), agent) as desk:
-        in_a_job(monkeypatch, desk)
         await ask(desk)
         await agent.began.wait()
         await ask(desk)

@@ -1,4 +1,4 @@
-"""The audio of a response waits until somebody in the job's room can hear it."""
+"""The audio of a response waits until somebody in the room can hear it."""
 
 from __future__ import annotations
 
@@ -8,19 +8,18 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
-from livekit.agents import JobContext
 
-from livekit_plugins_hydra.framework import quirks
+from livekit_plugins_hydra.framework.quirks import until_subscribed
 from livekit_plugins_hydra.voice.message import Message
 
 PCM = bytes(960)
 
 
-class Job:
-    """What a message looks for in LiveKit's job: the session's room, and who hears it."""
+class Session:
+    """What a message looks for in its `AgentSession`: the room, and who hears it."""
 
     def __init__(self, *, output: object = None, has_room: bool = True) -> None:
-        """Make a job whose session plays to its room, or to another output."""
+        """Make a session that plays to its room, or to another output."""
         self.subscribed: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._room = SimpleNamespace(
             audio_output=SimpleNamespace(next_in_chain=None), subscribed_fut=self.subscribed
@@ -30,11 +29,6 @@ class Job:
         self._has_room = has_room
 
     @property
-    def primary_session(self) -> Job:
-        """The session, which this is as well."""
-        return self
-
-    @property
     def room_io(self) -> Any:
         """The room, if there is one."""
         if not self._has_room:
@@ -42,60 +36,55 @@ class Job:
         return self._room
 
 
-def being_in(job: Job | None, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Let what follows happen in a job."""
+def message_of(session: Session | None) -> Message:
+    """Return a message of a call of this session, without audio."""
+    return Message(
+        "m1",
+        rate_hz=24_000,
+        transcriber=None,
+        on_text=lambda _: None,
+        until_subscribed=lambda: until_subscribed(session),  # type: ignore[arg-type]  # as much of one as is looked at
+    )
 
-    def get_job_context(*, required: bool) -> JobContext | None:
-        assert not required
-        return job  # type: ignore[return-value]  # as much of one as is looked at
 
-    monkeypatch.setattr(quirks, "get_job_context", get_job_context)
-
-
-def audio_stream() -> Any:
+def audio_stream(session: Session | None) -> Any:
     """Return the stream of a message that has some audio."""
-    message = Message("m1", rate_hz=24_000, transcriber=None, on_text=lambda _: None)
+    message = message_of(session)
     message.push_audio(PCM)
     message.push_audio(PCM)
     return message.present().audio_stream
 
 
-async def test_interruption_before_anyone_hears_leaves_the_room_its_ear(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
+async def test_interruption_before_anyone_hears_leaves_the_room_its_ear() -> None:
     """No frame comes out before the track is subscribed to; who stops waiting cancels nothing."""
-    job = Job()
-    being_in(job, monkeypatch)
-    reader = asyncio.ensure_future(anext(audio_stream()))
+    session = Session()
+    reader = asyncio.ensure_future(anext(audio_stream(session)))
     await asyncio.wait([reader], timeout=0.01)
     assert not reader.done()
 
     reader.cancel()
     await asyncio.wait([reader])
-    assert not job.subscribed.done()
+    assert not session.subscribed.done()
 
-    later = asyncio.ensure_future(anext(audio_stream()))
-    job.subscribed.set_result(None)
+    later = asyncio.ensure_future(anext(audio_stream(session)))
+    session.subscribed.set_result(None)
     assert (await later).sample_rate == 24_000
 
 
 @pytest.mark.parametrize(
-    "situation", ["no job", "no room", "another output", "cancelled by somebody else"]
+    "situation", ["no session", "no room", "another output", "cancelled by somebody else"]
 )
-async def test_audio_comes_at_once_where_no_room_is_to_play_it(
-    monkeypatch: pytest.MonkeyPatch, situation: str
-) -> None:
+async def test_audio_comes_at_once_where_no_room_is_to_play_it(situation: str) -> None:
     """In a console, in tests, with an avatar's output and so on, nothing is waited for."""
     avatar = SimpleNamespace(next_in_chain=None)
-    job = Job(
+    session = Session(
         output=avatar if situation == "another output" else None,
         has_room=situation != "no room",
     )
     if situation == "cancelled by somebody else":
-        job.subscribed.cancel()
-    being_in(None if situation == "no job" else job, monkeypatch)
+        session.subscribed.cancel()
 
-    stream = audio_stream()
+    stream = audio_stream(None if situation == "no session" else session)
     async with asyncio.timeout(1.0):
         frames = [await anext(stream), await anext(stream)]
 
@@ -104,7 +93,7 @@ async def test_audio_comes_at_once_where_no_room_is_to_play_it(
 
 async def test_what_was_not_taken_to_be_played_is_unplayed() -> None:
     """A room may take audio later than the clock has it, so nothing of it is forgotten."""
-    message = Message("m1", rate_hz=24_000, transcriber=None, on_text=lambda _: None)
+    message = message_of(None)
     audio = message.present().audio_stream
     message.push_audio(PCM)
     assert message.unplayed_s == math.inf

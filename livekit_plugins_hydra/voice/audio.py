@@ -54,9 +54,13 @@ KEPT_PAUSE_S: Final = 0.2
 """How much of a pause stays in a backlog, so that words stay apart."""
 
 GAP_S: Final = 0.1
-"""A source that is silent for so long has paused: its resampler is flushed, silence follows.
+"""How late a source may be. Later it has paused: its resampler is flushed, silence follows."""
 
-One with longer frames gives the next one a frame later, and may be late with it, up to this.
+EARLY_IS_SPENT: Final = 1.25
+"""How many times real time a source uses up what it gave early. Our choice.
+
+Bridges and browsers give 100 to 300 ms at once, and then nothing for as long. But what came early
+once, as after a stall, must not hide a pause later.
 """
 
 SECOND_LOOK_S: Final = 0.02
@@ -237,6 +241,8 @@ class Uplink:
         self._pacer = Pacer()
         self._frame_at: float | None = None
         """When the source last gave audio; None once its pause was dealt with."""
+        self._lasts_until = 0.0
+        """Until when the audio that it gave lasts, at real time."""
         self._look_at = 0.0
         """When to see whether it has paused."""
         self._has_looked = False
@@ -267,10 +273,11 @@ class Uplink:
     def push(self, frame: rtc.AudioFrame, now: float) -> list[bytes]:
         """Take a frame; return the appends to send now."""
         if frame.samples_per_channel:
+            since_last_s = 0.0 if self._frame_at is None else now - self._frame_at
+            spent_s = since_last_s * (EARLY_IS_SPENT - 1.0)
             self._frame_at = now
-            duration_s = frame.duration
-            gap_s = max(GAP_S, duration_s + min(duration_s, GAP_S))
-            self._look_at = now + gap_s - SECOND_LOOK_S
+            self._lasts_until = max(now, self._lasts_until - spent_s) + frame.duration
+            self._look_at = self._lasts_until + GAP_S - SECOND_LOOK_S
             self._has_looked = False
         self._pacer.push(*self._chunker.push(self._resampler.push(frame)))
         return self._take(now)
@@ -279,7 +286,7 @@ class Uplink:
         """Return the appends that are due: audio that was early, or silence in place of none."""
         if self._frame_at is not None and now >= self._look_at:
             if self._has_looked:
-                self._pause(self._frame_at, now)
+                self._pause(now)
             self._has_looked = True
             self._look_at = now + SECOND_LOOK_S
         if self._frame_at is None and self._pacer.is_running:
@@ -298,11 +305,11 @@ class Uplink:
         wait_s = due_at - now if early_s is None else min(early_s, due_at - now)
         return max(0.001, wait_s)
 
-    def _pause(self, frame_at: float, now: float) -> None:
+    def _pause(self, now: float) -> None:
         """The source has stopped: let go of what it left behind."""
         self._pacer.push(*self._chunker.push(self._resampler.flush()), *self._chunker.flush())
         self._frame_at = None
-        self._filled_until = frame_at
+        self._filled_until = self._lasts_until
         self._begin_silence(now)
 
     def _begin_silence(self, now: float) -> None:

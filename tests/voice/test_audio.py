@@ -351,6 +351,11 @@ QUIET = bytes(MIN_CHUNK * 2)
 CHUNK_S = MIN_CHUNK / INPUT_RATE_HZ
 
 
+def is_silence(chunk: bytes) -> bool:
+    """Return whether nothing but zeros is in a chunk: what a pause is filled with."""
+    return not any(chunk)
+
+
 def seconds(chunks: Iterable[bytes]) -> float:
     """Return how long audio lasts."""
     return sum(map(len, chunks)) / BYTES_PER_S
@@ -758,6 +763,60 @@ def test_words_in_long_frames_are_not_torn_apart(frame_ms: int) -> None:
     assert not heard[n_spoken:].any()
     silence_s = heard[n_spoken:].size / INPUT_RATE_HZ
     assert silence_s == pytest.approx(line.now - spoken_until, abs=frame_ms / 1000 + GAP_S)
+
+
+@pytest.mark.parametrize("frame_apart_ms", [0, 5])
+@pytest.mark.parametrize("late_ms", [0, 40])
+@pytest.mark.parametrize("burst_ms", [60, 120, 200, 260, 500])
+def test_words_in_bursts_are_not_torn_apart(
+    burst_ms: int, late_ms: int, frame_apart_ms: int
+) -> None:
+    """A bridge or a browser gives many frames at once, and late: what came is what is sent."""
+    line = Line()
+    began_at = line.now
+    spoken = list(frames(voice(INPUT_RATE_HZ, 10.0), INPUT_RATE_HZ, [INPUT_RATE_HZ // 50]))
+    n_burst = burst_ms // 20
+    for n, start in enumerate(range(0, len(spoken), n_burst), start=1):
+        line.wait(began_at + (n * burst_ms + n % 2 * late_ms) / 1000 - line.now)
+        for piece in spoken[start : start + n_burst]:
+            line.push(piece)
+            line.wait(frame_apart_ms / 1000)
+    line.wait(2.0)
+
+    heard = joined(chunk for _, chunk in line.sent)
+    n_spoken = 10 * INPUT_RATE_HZ
+    assert np.array_equal(heard[:n_spoken], to_int16(voice(INPUT_RATE_HZ, 10.0)))
+    assert not heard[n_spoken:].any()
+    assert line.uplink.dropped_s == 0.0
+
+
+def test_a_pause_is_noticed_soon_though_the_source_was_early_once() -> None:
+    """What came at once after a stall is used up, so it does not hide a mute later."""
+    line = Line()
+    line.speak(1.0)
+    line.wait(0.5)
+    for piece in frames(voice(48_000, 0.5), 48_000, [48_000 // 20]):
+        line.push(piece)
+    line.speak(3.0)
+    stopped_at = line.now
+    line.wait(0.05 + GAP_S + 0.05)
+
+    assert any(is_silence(chunk) for _, chunk in line.since(stopped_at))
+
+
+@pytest.mark.parametrize("speed", [0.99, 1.01])
+def test_a_source_whose_clock_is_wrong_is_taken_as_it_comes(speed: float) -> None:
+    """A microphone that is 1 % fast or slow is never late, and its pause is noticed in time."""
+    line = Line()
+    for piece in frames(voice(48_000, 30.0), 48_000, [48_000 // 50]):
+        line.wait(piece.duration / speed)
+        line.push(piece)
+    speech_s = seconds(chunk for _, chunk in line.sent)
+    stopped_at = line.now
+    line.wait(0.02 + GAP_S + 0.05)
+
+    assert 30.0 - 0.05 < speech_s <= 30.0
+    assert any(is_silence(chunk) for _, chunk in line.since(stopped_at))
 
 
 def test_long_audio_pushed_at_once_is_over_when_it_is_over() -> None:

@@ -233,7 +233,8 @@ class Conversation:
             case "grace" | "stall" | "cut" | "end" if response_id in self._responses:
                 is_speaking = self.turn is Turn.SPEAKING
                 response = self._responses[response_id]
-                return response.silent(kind, now, user_is_speaking=is_speaking)
+                out = response.silent(kind, now, user_is_speaking=is_speaking)
+                return self._of_its_turn(out)
             case _:
                 return []
 
@@ -309,6 +310,7 @@ class Conversation:
         if not self.is_ready or body.id in self._responses:
             return self._drop("doubled or early response.created", is_strange=True)
         out = self._current.move(Signal.STREAMS_CLOSED) if self._current else []
+        out = self._of_its_turn(out)
         requested_at = self._turn.stopped_at
         if self.turn is Turn.QUIET and self._asked_at is not None:
             requested_at = self._asked_at
@@ -385,14 +387,14 @@ class Conversation:
             name=event.name or "",
             arguments=event.arguments or "{}",
         )
-        return [*out, call, fx.UserAnswered(), response.start_grace()]
+        return self._of_its_turn([*out, call, fx.UserAnswered(), response.start_grace()])
 
     def _receive_done(self, body: ev.Response, now: float) -> list[fx.Effect]:
         response = self._find(body.id)
         if response is None:
             return self._drop("response.done of an unknown response", is_strange=True)
         response.last_event_at = now
-        out = response.move(ev.ResponseDone)
+        out = self._of_its_turn(response.move(ev.ResponseDone))
         if response.is_accounted:
             return [*out, *self._drop("late response.done")]
         status = body.status or "completed"
@@ -421,6 +423,12 @@ class Conversation:
     def _find(self, response_id: str | None) -> Response | None:
         """Return the response with that id; an event without one belongs to the newest."""
         return self._current if response_id is None else self._responses.get(response_id)
+
+    def _of_its_turn(self, effects: list[fx.Effect]) -> list[fx.Effect]:
+        """Take out that the user was answered, where the user has spoken since it began."""
+        if self.turn is Turn.QUIET:
+            return effects
+        return [effect for effect in effects if not isinstance(effect, fx.UserAnswered)]
 
     def _is_late(self, response: Response) -> bool:
         """Whether what comes of `response` is kept, as the user may have cut it by a cough."""

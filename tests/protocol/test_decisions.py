@@ -221,3 +221,25 @@ def test_new_instructions_wait_until_what_was_said_has_been_played() -> None:
     leaves = call.subject.timer("instructions", played_until, played_until)
     assert waits == [fx.StartTimer("instructions", 5.0)]
     assert any(isinstance(effect, fx.Reconnect) for effect in leaves)
+
+
+@pytest.mark.parametrize("late", ["function call", "end"])
+def test_what_comes_late_of_an_older_response_answers_no_newer_turn(late: str) -> None:
+    """The user's second question is sent again after a lost connection: nobody has answered it."""
+    call = answering()
+    run = fx.CallFunction("r1", "item_c1", "c1", "look", "{}")
+    assert call >> server.called("r1", "c1") << run
+    assert call >> after(1.0) << fx.EndStreams("r1", cut=False)
+    assert call >> server.speech_started("u2") << fx.UserStarted("u2")
+    assert call >> server.speech_stopped("u2") << fx.UserStopped("u2")
+
+    if late == "end":
+        assert call >> server.done("r1") << ended("r1")
+    else:
+        assert (
+            call
+            >> server.called("r1", "c2")
+            << fx.BeginResponse("r1+1", is_late=True)
+            << fx.CallFunction("r1+1", "item_c2", "c2", "look", "{}")
+        )
+    assert not call.has_answered

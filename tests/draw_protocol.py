@@ -80,6 +80,17 @@ SEQUENCES: Final[dict[str, tuple[list[Step[Call]], list[Step[Call]]]]] = {
             server.called("r1", "c3"),
         ],
     ),
+    "narration": (
+        [*HANDSHAKE, *TURN[:2], *CALLING, server.done("r1"), server.created("r2")],
+        [
+            server.speech_started("u2"),
+            server.done("r2", "cancelled"),
+            server.speech_stopped("u2"),
+            server.discarded("u2"),
+            server.created("r3"),
+            server.audio("r3"),
+        ],
+    ),
     "greeting": (
         [],
         [
@@ -217,7 +228,7 @@ def draw_machine(name: str) -> str:
             if (state, why) in states.IMPOSSIBLE:
                 impossible.setdefault(_label(why), []).append(state.name)
     cannot = [f"{why} (in {', '.join(where)})" for why, where in impossible.items()]
-    told = [f"\nCannot happen: {'; '.join(cannot)}."] if cannot else []
+    told = [f"\nNever reaches it: {'; '.join(cannot)}."] if cannot else []
     return "\n".join(["\n".join([*lines, "```"]).replace(";", ","), *told])
 
 

@@ -300,7 +300,9 @@ class Call:
                 return [effect, *self._line.ready()]
             case fx.UserStarted():
                 return [effect, *self._user_started(now)]
-            case fx.EndResponse(status="completed", first_audio_at=None, has_called=False):
+            case fx.EndResponse(status="completed", first_audio_at=None, has_called=False) if (
+                self.conversation.turn is Turn.QUIET  # else the user has cut it
+            ):
                 return [effect, *self._end_silent(effect, now)]
             case fx.EndStreams(part_id=part_id, cut=True):
                 self._take_back(part_id, now)

@@ -1,4 +1,4 @@
-"""One connection's conversation: four small state machines, without any I/O.
+"""One connection's conversation: handshake, turn, responses and function calls, without any I/O.
 
 ``receive(event, now)`` takes what the server sends, the other methods what this side wants;
 all return the effects to perform. A reconnect is a new `Conversation`: nothing is reset

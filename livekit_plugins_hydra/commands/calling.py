@@ -15,10 +15,13 @@ from livekit.agents import (
     APIError,
     APIStatusError,
     CloseEvent,
+    ConversationItemAddedEvent,
     ErrorEvent,
     FunctionToolsExecutedEvent,
     llm,
 )
+from livekit.agents.llm import ChatMessage
+from livekit.agents.voice import TranscriptSynchronizer
 from livekit.agents.voice.io import PlaybackFinishedEvent, PlaybackStartedEvent
 
 from livekit_plugins_hydra import RealtimeModel, RealtimeSession
@@ -97,7 +100,13 @@ class Caller:
         # There is no echo, so barge-ins count from the first second on.
         self._session: AgentSession[Any] = AgentSession(llm=model, aec_warmup_duration=None)
         self._session.input.audio = self.microphone
-        self._session.output.audio = self.loudspeaker
+        # As in a room: text keeps the pace of the voice, so that a message that is cut ends with
+        # the word that was played last.
+        self._subtitles = TranscriptSynchronizer(
+            next_in_chain_audio=self.loudspeaker, next_in_chain_text=None
+        )
+        self._session.output.audio = self._subtitles.audio_output
+        self._session.output.transcription = self._subtitles.text_output
         self._note_at = note
         self.began_at = time.monotonic()
         """When the call began."""
@@ -115,6 +124,7 @@ class Caller:
         self.loudspeaker.on("playback_started", self._on_playback_started)
         self.loudspeaker.on("playback_finished", self._on_playback_finished)
         self._session.on("agent_state_changed", lambda _: self._changed.set())
+        self._session.on("conversation_item_added", self._on_item)
         self._session.on("function_tools_executed", self._on_tools)
         self._session.on("error", self._on_error)
         self._session.on("close", self._on_close)
@@ -145,6 +155,7 @@ class Caller:
                     await self._play_for(barge_in_s)
         finally:
             await self._session.aclose()
+            await self._subtitles.aclose()
             await self._model.aclose()
 
     # ---------------------------------------------------------------- what the user does
@@ -226,6 +237,14 @@ class Caller:
             case _:
                 return
         self._changed.set()
+
+    def _on_item(self, event: ConversationItemAddedEvent) -> None:
+        match event.item:
+            case ChatMessage(role="user", text_content=str(text)) if text:
+                self._note("user", f'said: "{text}"')
+            case ChatMessage(role="assistant", text_content=str(text)) as message if text:
+                end = " -" if message.interrupted else ""
+                self._note("agent", f'said: "{text}{end}"')
 
     def _on_tools(self, event: FunctionToolsExecutedEvent) -> None:
         for call, output in event.zipped():

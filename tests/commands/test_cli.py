@@ -36,6 +36,7 @@ from tests.processes import python
 SCENARIO = f"""
 think_s = 0.2
 switches = ["transcripts"]
+user_text = "And today?"
 
 [[replies]]
 call = "get_weather"
@@ -100,7 +101,10 @@ def heard_s(side: Samples, rate_hz: int) -> list[tuple[float, float]]:
 
 
 async def test_a_call_with_real_speech(tmp_path: Path) -> None:
-    """Two recordings, a tool and a barge-in: printed, measured, and written as three files."""
+    """Two recordings, a tool and a barge-in: printed, measured, and written as three files.
+
+    What both sides said is printed as far as it is known, and of the agent as far as it was played.
+    """
     (tmp_path / "weather.py").write_text(TOOLS)
     (tmp_path / "scenario.toml").write_text(SCENARIO)
     question, barge_in = SPEECH / "user-question.wav", SPEECH / "user-barge-in.wav"
@@ -117,11 +121,14 @@ async def test_a_call_with_real_speech(tmp_path: Path) -> None:
         'calls get_weather({"city": "Lisbon"})',
         "get_weather returns: sunny in Lisbon",
         "interrupts user-barge-in.wav",
+        'user said: "And today?"',
         "agent falls silent after 2.",
         "Voice to voice",
     ):
         assert told in ran.words
     assert re.search(r"user, get_weather +[\d,]+ ms", ran.words)
+    assert re.search(r'agent said: "Lisbon is sunny[^"]* -"', ran.words)
+    assert "and so on" not in ran.words
 
     samples, rate_hz = track(tmp_path / "out" / "call.wav")
     user, agent = heard_s(samples[:, 0], rate_hz), heard_s(samples[:, 1], rate_hz)

@@ -61,7 +61,8 @@ def call(
 ) -> None:
     """Hold a call with recorded speech as the user, measure it, and show it as files.
 
-    The files are played at real time through a real AgentSession. Files that are written:
+    The files are played at real time through a real AgentSession. What happens is printed, and what
+    both sides say as far as there is text of it. Files that are written:
     call.wav (user left, agent right), wire.jsonl (every frame, without the audio), report.html.
 
     Example: livekit-hydra call --offline question.wav

@@ -6,22 +6,18 @@ import json
 from collections.abc import Mapping
 from typing import Any, Final
 
-from livekit_plugins_hydra.testing import Call, Context, Reply, Say, Scenario
-
-_SPOKEN: Final = Say(
-    duration_s=2.5, tone_hz=330, text="This is the emulated Hydra: a tone speaks for it."
-)
+from livekit_plugins_hydra.testing import Call, Context, Reply, Scenario
 
 
 def answer(context: Context) -> Reply:
-    """Call each tool once, one a turn, and speak otherwise."""
+    """Call each tool once, one a turn, and say the emulator's own sentence otherwise."""
     tools = context.tools
     number = context.response_number - 1
     # A turn with a call takes two responses, so every other one is a user's.
     if context.trigger == "user_turn" and number % 2 == 0 and number // 2 < len(tools):
         tool = tools[number // 2]
         return Call(tool.name, sample(tool.parameters or {}))
-    return _SPOKEN
+    return Scenario().default_reply
 
 
 SCENARIO: Final = Scenario(replies=answer, think_s=0.3, transcripts=True)

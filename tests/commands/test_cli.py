@@ -147,6 +147,16 @@ async def test_a_call_with_real_speech(tmp_path: Path) -> None:
     assert len(re.findall(r'id="recording">(.*?)</script>', page)[0]) > 20_000
 
 
+def test_without_a_scenario_the_emulated_agent_says_a_sentence(tmp_path: Path) -> None:
+    """`call --offline` calls a function once, and is then answered in words."""
+    (tmp_path / "weather.py").write_text(TOOLS)
+    code, words = here(tmp_path, "call", "--offline", GOODBYE, "--tools", "weather.py:get_weather")
+
+    assert code == 0
+    assert words.count("hydra calls get_weather({") == 1
+    assert 'agent said: "This is the emulated Hydra."' in words
+
+
 def test_a_call_that_is_not_answered(tmp_path: Path) -> None:
     """An agent that stays silent: exit code 1, the reason, and the files to look into."""
     (tmp_path / "scenario.py").write_text(

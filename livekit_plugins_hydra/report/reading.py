@@ -44,10 +44,16 @@ class _Reader:
         self._captions: list[Caption] = []
         self._user_audio: list[Piece] = []
         self._about: dict[str, Any] = {"sessions": []}
-        self._rate_hz = voices.FALLBACK_OUTPUT_RATE_HZ
-        self._responses: dict[str, LoggedResponse] = {}
+        self._rates_hz: dict[int, int] = {}
+        """Of the agent's audio, by connection."""
+        self._responses: dict[tuple[int, str], LoggedResponse] = {}
+        """By connection and id."""
+        self._latest: dict[int, LoggedResponse] = {}
+        """The last one of each connection."""
         self._played_until_s = 0.0
         self._speaking: Exchange | None = None
+        self._speech_connection = 0
+        """On which the user speaks, or has last spoken."""
         self._speech_item: str | None = None
         self._spoken: Exchange | None = None
         self._waiting: Exchange | None = None
@@ -74,7 +80,7 @@ class _Reader:
             case "input_audio_buffer.speech_started":
                 self._take_speech_started(line)
             case "input_audio_buffer.speech_stopped":
-                self._end_speech(line.offset_s)
+                self._end_speech_by(line)
             case "conversation.item.done":
                 self._take_item(line)
             case "conversation.item.create":
@@ -100,7 +106,8 @@ class _Reader:
 
     def _take_agent_audio(self, line: LogLine) -> None:
         audio = line.child("delta")
-        duration_s = number(audio.get("bytes")) / 2 / self._rate_hz
+        rate_hz = self._rates_hz.get(line.connection, voices.FALLBACK_OUTPUT_RATE_HZ)
+        duration_s = number(audio.get("bytes")) / 2 / rate_hz
         response = self._response_of(line)
         if response is None or not duration_s:
             return
@@ -146,8 +153,9 @@ class _Reader:
         session = line.child("session")
         rate_hz = session.get("output_audio_sample_rate")
         if isinstance(rate_hz, int) and rate_hz > 0:
-            self._rate_hz = rate_hz
-        self._about["rate_hz"] = self._rate_hz
+            self._rates_hz[line.connection] = rate_hz
+        if line.connection in self._rates_hz:
+            self._about["rate_hz"] = self._rates_hz[line.connection]
         if isinstance(session.get("voice"), str):
             self._about["voice"] = session["voice"]
         if line.session and line.session not in self._about["sessions"]:
@@ -166,22 +174,23 @@ class _Reader:
         self._end_speech(line.offset_s)
         begin_s = self._onset(line.offset_s)
         exchange = self._speaking = self._add_exchange("speech", begin_s, line.offset_s)
+        self._speech_connection = line.connection
         self._speech_item = line.text("item_id") or None
-        if self._played_until_s > line.offset_s or self._is_generating():
-            exchange.is_barge_in = self._cut(line.offset_s)
+        exchange.is_barge_in = self._cut(line.offset_s, line.connection)
 
-    def _is_generating(self) -> bool:
-        return any(
-            each.done_s is None and not each.function_calls and each.cut_s is None
-            for each in self._responses.values()
-        )
+    def _cut(self, at_s: float, connection: int) -> bool:
+        """End what the agent says; tell whether anything was cut.
 
-    def _cut(self, at_s: float) -> bool:
-        """End what the agent says; tell whether anything was cut."""
+        Nothing more comes of an older connection, though its end may be logged late.
+        """
         was_cut = False
         for response in self._responses.values():
             is_playing = bool(response.pieces) and response.pieces[-1].end_s > at_s
-            is_generating = response.done_s is None and not response.function_calls
+            is_generating = (
+                response.connection == connection
+                and response.done_s is None
+                and not response.function_calls
+            )
             if response.cut_s is None and (is_playing or is_generating):
                 response.cut_s = at_s
                 response.pieces = [
@@ -200,6 +209,11 @@ class _Reader:
         for caption in self._captions:
             caption.phrases = [each for each in caption.phrases if each[0] < at_s]
         self._captions = [caption for caption in self._captions if caption.phrases]
+
+    def _end_speech_by(self, line: LogLine) -> None:
+        """End what the user says, unless the line is of an older connection than that."""
+        if line.connection >= self._speech_connection:
+            self._end_speech(line.offset_s)
 
     def _end_speech(self, at_s: float) -> None:
         exchange, self._speaking = self._speaking, None
@@ -237,7 +251,7 @@ class _Reader:
         if exchange is None:
             return
         if item.get("status") == "incomplete":
-            self._end_speech(line.offset_s)
+            self._end_speech_by(line)
             exchange.is_discarded = True
             if self._waiting is exchange:
                 self._waiting = None
@@ -258,20 +272,21 @@ class _Reader:
         self._waiting = self._add_exchange("request", line.offset_s, line.offset_s)
 
     def _take_created(self, line: LogLine) -> None:
-        self._end_speech(line.offset_s)
+        self._end_speech_by(line)
         response_id = line.child("response").get("id")
         if not isinstance(response_id, str):
             return
         exchange, self._waiting = self._waiting, None
         if exchange is not None and exchange.created_s is None:
             exchange.created_s = line.offset_s
-        self._responses[response_id] = LoggedResponse(response_id, line.offset_s, exchange)
+        response = LoggedResponse(response_id, line.connection, line.offset_s, exchange)
+        self._responses[line.connection, response_id] = self._latest[line.connection] = response
 
     def _response_of(self, line: LogLine) -> LoggedResponse | None:
         response_id = line.fields.get("response_id")
         if isinstance(response_id, str):
-            return self._responses.get(response_id)
-        return next(reversed(self._responses.values()), None)
+            return self._responses.get((line.connection, response_id))
+        return self._latest.get(line.connection)
 
     def _take_function_call(self, line: LogLine) -> None:
         response = self._response_of(line)
@@ -305,7 +320,7 @@ class _Reader:
 
     def _take_done(self, line: LogLine) -> None:
         body = line.child("response")
-        response = self._responses.get(str(body.get("id")))
+        response = self._responses.get((line.connection, str(body.get("id"))))
         if response is None or response.done_s is not None:
             return
         response.done_s = line.offset_s
@@ -330,7 +345,7 @@ class _Reader:
                 for name in ("model", "voice", "server", "auth", "livekit-agents"):
                     if line.text(name):
                         self._about.setdefault(name, line.text(name))
-                self._rate_hz = voices.output_rate_hz(line.text("model"))
+                self._rates_hz[line.connection] = voices.output_rate_hz(line.text("model"))
                 if line.connection > 1:
                     self._marks.append(Mark("reconnect", line.offset_s, f"{connection} is tried"))
             case "connection.opened":
@@ -347,9 +362,10 @@ class _Reader:
                 self._marks.append(Mark("reconnect", line.offset_s, label))
 
     def _close(self, line: LogLine) -> None:
-        self._end_speech(line.offset_s)
+        self._end_speech_by(line)
         for response in self._responses.values():
-            if response.done_s is None:  # nothing of it comes any more
+            if response.connection == line.connection and response.done_s is None:
+                # Nothing of it comes any more.
                 response.done_s, response.status = line.offset_s, "lost"
         code, by = line.fields.get("code"), line.text("by") or "nobody"
         reason = f" ({line.text('reason')})" if line.text("reason") else ""

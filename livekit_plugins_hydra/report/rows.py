@@ -38,16 +38,16 @@ def rows_of(lines: Sequence[LogLine]) -> list[Row]:
     """Return the rows of a call, in order; frames of audio that follow each other make one."""
     rows: list[Row] = []
     runs: dict[tuple[int, str], _Run] = {}
-    rate_hz = voices.FALLBACK_OUTPUT_RATE_HZ
+    rates_hz: dict[int, int] = {}
     for line in lines:
         field = _AUDIO.get(line.type)
         if field is not None and "bytes" in line.child(field):
             key = line.connection, line.type
             run = runs.get(key)
             if run is None or line.offset_s - run.begin_s >= _RUN_S:
-                run = runs[key] = _Run(
-                    line, rate_hz if line.direction == "received" else INPUT_RATE_HZ
-                )
+                is_agents = line.direction == "received"
+                agents_hz = rates_hz.get(line.connection, voices.FALLBACK_OUTPUT_RATE_HZ)
+                run = runs[key] = _Run(line, agents_hz if is_agents else INPUT_RATE_HZ)
                 rows.append(run.row)
             run.take(line.offset_s, line.child(field))
             continue
@@ -55,7 +55,8 @@ def rows_of(lines: Sequence[LogLine]) -> list[Row]:
         runs = {key: run for key, run in runs.items() if run.row.direction != line.direction}
         if line.type == "session.configured":
             rate = line.child("session").get("output_audio_sample_rate")
-            rate_hz = rate if isinstance(rate, int) and rate > 0 else rate_hz
+            if isinstance(rate, int) and rate > 0:
+                rates_hz[line.connection] = rate
         rows.append(_row_of(line))
     return rows
 

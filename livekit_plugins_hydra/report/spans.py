@@ -16,6 +16,7 @@ class LoggedResponse:
     """A response, as far as the log has it."""
 
     id: str
+    connection: int
     created_s: float
     exchange: Exchange | None
     done_s: float | None = None

@@ -175,6 +175,60 @@ def test_words_after_a_lost_connection_are_no_barge_in(log: WireLines, tmp_path:
     assert "lost" in {span.label for span in timeline.spans}
 
 
+def test_an_old_connection_ends_nothing_of_the_new(log: WireLines, tmp_path: Path) -> None:
+    """What is late of a connection that was left leaves the next one's turn and response alone."""
+
+    def close_the_old() -> None:
+        log.connection = 1
+        log.line("input_audio_buffer.speech_stopped", item_id="item-old")
+        log.line("response.done", response={"id": "resp", "status": "cancelled"})
+        log.close()
+        log.connection = 2
+
+    log.line("response.created", response={"id": "resp", "status": "in_progress"})
+    log.connection = 2
+    log.connect()
+    log.send_sound(0.5)
+    log.line("input_audio_buffer.speech_started", item_id="item-new")
+    log.send_sound(1.0, 0.5)
+    close_the_old()
+    log.send_sound(1.0, 0.5)
+    log.line("input_audio_buffer.speech_stopped", item_id="item-new")
+    log.line("response.created", response={"id": "resp", "status": "in_progress"})
+    close_the_old()
+    log.send_sound(0.5)
+    log.line("response.done", response={"id": "resp", "status": "completed"})
+    timeline = timeline_in(log, tmp_path)
+
+    (turn,) = timeline.exchanges
+    assert not turn.is_barge_in
+    assert turn.end_s - turn.begin_s == pytest.approx(2.0, abs=0.05)
+    old, new = (span for span in timeline.spans if span.kind in ("response", "cancelled"))
+    assert (old.label, new.label) == ("cancelled", "completed")
+    assert new.end_s - new.begin_s == pytest.approx(0.5, abs=0.05)
+
+
+def test_audio_is_as_long_as_its_own_connection_says(log: WireLines, tmp_path: Path) -> None:
+    """A new connection that is being made does not change the rate of the present one's audio."""
+    log.line("session.configured", session={"output_audio_sample_rate": 8_000})
+    log.speak(1.0)
+    log.connection = 2
+    log.line("connection.opening", "note", model="hydra")
+    log.connection = 1
+    log.respond(1.0)
+    lines = lines_of(log, tmp_path)
+
+    (voice,) = (span for span in timeline_of(lines).spans if span.kind == "voice")
+    assert voice.end_s - voice.begin_s == pytest.approx(3.0, abs=0.1)
+    log.connection = 2
+    log.line("session.configured", session={"output_audio_sample_rate": 48_000})
+    log.connection = 1
+    log.respond(1.0)
+    rows = rows_of(lines_of(log, tmp_path))
+    audio = [row for row in rows if row.flag == "audio" and row.direction == "received"]
+    assert sum(row.frame["audio_s"] for row in audio) == pytest.approx(6.0)
+
+
 def test_a_discarded_turn_has_no_latency(log: WireLines, tmp_path: Path) -> None:
     """A cough is shown as what it is, and the answer after it is not its own."""
     log.speak(0.2, hang_s=0.2)

@@ -60,7 +60,8 @@ class _Reader:
         self._function_calls: dict[str, tuple[Span, Exchange | None, ToolCalls | None]] = {}
         self._connections: dict[int, Span] = {}
         self._n_greetings = 0
-        self._asks_for_tools = False
+        self._untold_on: int | None = None
+        """The connection whose next `response.create` is for the outputs that it got."""
 
     # ------------------------------------------------------------------------ lines
 
@@ -266,13 +267,14 @@ class _Reader:
     # ------------------------------------------------------------------------ responses
 
     def _take_request(self, line: LogLine) -> None:
-        if self._asks_for_tools:  # the exchange goes on that called
-            self._asks_for_tools = False
-            return
-        self._waiting = self._add_exchange("request", line.offset_s, line.offset_s)
+        tells_outputs = self._untold_on == line.connection
+        self._untold_on = None
+        if not tells_outputs:  # else the exchange goes on that called
+            self._waiting = self._add_exchange("request", line.offset_s, line.offset_s)
 
     def _take_created(self, line: LogLine) -> None:
         self._end_speech_by(line)
+        self._untold_on = None
         response_id = line.child("response").get("id")
         if not isinstance(response_id, str):
             return
@@ -316,7 +318,7 @@ class _Reader:
             calls.answered_s = line.offset_s
             exchange.answer_audio_s = None
             if self._waiting is None and self._speaking is None:
-                self._waiting, self._asks_for_tools = exchange, True
+                self._waiting, self._untold_on = exchange, line.connection
 
     def _take_done(self, line: LogLine) -> None:
         body = line.child("response")

@@ -208,6 +208,41 @@ def test_an_old_connection_ends_nothing_of_the_new(log: WireLines, tmp_path: Pat
     assert new.end_s - new.begin_s == pytest.approx(0.5, abs=0.05)
 
 
+def test_a_request_after_a_lost_link_is_not_for_the_outputs(log: WireLines, tmp_path: Path) -> None:
+    """Outputs whose request was lost with the link leave the next connection's requests alone."""
+    log.speak(1.0)
+    log.call_tool("look")
+    assert log.lines.pop()["type"] == "response.create"
+    log.close(1006, by="nobody")
+    log.connection = 2
+    log.connect()
+    log.line("response.create", "sent")
+    log.respond(1.0, think_s=0.3)
+    timeline = timeline_in(log, tmp_path)
+
+    turn, request = timeline.exchanges
+    assert (turn.kind, turn.voice_to_voice_s) == ("speech", None)
+    assert request.kind == "request"
+    assert request.voice_to_voice_s == pytest.approx(0.3, abs=0.05)
+
+
+def test_a_request_after_outputs_that_were_told_is_not_for_them(
+    log: WireLines, tmp_path: Path
+) -> None:
+    """Outputs that an answer of the server's own has told leave later requests alone."""
+    log.speak(1.0)
+    log.call_tool("look")
+    assert log.lines.pop()["type"] == "response.create"
+    log.respond(1.0)
+    log.send_sound(2.0)
+    log.line("response.create", "sent")
+    log.respond(1.0)
+    timeline = timeline_in(log, tmp_path)
+
+    assert [each.kind for each in timeline.exchanges] == ["speech", "request"]
+    assert all(each.voice_to_voice_s is not None for each in timeline.exchanges)
+
+
 def test_audio_is_as_long_as_its_own_connection_says(log: WireLines, tmp_path: Path) -> None:
     """A new connection that is being made does not change the rate of the present one's audio."""
     log.line("session.configured", session={"output_audio_sample_rate": 8_000})

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import bisect
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any, Final, Literal
 
 from livekit_plugins_hydra.protocol import voices
@@ -34,6 +35,18 @@ def timeline_of(lines: Sequence[LogLine]) -> Timeline:
     return reader.finish(lines)
 
 
+@dataclass(slots=True, eq=False)
+class _OpenCall:
+    """A function call whose output has not come yet."""
+
+    connection: int
+    id: str
+    span: Span
+    exchange: Exchange | None
+    together: ToolCalls | None
+    """The calls that are answered together with it."""
+
+
 class _Reader:
     """Takes the lines one by one."""
 
@@ -57,7 +70,7 @@ class _Reader:
         self._speech_item: str | None = None
         self._spoken: Exchange | None = None
         self._waiting: Exchange | None = None
-        self._function_calls: dict[str, tuple[Span, Exchange | None, ToolCalls | None]] = {}
+        self._open_calls: list[_OpenCall] = []
         self._connections: dict[int, Span] = {}
         self._n_greetings = 0
         self._untold_on: int | None = None
@@ -304,18 +317,24 @@ class _Reader:
             response.function_calls.append(call_id)
         span = Span("tool", line.offset_s, line.offset_s, name, line.text("arguments"))
         self._spans.append(span)
-        self._function_calls[call_id] = span, exchange, exchange.tools[-1] if exchange else None
+        calls = exchange.tools[-1] if exchange else None
+        self._open_calls.append(_OpenCall(line.connection, call_id, span, exchange, calls))
 
     def _take_output(self, line: LogLine) -> None:
         item = line.child("item")
-        found = self._function_calls.pop(str(item.get("call_id")), None)
-        if item.get("type") != "function_call_output" or found is None:
+        if item.get("type") != "function_call_output":
             return
-        span, exchange, calls = found
-        span.end_s = line.offset_s
-        span.detail = f"{span.detail} → {item.get('output')}"
-        if exchange is not None and calls is not None:
-            calls.answered_s = line.offset_s
+        of = line.connection, item.get("call_id") or ""
+        # Servers use an id again, or leave it empty: the oldest call that has it is answered.
+        call = next((each for each in self._open_calls if (each.connection, each.id) == of), None)
+        if call is None:
+            return
+        self._open_calls.remove(call)
+        call.span.end_s = line.offset_s
+        call.span.detail = f"{call.span.detail} → {item.get('output')}"
+        exchange = call.exchange
+        if exchange is not None and call.together is not None:
+            call.together.answered_s = line.offset_s
             exchange.answer_audio_s = None
             if self._waiting is None and self._speaking is None:
                 self._waiting, self._untold_on = exchange, line.connection
@@ -384,8 +403,8 @@ class _Reader:
         """Return the timeline."""
         last_s = max(lines[-1].offset_s, self._played_until_s)
         self._end_speech(lines[-1].offset_s)
-        for span, _, _ in self._function_calls.values():
-            span.end_s, span.detail = last_s, f"{span.detail} → no output"
+        for call in self._open_calls:
+            call.span.end_s, call.span.detail = last_s, f"{call.span.detail} → no output"
         for span in self._connections.values():
             span.end_s, span.detail = last_s, "still open at the end of the log"
         for exchange in self._exchanges:

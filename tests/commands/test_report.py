@@ -103,6 +103,35 @@ def test_turns_with_tools_count_apart(log: WireLines, tmp_path: Path) -> None:
     assert "sunny" in tool.detail
 
 
+def test_calls_with_the_same_id_are_calls_of_their_own(log: WireLines, tmp_path: Path) -> None:
+    """Function calls whose id is empty, or used again, each have their own output, in order."""
+    for call_id in ("", "again"):
+        log.line("response.created", response={"id": f"resp-{call_id}"})
+        for name in ("first", "second", "third"):
+            log.line(
+                "response.function_call_arguments.done",
+                response_id=f"resp-{call_id}",
+                call_id=call_id,
+                name=name,
+            )
+        for output in ("one", "two"):
+            log.send_sound(0.4)
+            item = {"type": "function_call_output", "call_id": call_id, "output": output}
+            log.line("conversation.item.create", "sent", item=item)
+    timeline = timeline_in(log, tmp_path)
+
+    tools = [span for span in timeline.spans if span.kind == "tool"]
+    found = [(span.label, span.detail, round(span.end_s - span.begin_s, 1)) for span in tools]
+    assert found == [
+        ("first", " → one", 0.4),
+        ("second", " → two", 0.8),
+        ("third", " → no output", 1.6),
+        ("first", " → one", 0.4),
+        ("second", " → two", 0.8),
+        ("third", " → no output", 0.8),
+    ]
+
+
 def test_a_word_before_a_call_is_not_the_answer(log: WireLines, tmp_path: Path) -> None:
     """Audio in the response that calls is the first; the answer is what comes after the output."""
     log.speak(2.0)

@@ -167,6 +167,8 @@ class Performer:
                 self.speaking.late_audio(response_id, pcm)
             case fx.OutputText(part_id=part_id, item_id=item_id, text=text):
                 self.speaking.text(part_id, item_id, text)
+            case fx.OutputTranscript(part_id=part_id, item_id=item_id, text=text):
+                self.speaking.whole_text(part_id, item_id, text)
             case fx.LateText(response_id=response_id, text=text):
                 self.speaking.late_text(response_id, text)
             case fx.Send(event=event):

@@ -49,6 +49,15 @@ def text(
     )
 
 
+def transcript(
+    response_id: str | None, text: str | None, item_id: str | None = "a1"
+) -> ev.ResponseOutputAudioTranscriptDone:
+    """The whole text of an item of a response."""
+    return ev.ResponseOutputAudioTranscriptDone(
+        response_id=response_id, item_id=item_id, transcript=text
+    )
+
+
 def spoken(
     item_id: str | None, *phrases: str, status: str = "completed"
 ) -> ev.ConversationItemDone:

@@ -312,7 +312,7 @@ class Call:
                 return [effect, *self._line.move(Signal.STOPPED)]
             case fx.UserText():
                 self._memory.user.is_transcribed = True
-            case fx.OutputText():
+            case fx.OutputText() | fx.OutputTranscript():
                 self._memory.agent.is_transcribed = True
             case fx.Fault(error=ServerError(code="internal_error", event_id=None), fatal=False):
                 return [effect, *self._ask_another_server(now)]

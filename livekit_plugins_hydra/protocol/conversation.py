@@ -248,6 +248,7 @@ class Conversation:
             case (
                 ev.ResponseOutputAudioDelta()
                 | ev.ResponseOutputAudioTranscriptDelta()
+                | ev.ResponseOutputAudioTranscriptDone()
                 | ev.ResponseFunctionCallArgumentsDelta()
                 | ev.ResponseFunctionCallArgumentsDone()
             ):
@@ -286,7 +287,6 @@ class Conversation:
                 | ev.SessionUpdated()
                 | ev.ConversationItemAdded()
                 | ev.ConversationItemDone()
-                | ev.ResponseOutputAudioTranscriptDone()
             ):
                 # They say nothing that another event does not say as well.
                 return []
@@ -328,6 +328,7 @@ class Conversation:
         self,
         event: ev.ResponseOutputAudioDelta
         | ev.ResponseOutputAudioTranscriptDelta
+        | ev.ResponseOutputAudioTranscriptDone
         | ev.ResponseFunctionCallArgumentsDelta
         | ev.ResponseFunctionCallArgumentsDone,
         now: float,
@@ -341,6 +342,8 @@ class Conversation:
                 return self._receive_audio(response, event.item_id or "", pcm, now)
             case ev.ResponseOutputAudioTranscriptDelta(delta=text):
                 return self._receive_text(response, event.item_id or "", text)
+            case ev.ResponseOutputAudioTranscriptDone(transcript=text):
+                return self._receive_transcript(response, event.item_id or "", text or "")
             case ev.ResponseFunctionCallArgumentsDone():
                 return self._receive_function_call(response, event)
             case _:
@@ -371,6 +374,14 @@ class Conversation:
             return self._drop("late text")
         response.has_begun = True
         return [fx.OutputText(response.part_id, item_id, text)]
+
+    def _receive_transcript(self, response: Response, item_id: str, text: str) -> list[fx.Effect]:
+        if not text.strip():
+            return []
+        if self._is_silenced(response) or not response.is_open:
+            return self._drop("late text")
+        response.has_begun = True
+        return [fx.OutputTranscript(response.part_id, item_id, text)]
 
     def _receive_function_call(
         self, response: Response, event: ev.ResponseFunctionCallArgumentsDone

@@ -74,7 +74,16 @@ class LateAudio:
 
 @dataclass(frozen=True, slots=True)
 class OutputText:
-    """Show a phrase of what a response says; phrases are joined by spaces."""
+    """Show a piece of what a response says, as the server has cut it."""
+
+    part_id: str
+    item_id: str
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class OutputTranscript:
+    """Show what an item says in all, in place of its pieces."""
 
     part_id: str
     item_id: str
@@ -83,7 +92,7 @@ class OutputText:
 
 @dataclass(frozen=True, slots=True)
 class LateText:
-    """Keep a phrase of a response that the user's speech has cut; see `LateAudio`."""
+    """Keep a piece of text of a response that the user's speech has cut; see `LateAudio`."""
 
     response_id: str
     text: str
@@ -234,6 +243,7 @@ Effect = (
     | OutputAudio
     | LateAudio
     | OutputText
+    | OutputTranscript
     | LateText
     | CallFunction
     | EndStreams

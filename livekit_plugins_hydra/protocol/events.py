@@ -290,7 +290,7 @@ class ResponseOutputAudioDone(Event, frozen=True, kw_only=True, tag="response.ou
 class ResponseOutputAudioTranscriptDelta(
     Event, frozen=True, kw_only=True, tag="response.output_audio_transcript.delta"
 ):
-    """A phrase of what the response says, without its separating space. [eva]
+    """A piece of what the response says: a phrase without its separating space [eva], or with it.
 
     Undocumented, even denied by the docs, and seen live on ``hydra``.
     """

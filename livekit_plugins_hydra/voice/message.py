@@ -14,6 +14,7 @@ from livekit.agents import llm
 from .audio import FrameMaker
 from .chat import cut_to_played
 from .streams import Stream
+from .transcript import Spacing, Transcript
 from .transcription import Recognition, Transcriber
 
 TEXT_AFTER_PLAYOUT_S: Final = 0.5
@@ -36,6 +37,7 @@ class Message:
         message_id: str,
         *,
         rate_hz: int,
+        spacing: Spacing,
         transcriber: Transcriber | None,
         on_text: Callable[[Message], None],
         until_subscribed: Callable[[], Awaitable[None]],
@@ -45,6 +47,7 @@ class Message:
         Args:
             message_id: unique in the session.
             rate_hz: rate of the audio.
+            spacing: whether the server's pieces of text bring their spaces.
             transcriber: transcribes what is said, where the server tells no text.
             on_text: called when the text is known, or has changed.
             until_subscribed: awaited before the first audio is played.
@@ -57,6 +60,7 @@ class Message:
         self.has_begun = False
         """Whether the framework has begun to play it."""
         self._on_text = on_text
+        self._transcript = Transcript(spacing)
         self._frames = FrameMaker(rate_hz)
         self._audio: Stream[rtc.AudioFrame] = Stream(self._play, before_first=until_subscribed)
         self._text: Stream[str] = Stream(self._read_text)
@@ -144,15 +148,38 @@ class Message:
         if self._recognition is not None:
             self._recognition.push(frame)
 
-    def push_text(self, phrase: str) -> None:
-        """Add a phrase to the text; the wire leaves out the spaces between them."""
-        phrase = phrase.strip()
-        if phrase and not self._text.closed:
-            if self._recognition is not None:  # the server's own text is better
-                self._recognition.drop()
-                self._recognition = None
-            self._text.send(f" {phrase}" if self.text else phrase)
-            self.text = f"{self.text} {phrase}".strip()
+    def push_text(self, piece: str) -> None:
+        """Add a piece to the text."""
+        if not self._text.closed:
+            self._transcript.push(piece)
+            self._show_text()
+
+    def go_on(self, text: str) -> None:
+        """Begin with a text to which the pieces that come are joined."""
+        self._transcript.go_on(text)
+        self._show_text()
+
+    def settle_text(self, whole: str) -> None:
+        """Take the server's whole text in place of the pieces that came before it."""
+        if not self._text.closed:
+            self._transcript.settle(whole)
+            self._show_text()
+
+    def _show_text(self) -> None:
+        if not self._transcript.text:
+            return
+        if self._recognition is not None:  # the server's own text is better
+            self._recognition.drop()
+            self._recognition = None
+        self.text = self._transcript.text
+        if piece := self._transcript.take():
+            self._text.send(piece)
+
+    def _close_text(self) -> None:
+        if not self._text.closed:
+            self._transcript.close()
+            self._show_text()
+            self._text.close()
 
     def finish(self, *, cut: bool = False, text_may_lag: bool = True) -> None:
         """End the audio at once, and the text when it is known or no longer awaited.
@@ -170,7 +197,7 @@ class Message:
         if self.text:
             self._on_text(self)
         if cut or self._recognition is None:
-            self._text.close()
+            self._close_text()
         self._set_deadline()
 
     def hurry(self) -> None:
@@ -182,7 +209,7 @@ class Message:
     def close(self) -> None:
         """Let go of everything; the text is not awaited any more."""
         self.finish(cut=True)
-        self._text.close()
+        self._close_text()
         if self._deadline is not None:
             self._deadline.cancel()
         if self._recognition is not None:
@@ -205,14 +232,14 @@ class Message:
             self._played_s = self._duration_s - unplayed_s
         else:
             return
-        self._text.close()
+        self._close_text()
         self._on_text(self)
 
     def report(self, played_s: float, words: str) -> None:
         """Take the framework's report of how much was played."""
         self._played_s = played_s
         self._is_missed = not words
-        self._text.close()
+        self._close_text()
         if words != self.text:  # else the text ran ahead of the audio, and says nothing
             self._played_words = words
         self._on_text(self)
@@ -235,7 +262,7 @@ class Message:
         if self._is_read and self._audio.closed and not self._text.closed:
             played_in_s = max(0.0, self._played_until - time.monotonic())
             self._deadline = asyncio.get_running_loop().call_later(
-                played_in_s + self._text_may_lag_s, self._text.close
+                played_in_s + self._text_may_lag_s, self._close_text
             )
 
     def _recognized(self, text: str) -> None:
@@ -245,6 +272,6 @@ class Message:
             self._is_missed = True
         elif text:
             self._text.send(text)
-        self._text.close()
+        self._close_text()
         if text:
             self._on_text(self)

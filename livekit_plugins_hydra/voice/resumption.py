@@ -43,7 +43,7 @@ class Speech:
         self.is_complete = False
         """Whether the server sends nothing more of it."""
         self.n_resumed = 0
-        self.late_phrases: list[str] = []
+        self.late_text: list[str] = []
         """Text that came after the cut and that no message has."""
         self._pieces: deque[bytes] = deque()
         self._n_forgotten = 0
@@ -83,10 +83,10 @@ class Speech:
         self.n_resumed += 1
         self._begins_at_s[message_id] = position_s
 
-    def take_late_phrases(self) -> list[str]:
-        """Return the text that came after the cut, once."""
-        phrases, self.late_phrases = self.late_phrases, []
-        return phrases
+    def take_late_text(self) -> list[str]:
+        """Return the pieces of text that came after the cut, once."""
+        pieces, self.late_text = self.late_text, []
+        return pieces
 
     def position_s(self, message_id: str, played_s: float) -> float | None:
         """Return how far it was played in all; None where the rest is not all here."""

@@ -13,6 +13,7 @@ from .chat import ChatLog
 from .generation import Generation
 from .message import Message
 from .resumption import Cut, Speech
+from .transcript import Spacing
 from .transcription import Transcriber
 
 REMEMBERED_MESSAGES: Final = 16
@@ -62,6 +63,7 @@ class Speaking:
         """Rate of the server's audio."""
         self._chat = chat
         self._transcriber = transcriber
+        self._spacing = Spacing()
         self._resumes = resumes
         self._host = host
         self._open: dict[str, Generation] = {}
@@ -102,20 +104,25 @@ class Speaking:
             self._messages[speech.message_id].push_audio(pcm)
         speech.push(speech.message_id, pcm)
 
-    def text(self, generation_id: str, item_id: str, phrase: str) -> None:
-        """Add a phrase to the text."""
+    def text(self, generation_id: str, item_id: str, piece: str) -> None:
+        """Add a piece to the text."""
         if generation := self._open.get(generation_id):
-            generation.message(item_id).push_text(phrase)
+            generation.message(item_id).push_text(piece)
 
-    def late_text(self, response_id: str, phrase: str) -> None:
-        """Keep a phrase that came after the cut; add it to the text if the cut was none."""
+    def whole_text(self, generation_id: str, item_id: str, text: str) -> None:
+        """Take the server's whole text of an item in place of its pieces."""
+        if generation := self._open.get(generation_id):
+            generation.message(item_id).settle_text(text)
+
+    def late_text(self, response_id: str, piece: str) -> None:
+        """Keep a piece of text that came after the cut; add it if the cut was none."""
         speech = self._late_speech(response_id)
         if speech is None:
             return
         if self._resumed is not None:
-            self._messages[speech.message_id].push_text(phrase)
+            self._messages[speech.message_id].push_text(piece)
         else:
-            speech.late_phrases.append(phrase)
+            speech.late_text.append(piece)
 
     def call(self, generation_id: str, call: llm.FunctionCall) -> None:
         """Run a function."""
@@ -210,11 +217,13 @@ class Speaking:
         rest = speech.rest(begins_at_s)
         if not rest and speech.is_complete:
             return None
-        text = self._rest_of_text(speech)
+        text = self._unplayed_text(speech)
         generation = self._generation(f"{speech.generation_id}~{speech.n_resumed + 1}")
         message = generation.audio_message(generation.id)
         speech.resume(message.id, begins_at_s)
-        message.push_text(text)
+        message.go_on(text)
+        for piece in speech.take_late_text():
+            message.push_text(piece)
         step = int(_RESUMED_FRAME_S * speech.rate_hz) * 2
         for i in range(0, len(rest), step):
             message.push_audio(rest[i : i + step])
@@ -230,11 +239,10 @@ class Speaking:
         is_wanted = self._cut is not None or self._resumed is not None
         return speech if speech and is_wanted and speech.belongs_to(response_id) else None
 
-    def _rest_of_text(self, speech: Speech) -> str:
-        """Return the words that were not played, where the text is known."""
+    def _unplayed_text(self, speech: Speech) -> str:
+        """Return the words before the cut that were not played, where the text is known."""
         message = self._messages.get(speech.message_id)
-        rest = message.text.removeprefix(message.played_text) if message is not None else ""
-        return " ".join([rest, *speech.take_late_phrases()]).strip()
+        return message.text.removeprefix(message.played_text).lstrip() if message else ""
 
     def _finish_resumed(self, *, cut: bool) -> None:
         generation, self._resumed = self._resumed, None
@@ -255,6 +263,7 @@ class Speaking:
         message = Message(
             self._chat.unique_id(item_id or f"{generation_id}-message"),
             rate_hz=self.rate_hz,
+            spacing=self._spacing,
             transcriber=self._transcriber,
             on_text=lambda changed: self._remember(changed, place),
             until_subscribed=self._host.until_subscribed,

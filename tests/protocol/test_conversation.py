@@ -706,6 +706,28 @@ def test_phrases_are_written_down_as_they_come() -> None:
     assert call.conversation.dropped.total() == 0
 
 
+def test_the_whole_text_of_an_item_comes_once_more() -> None:
+    """It takes the place of the pieces; an empty one is none, nor is one of a cut response."""
+    call = answering()
+
+    assert (
+        call
+        >> server.text("r1", "Good morn")
+        << fx.OutputText("r1", "a1", "Good morn")
+        >> server.transcript("r1", "Good morning.")
+        << fx.OutputTranscript("r1", "a1", "Good morning.")
+        >> server.transcript("r1", " ")
+        >> server.transcript("r1", None)
+        >> server.transcript(None, "All of it.", None)
+        << fx.OutputTranscript("r1", "", "All of it.")
+        >> server.speech_started("u2")
+        << fx.EndStreams("r1", cut=True)
+        << fx.UserStarted("u2")
+        >> server.transcript("r1", "Good morning.")
+    )
+    assert call.conversation.dropped == {"late text": 1}
+
+
 @pytest.mark.parametrize("phrase_id", ["a1", None])
 @pytest.mark.parametrize("item_id", ["a1", None])
 def test_text_is_not_written_down_twice(phrase_id: str | None, item_id: str | None) -> None:

@@ -156,7 +156,10 @@ class Witness:
                 assert part_id in self.open
                 assert conversation.turn is Turn.QUIET
                 assert pcm
-            case fx.OutputText(part_id=part_id, text=text):
+            case (
+                fx.OutputText(part_id=part_id, text=text)
+                | fx.OutputTranscript(part_id=part_id, text=text)
+            ):
                 assert part_id in self.open
                 assert conversation.turn is Turn.QUIET
                 assert text

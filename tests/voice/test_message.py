@@ -11,6 +11,7 @@ import pytest
 
 from livekit_plugins_hydra.framework.quirks import until_subscribed
 from livekit_plugins_hydra.voice.message import Message
+from livekit_plugins_hydra.voice.transcript import Spacing
 
 PCM = bytes(960)
 
@@ -41,6 +42,7 @@ def message_of(session: Session | None) -> Message:
     return Message(
         "m1",
         rate_hz=24_000,
+        spacing=Spacing(),
         transcriber=None,
         on_text=lambda _: None,
         until_subscribed=lambda: until_subscribed(session),  # type: ignore[arg-type]  # as much of one as is looked at

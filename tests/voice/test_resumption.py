@@ -128,6 +128,25 @@ async def test_a_cough_at_the_very_beginning_loses_nothing(barge_in: Any) -> Non
             assert heard == WORDS
 
 
+@pytest.mark.parametrize("deltas", ["phrases", "spaced_phrases", "tokens"])
+async def test_no_word_is_torn_where_a_cough_has_cut(deltas: Any) -> None:
+    """However the server cuts its text, before the cough and after it, both halves are words."""
+    scenario = Scenario(
+        default_reply=LONG,
+        barge_in="when_settled",
+        transcripts=True,
+        transcript_deltas=deltas,
+        audio_speed=2.5,
+    )
+    async with call(scenario, Silent(), captions=Captions()) as desk:
+        await until_cut_by_a_cough(desk, after_s=0.1)
+        await desk.until_heard(2)
+        await desk.until_state("listening")
+
+        assert " ".join(text for _, text in desk.remembered) == WORDS
+        assert desk.told[-1] == desk.remembered[-1]
+
+
 @pytest.mark.parametrize("source", ["nobody", "the server"])
 async def test_a_cough_before_the_first_audio_loses_nothing(source: str) -> None:
     """The server has begun, and goes on after the cough: all of it is played, and remembered."""

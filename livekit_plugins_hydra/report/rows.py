@@ -8,6 +8,7 @@ from typing import Any, Final, Literal
 
 from livekit_plugins_hydra.protocol import voices
 
+from .counting import counted
 from .lines import INPUT_RATE_HZ, LogLine, number, parts_of
 
 _SUMMARY_CHARS: Final = 160
@@ -83,7 +84,7 @@ class _Run:
         self._gap_s = max(self._gap_s, at_s - self._last_s)
         self._last_s = at_s
         seconds = self._n_bytes / 2 / self._rate_hz
-        frames = "1 frame" if self._n_frames == 1 else f"{self._n_frames} frames"
+        frames = counted(self._n_frames, "frame")
         self.row.summary = f"{frames}, {seconds:.2f} s of audio, peak {self._peak:.2f}"
         self.row.frame = {
             "type": self.row.type,
@@ -155,7 +156,7 @@ def _of_session(session: dict[str, Any]) -> Iterable[str]:
     if session.get("generate_initial_response"):
         yield "speaks first,"
     if isinstance(session.get("instructions"), str):
-        yield f"{len(session['instructions'])} characters of instructions"
+        yield f"{counted(len(session['instructions']), 'character')} of instructions"
 
 
 def _of_item(item: dict[str, Any]) -> Iterable[str]:

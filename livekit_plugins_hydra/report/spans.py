@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Any, Final
 
+from .counting import counted
 from .timeline import Exchange, Kind, Piece, Span
 
 _PAUSE_S: Final = 0.25
@@ -50,7 +51,7 @@ def span_of_response(response: LoggedResponse, last_s: float) -> Span:
     if response.audio_s:
         facts.append(f"{response.audio_s:.2f} s of audio")
     if response.function_calls:
-        facts.append(f"{len(response.function_calls)} function calls")
+        facts.append(counted(len(response.function_calls), "function call"))
     if total := response.usage.get("total_tokens"):
         facts.append(f"{total} tokens")
     kind: Kind = "response" if response.status in ("completed", "") else "cancelled"

@@ -407,7 +407,7 @@ async def test_doctor_prints_a_table_with_remedies(tmp_path: Path) -> None:
         "✗ Key is accepted",
         "no: HTTP 401",
         "→ Copy the key again",
-        "1 failures",
+        "1 failure.",
     ):
         assert told in ran.words
 

@@ -132,6 +132,18 @@ def test_calls_with_the_same_id_are_calls_of_their_own(log: WireLines, tmp_path:
     ]
 
 
+def test_one_call_is_counted_as_one(log: WireLines, tmp_path: Path) -> None:
+    """A response with one function call is said to have one, with two to have two."""
+    log.call_tool("look")
+    log.call_tool("look")
+    log.line("response.function_call_arguments.done", call_id="c", name="look", arguments="{}")
+    timeline = timeline_in(log, tmp_path)
+
+    one, two = (span.detail.split(", ") for span in timeline.spans if span.kind == "response")
+    assert "1 function call" in one
+    assert "2 function calls" in two
+
+
 def test_a_word_before_a_call_is_not_the_answer(log: WireLines, tmp_path: Path) -> None:
     """Audio in the response that calls is the first; the answer is what comes after the output."""
     log.speak(2.0)

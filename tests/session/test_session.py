@@ -189,7 +189,7 @@ async def test_a_newer_reply_takes_the_place_of_a_pending_one() -> None:
 
 async def test_no_reply_is_pending_for_ever(monkeypatch: pytest.MonkeyPatch) -> None:
     """One that nobody answers fails with `RealtimeError` at its deadline."""
-    monkeypatch.setattr("livekit_plugins_hydra.protocol.demand.REPLY_DEADLINE_S", 0.2)
+    monkeypatch.setattr("livekit_plugins_hydra.protocol.demand.REPLY_LIMIT_S", 0.2)
     async with line(Scenario(handshake="never_created")) as opened:
         with pytest.raises(llm.RealtimeError, match="timed out"):
             await opened.session.generate_reply()

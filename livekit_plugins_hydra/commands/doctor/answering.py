@@ -14,6 +14,7 @@ from livekit_plugins_hydra.protocol.errors import (
     HandshakeRefused,
     ServerFull,
 )
+from livekit_plugins_hydra.report.counting import counted
 
 from .findings import in_ms
 from .observed import (
@@ -208,7 +209,8 @@ def cancel(seen: BareCreate) -> Chosen | None:
     reason = done.status_details.reason if done.status_details else None
     facts = {"ended_as": done.status, "reason": reason, "late_deltas": seen.cancel.late_deltas}
     answer = "cancelled" if done.status == "cancelled" else "done otherwise"
-    return Chosen(answer, facts, {"why": f" ({reason})" if reason else ""})
+    deltas = counted(seen.cancel.late_deltas, "delta")
+    return Chosen(answer, facts, {"why": f" ({reason})" if reason else "", "deltas": deltas})
 
 
 def message_items(seen: TextItem) -> Chosen:

@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
+from livekit_plugins_hydra.report.counting import counted
+
 Status = Literal["ok", "note", "warn", "fail", "skip"]
 """``note`` is an answer to an open question: neither good nor bad."""
 
@@ -40,9 +42,9 @@ class Ledger:
     @property
     def sentence(self) -> str:
         """The cost in words."""
-        noun = "connection" if self.n_connections == 1 else "connections"
+        connections = counted(self.n_connections, "connection")
         return (
-            f"{self.n_connections} {noun}, open for {self.connected_s:.0f} s in all:"
+            f"{connections}, open for {self.connected_s:.0f} s in all:"
             f" {self.connected_s / 60:.1f} session minutes"
         )
 

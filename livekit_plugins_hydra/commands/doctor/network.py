@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from typing import Any, Final
 from urllib.parse import urlsplit
 
+from livekit_plugins_hydra.report.counting import counted
 from livekit_plugins_hydra.transport.connecting import trust
 
 from .findings import Finding, Status, in_ms
@@ -97,7 +98,8 @@ async def _name(address: Address) -> tuple[Finding, list[str]]:
     took_s = time.monotonic() - began_at
     addresses = list(dict.fromkeys(str(info[4][0]) for info in infos))
     families = sorted({"IPv6" if ":" in each else "IPv4" for each in addresses})
-    answer = f"{in_ms(took_s)} ms, {len(addresses)} addresses ({', '.join(families)})"
+    n_addresses = counted(len(addresses), "address", "addresses")
+    answer = f"{in_ms(took_s)} ms, {n_addresses} ({', '.join(families)})"
     found = _found("dns", "DNS", "ok", answer, ms=in_ms(took_s), addresses=len(addresses))
     return found, addresses
 
@@ -156,7 +158,7 @@ async def _encrypt(address: Address, writer: asyncio.StreamWriter) -> Finding:
     channel: ssl.SSLObject = writer.get_extra_info("ssl_object")
     days = _days_left(channel)
     status: Status = "warn" if days is not None and days < _SOON_DAYS else "ok"
-    until = "" if days is None else f", certificate good for {days} days"
+    until = "" if days is None else f", certificate good for {counted(days, 'day')}"
     return _found(
         "tls",
         "TLS",

@@ -62,7 +62,7 @@ _NEW_CONNECTION: Final = (
 _NO_HISTORY: Final = (
     "LiveKit's history stays empty without: give the model input_stt and output_stt."
 )
-_CANCELLED: Final = "{ended_as}{why}, {late_deltas} deltas after it was asked for"
+_CANCELLED: Final = "{ended_as}{why}, {deltas} after it was asked for"
 
 QUESTIONS: Final[tuple[Question[Any], ...]] = (
     Question(

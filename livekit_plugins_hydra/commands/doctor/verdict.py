@@ -15,6 +15,7 @@ from rich.text import Text
 from livekit_plugins_hydra import __version__
 from livekit_plugins_hydra.commands.exits import Exit
 from livekit_plugins_hydra.options import Options
+from livekit_plugins_hydra.report.counting import counted
 
 from .examination import MAX_CONNECTIONS, Examination
 from .findings import Finding, Status
@@ -60,8 +61,8 @@ def print_findings(console: Console, examination: Examination) -> None:
     for each in examination.findings:
         counts[each.status] += 1
     console.print(
-        f"{counts['ok']} good, {counts['note']} answers to open questions,"
-        f" {counts['warn']} warnings, {counts['fail']} failures."
+        f"{counts['ok']} good, {counted(counts['note'], 'answer')} to open questions,"
+        f" {counted(counts['warn'], 'warning')}, {counted(counts['fail'], 'failure')}."
     )
     if examination.ledger.n_connections:
         console.print(f"This took {examination.ledger.sentence}; at most {MAX_CONNECTIONS}.")

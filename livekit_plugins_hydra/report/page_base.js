@@ -75,7 +75,7 @@ $("figures").append(
     summary.tools.count > 1 ? `mean of ${summary.tools.count}` : count(summary.tools.count, "turn")),
   figure("User turns", String(spoken.length), count(tool_calls, "tool call")),
   figure("Interruptions", String(of_kind("interruption")), ""),
-  figure("Reconnects", String(marks.filter((m) => m.kind === "reconnect" && m.label.startsWith("connection")).length), ""),
+  figure("Reconnects", String(summary.reconnects), ""),
   figure("Errors", String(of_kind("error")), of_kind("warning") ? count(of_kind("warning"), "warning") : "", of_kind("error") > 0),
 );
 

@@ -72,6 +72,9 @@ class _Reader:
         self._waiting: Exchange | None = None
         self._open_calls: list[_OpenCall] = []
         self._connections: dict[int, Span] = {}
+        self._was_ready = False
+        """Whether a connection was ready: before, attempts to connect are no reconnects."""
+        self._n_reconnects = 0
         self._n_greetings = 0
         self._untold_on: int | None = None
         """The connection whose next `response.create` is for the outputs that it got."""
@@ -164,6 +167,7 @@ class _Reader:
             self._waiting = self._add_exchange(kind, line.offset_s, line.offset_s)
 
     def _take_configured(self, line: LogLine) -> None:
+        self._was_ready = True
         session = line.child("session")
         rate_hz = session.get("output_audio_sample_rate")
         if isinstance(rate_hz, int) and rate_hz > 0:
@@ -367,9 +371,10 @@ class _Reader:
                     if line.text(name):
                         self._about.setdefault(name, line.text(name))
                 self._rates_hz[line.connection] = voices.output_rate_hz(line.text("model"))
-                if line.connection > 1:
+                if self._was_ready:
                     self._marks.append(Mark("reconnect", line.offset_s, f"{connection} is tried"))
             case "connection.opened":
+                self._n_reconnects += self._was_ready
                 span = Span("connection", line.offset_s, line.offset_s, connection)
                 self._connections[line.connection] = span
                 self._spans.append(span)
@@ -423,6 +428,7 @@ class _Reader:
             captions=sorted(self._captions, key=lambda caption: caption.begin_s),
             user_audio=self._user_audio,
             agent_audio=agent_audio,
+            n_reconnects=self._n_reconnects,
             about=self._about,
         )
 

@@ -152,6 +152,8 @@ class Timeline:
     """The user's audio as it was sent."""
     agent_audio: list[Piece]
     """The agent's audio as it can have been played."""
+    n_reconnects: int
+    """How many connections were opened after one that was ready."""
     about: dict[str, Any]
     """Model, voice, output rate, session ids, instructions and tools."""
 
@@ -167,7 +169,7 @@ class Timeline:
 
     def summary(self) -> dict[str, Any]:
         """Return the figures that one compares."""
-        figures: dict[str, Any] = {}
+        figures: dict[str, Any] = {"reconnects": self.n_reconnects}
         for name, with_tools in (("plain", False), ("tools", True)):
             found = self.latencies_s(with_tools=with_tools)
             figures[name] = {

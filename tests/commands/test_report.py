@@ -390,6 +390,35 @@ def test_trouble_is_marked(log: WireLines, tmp_path: Path) -> None:
     assert [span.label for span in spans] == ["connection 1", "connection 3"]
 
 
+def test_attempts_before_the_first_connection_are_no_reconnects(tmp_path: Path) -> None:
+    """Only what is opened after a connection was ready is one; attempts that fail never are."""
+    log = WireLines()
+    for _ in range(2):
+        log.line("connection.opening", "note")
+        log.line("connection.failed", "note", error="nobody there")
+        log.connection += 1
+    log.line("connection.opening", "note")
+    log.line("connection.opened", "note")
+    log.close(1013, "server", "server_full")
+    log.connection += 1
+    log.connect()
+    timeline = timeline_in(log, tmp_path)
+
+    assert timeline.summary()["reconnects"] == 0
+    assert "reconnect" not in {mark.kind for mark in timeline.marks}
+    log.close(1006, by="nobody")
+    log.connection += 1
+    log.line("connection.opening", "note")
+    log.line("connection.failed", "note", error="nobody there")
+    log.connection += 1
+    log.connect()
+    timeline = timeline_in(log, tmp_path)
+
+    assert timeline.summary()["reconnects"] == 1
+    tried = [mark.label for mark in timeline.marks if mark.kind == "reconnect"]
+    assert tried == ["connection 5 is tried", "connection 6 is tried"]
+
+
 def test_captions_come_when_they_are_played(log: WireLines, tmp_path: Path) -> None:
     """Phrases of a response are one caption; the user's text is another, at its turn."""
     log.speak(2.0)

@@ -59,7 +59,8 @@ class Call:
         """
         self._new_event_id = new_event_id
         self._setup = Setup.INCOMPLETE
-        self._line = Line(Conversation(new_event_id))
+        self._call_ids: set[str] = set()
+        self._line = Line(Conversation(new_event_id, self._call_ids))
         self._results = Results()
         self._demand = Demand(learned if learned is not None else Learned(), self._results)
         self._owes_greeting = greet
@@ -140,7 +141,8 @@ class Call:
                 a reply is asked for only if it does not.
         """
         keeps_turn |= self._line.awaited is Awaited.TURN and not self.conversation.is_ready
-        line, self._line = self._line, Line(Conversation(self._new_event_id))
+        line = self._line
+        self._line = Line(Conversation(self._new_event_id, self._call_ids))
         if keeps_turn:
             self._line.awaited = Awaited.TURN
         has_called = bool(line.conversation.open_calls)

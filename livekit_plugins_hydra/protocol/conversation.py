@@ -19,6 +19,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable
+from itertools import chain, count
 from typing import Final, assert_never
 
 from . import effects as fx
@@ -46,11 +47,12 @@ REMEMBERED_RESPONSES: Final = 8
 class Conversation:
     """The protocol of one connection."""
 
-    def __init__(self, new_event_id: Callable[[], str]) -> None:
+    def __init__(self, new_event_id: Callable[[], str], call_ids: set[str] | None = None) -> None:
         """Begin a conversation on a socket that is about to open.
 
         Args:
             new_event_id: mints the `event_id` of each event that we send.
+            call_ids: ids of all function calls so far, also of earlier connections; it adds its.
         """
         self._new_event_id = new_event_id
         self._handshake = Handshake.OPENED
@@ -59,8 +61,9 @@ class Conversation:
         self._current: Response | None = None
         """The newest one."""
         self._asked_at: float | None = None
-        self._open_calls: set[str] = set()
-        self._closed_calls: set[str] = set()
+        self._call_ids = set() if call_ids is None else call_ids
+        self._open_calls: dict[str, str] = {}
+        """The server's ids of the function calls that have no output yet, by our own."""
         self.load = Load()
         self._tools: list[ev.Tool] = []
         """The tools that the model should have."""
@@ -169,9 +172,8 @@ class Conversation:
         """
         if call_id not in self._open_calls:
             raise LocalProtocolError(f"post_output() for no open function call, while {self!r}")
-        self._open_calls.remove(call_id)
-        self._closed_calls.add(call_id)
-        item = ev.Item(type="function_call_output", call_id=call_id, output=output)
+        wire_id = self._open_calls.pop(call_id)
+        item = ev.Item(type="function_call_output", call_id=wire_id, output=output)
         return [self._send_item(item)]
 
     def add_message(self, role: str, text: str) -> list[fx.Effect]:
@@ -386,19 +388,28 @@ class Conversation:
     def _receive_function_call(
         self, response: Response, event: ev.ResponseFunctionCallArgumentsDone
     ) -> list[fx.Effect]:
-        if event.call_id in self._open_calls | self._closed_calls:
+        if event.call_id in response.call_ids:
             return self._drop("doubled function call")
-        self._open_calls.add(event.call_id)
+        response.call_ids.add(event.call_id)
+        call_id = self._unique_call_id(event.call_id)
+        self._open_calls[call_id] = event.call_id
         out = response.reopen()
-        response.has_called = response.has_begun = True
+        response.has_begun = True
         call = fx.CallFunction(
             response.part_id,
-            item_id=event.item_id or f"item_{event.call_id}",
-            call_id=event.call_id,
+            item_id=event.item_id or f"item_{call_id}",
+            call_id=call_id,
             name=event.name or "",
             arguments=event.arguments or "{}",
         )
         return self._of_its_turn([*out, call, fx.UserAnswered(), response.start_grace()])
+
+    def _unique_call_id(self, wire_id: str) -> str:
+        """Return an id for a function call: the server's, unless an earlier call had that."""
+        others = (f"{wire_id}+{number}" for number in count(1))
+        call_id = next(each for each in chain([wire_id], others) if each not in self._call_ids)
+        self._call_ids.add(call_id)
+        return call_id
 
     def _receive_done(self, body: ev.Response, now: float) -> list[fx.Effect]:
         response = self._find(body.id)
@@ -423,7 +434,6 @@ class Conversation:
         if code == "tool_response_timeout" and not self._open_calls:
             return []  # all outputs are sent, and wanted no reply: nothing was given up
         if code == "tool_response_timeout":
-            self._closed_calls |= self._open_calls
             self._open_calls.clear()
             if self._current and self._current.has_called:
                 out += self._current.move(Signal.STREAMS_CLOSED)

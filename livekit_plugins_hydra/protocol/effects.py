@@ -105,6 +105,7 @@ class CallFunction:
     part_id: str
     item_id: str
     call_id: str
+    """The server's, or our own where an earlier function call of this phone call had that."""
     name: str
     arguments: str
     """A JSON document, as text."""

@@ -54,13 +54,19 @@ class Response:
     """What interrupted it, if anything did."""
     is_accounted: bool = False
     """Whether its end was reported; after an overdue end, more may still come."""
-    has_called: bool = False
+    call_ids: set[str] = field(default_factory=set)
+    """The server's ids of the functions that it has called."""
     ended: set[type[ev.Event]] = field(default_factory=set)
     """Which of its audio and its item the server has ended."""
     has_begun: bool = False
     """Whether its current part has said something or called a function."""
     part: int = 0
     """How often it got new streams for something late."""
+
+    @property
+    def has_called(self) -> bool:
+        """Whether it has called a function."""
+        return bool(self.call_ids)
 
     @property
     def is_open(self) -> bool:

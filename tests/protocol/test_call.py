@@ -1278,6 +1278,23 @@ def test_an_output_after_a_reconnect_is_told_by_a_first_response() -> None:
     answered(call, "r1", "g1")
 
 
+def test_an_output_of_an_old_call_is_not_the_answer_to_a_new_one_of_the_same_id() -> None:
+    """A server may number its function calls anew on each connection."""
+    call = calling()
+    assert call >> session.lose()
+    connect(call)
+    assert (
+        call
+        >> server.created("r1")
+        << fx.BeginResponse("r1")
+        >> server.called("r1", "c1")
+        << call_function("r1", "c1+1")
+    )
+
+    assert call >> session.post("c1", "old")
+    assert call >> session.post("c1+1", "new") << output("c1", "new")
+
+
 def test_an_output_during_an_outage_is_told_by_the_next_connection() -> None:
     """A tool that ends while there is no connection is told by the first response of the next."""
     call = calling()

@@ -1093,6 +1093,34 @@ def test_speech_and_calls_may_share_a_response() -> None:
     )
 
 
+@pytest.mark.parametrize("has_output", [False, True])
+def test_an_id_that_comes_again_in_a_later_response_is_a_new_call(has_output: bool) -> None:
+    """It is run under an id of its own, and its output goes back under the server's."""
+    call = waiting("c1")
+    if has_output:
+        assert call >> post_output("c1", "one") << output("c1", "one")
+
+    assert (
+        call
+        >> server.created("r2")
+        << fx.BeginResponse("r2")
+        >> server.called("r2", "c1")
+        << call_function("r2", "c1+1")
+        >> server.called("r2", "c1")
+        >> after(GRACE_S)
+        << fx.EndStreams("r2", cut=False)
+        >> server.created("r3")
+        << fx.BeginResponse("r3")
+        >> server.called("r3", "c1")
+        << call_function("r3", "c1+2")
+        >> post_output("c1+2", "three")
+        << output("c1", "three")
+        >> post_output("c1+1", "two")
+        << output("c1", "two")
+    )
+    assert call.conversation.open_calls == frozenset(() if has_output else ("c1",))
+
+
 @pytest.mark.parametrize(
     "again",
     [

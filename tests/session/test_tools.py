@@ -671,6 +671,35 @@ async def test_a_question_during_a_function_is_answered_and_so_is_the_function()
 
 
 @in_virtual_time
+async def test_each_call_is_run_where_the_server_uses_its_ids_again() -> None:
+    """In the next turn, and on the next connection: each has its result, under the server's id."""
+    agent = Agent(instructions="", tools=[weather])
+    cities = ("Rome", "Oslo", "Pune")
+    replies = [
+        reply
+        for city in cities
+        for reply in (Call("weather", {"city": city}, call_id="call_1"), RESULT)
+    ]
+    async with call(scripted(*replies), agent) as desk:
+        await ask(desk)
+        await desk.until_heard(1)
+        await ask(desk)
+        await desk.until_heard(2)
+        desk.server.drop()
+        await until_ready(desk, 2)
+        await ask(desk)
+        await desk.until_heard(3)
+
+        posted = [
+            (event.item.call_id, event.item.output)
+            for event in desk.server.events_of(ev.ConversationItemCreate)
+        ]
+        assert posted == [("call_1", f"sunny in {city}") for city in cities]
+        executed = [each.function_calls[0] for each in desk.of("function_tools_executed")]
+        assert len({each.call_id for each in executed}) == len(cities)
+
+
+@in_virtual_time
 async def test_a_result_that_the_framework_drops_is_told() -> None:
     """It waits for the end of a long answer to what was said meanwhile, and gives up after 5 s."""
     answer = Say(duration_s=7.0, tone_hz=500, text="Yes, and there is a lot to say about that.")

@@ -199,9 +199,10 @@ class Performer:
                 self.listening.turn_answered()
             case fx.UserText(item_id=item_id, text=text):
                 self.listening.turn_transcribed(item_id, text)
-            case fx.UserDiscarded(item_id=item_id):
-                self.listening.turn_discarded(item_id)
-                self.speaking.discard(item_id, time.monotonic())
+            case fx.UserDiscarded(item_id=item_id, is_earlier=is_earlier):
+                if not is_earlier:
+                    self.listening.turn_discarded()
+                self.speaking.discard(item_id, time.monotonic(), is_earlier=is_earlier)
                 self.resume_speech()
             case fx.Compose():
                 self._compose(effect)

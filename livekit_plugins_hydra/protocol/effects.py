@@ -162,6 +162,8 @@ class UserDiscarded:
     """The server has decided that the turn was no speech; after `UserStopped`."""
 
     item_id: str | None
+    is_earlier: bool = False
+    """Whether it is not the present turn, but one before it, or was over already."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -59,10 +59,12 @@ class UserTurn:
             has_text = is_speech and is_somebodys and item.text
             return [fx.UserText(item_id, item.text)] if has_text else []
         if not self._is_present(item.id):
-            return [fx.UserDiscarded(item.id)]
+            return [fx.UserDiscarded(item.id, is_earlier=True)]
         self.stopped_at = None
+        is_over = self.state is Turn.QUIET
         stopped = self._end(Signal.DISCARDED)
-        return [*stopped, fx.CancelTimer("answer"), fx.UserDiscarded(item.id)]
+        discarded = fx.UserDiscarded(item.id, is_earlier=is_over)
+        return [*stopped, fx.CancelTimer("answer"), discarded]
 
     def answered(self) -> list[fx.Effect]:
         """A response begins, with or without `speech_stopped` before it."""

@@ -229,11 +229,10 @@ class Listening:
             if self._present.recognition is not None:
                 self._present.recognition.end()
 
-    def turn_discarded(self, item_id: str | None) -> None:
-        """A turn was none: nothing is transcribed."""
-        utterance = self._present
-        if utterance is not None and (not item_id or utterance.wire_id in ("", item_id)):
-            self._present = None
+    def turn_discarded(self) -> None:
+        """The present turn was none: nothing is transcribed."""
+        utterance, self._present = self._present, None
+        if utterance is not None:
             utterance.drop()
 
     def turn_answered(self) -> None:

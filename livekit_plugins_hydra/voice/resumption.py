@@ -10,7 +10,7 @@ Pure bookkeeping: clocks are passed in, in seconds.
 from __future__ import annotations
 
 from collections import deque
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Final
 
 import numpy as np
@@ -125,29 +125,36 @@ class Cut:
     """A speech that the user cut, and what is known of the cut."""
 
     speech: Speech
-    turn_id: str | None
-    """The server's id of the user's turn; None where it gives none."""
     at: float
     position_s: float | None = None
     """How far the speech was played, once the framework has said so."""
-    was_discarded: bool = False
-    """Whether the server has said that the turn was no speech."""
+    turns: list[str | None] = field(default_factory=list)
+    """The server's ids of the user's turns since then that may be speech; None where it has none.
+    """
+    turn_at: float = 0.0
+    """When the newest of them began."""
+
+    def turn(self, turn_id: str | None, now: float) -> None:
+        """The user begins to speak, for the first time or once more."""
+        self.turns.append(turn_id)
+        self.turn_at = now
 
     def reported(self, message_id: str, played_s: float, now: float) -> bool:
         """Take the framework's report; return whether the cut still stands."""
         self.position_s = self.speech.position_s(message_id, played_s)
         return self.position_s is not None and now - self.at <= MAX_REPORT_S
 
-    def discarded(self, turn_id: str | None, now: float) -> bool:
+    def discarded(self, turn_id: str | None, now: float, *, is_earlier: bool) -> bool:
         """Take the server's verdict on a turn; return whether the cut still stands."""
-        if self.turn_id and turn_id and turn_id != self.turn_id:
-            return True  # it is about another turn
-        self.was_discarded = now - self.at <= MAX_DISCARD_S
-        return self.was_discarded
+        if not is_earlier:
+            self.turns.pop()
+        elif turn_id in self.turns:
+            self.turns.remove(turn_id)
+        return bool(self.turns) or now - self.turn_at <= MAX_DISCARD_S
 
     @property
     def resumes_at_s(self) -> float | None:
         """Where to go on; None while something is not known."""
-        if self.position_s is None or not self.was_discarded:
+        if self.position_s is None or self.turns:
             return None
         return self.speech.pause_before(self.position_s)

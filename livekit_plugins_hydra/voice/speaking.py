@@ -72,6 +72,7 @@ class Speaking:
         self._messages: dict[str, Message] = {}
         self._speech: Speech | None = None
         self._cut: Cut | None = None
+        self._earlier_cut: Cut | None = None
         self._resumed: Generation | None = None
 
     # ----------------------------------------------------------------------- responses
@@ -177,15 +178,20 @@ class Speaking:
 
     def hush(self) -> None:
         """The user begins to speak: what is played after a false interruption ends, too."""
+        self._earlier_cut = self._cut
         self._finish_resumed(cut=True)
         for message in list(self._messages.values()):
             message.cut_short()
 
     def cut(self, turn_id: str | None, now: float) -> None:
-        """The user's turn has cut what is said, if something is."""
-        self._cut = Cut(self._speech, turn_id, now) if self._speech is not None else None
-        if self._cut is not None and not self._cut.speech.message_id:
-            self._cut.position_s = 0.0  # nothing was played, so the framework reports nothing
+        """The user's turn has cut what is said, if something is, or if an earlier turn has."""
+        self._cut, self._earlier_cut = self._earlier_cut, None
+        if self._cut is None and self._speech is not None:
+            # Before the first audio the framework reports nothing.
+            position_s = None if self._speech.message_id else 0.0
+            self._cut = Cut(self._speech, now, position_s)
+        if self._cut is not None:
+            self._cut.turn(turn_id, now)
 
     def forget_cut(self) -> None:
         """What was cut stays cut: something else has come, or was wanted."""
@@ -201,9 +207,10 @@ class Speaking:
         if self._cut is not None and not self._cut.reported(message_id, played_s, now):
             self.forget_cut()
 
-    def discard(self, turn_id: str | None, now: float) -> None:
-        """The server says that a turn of the user was none."""
-        if self._cut is not None and not self._cut.discarded(turn_id, now):
+    def discard(self, turn_id: str | None, now: float, *, is_earlier: bool) -> None:
+        """The server says that a turn of the user was none, the present one or an earlier one."""
+        cut = self._cut
+        if cut is not None and not cut.discarded(turn_id, now, is_earlier=is_earlier):
             self.forget_cut()
 
     def resume(self) -> Generation | None:

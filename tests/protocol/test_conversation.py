@@ -422,7 +422,7 @@ def test_the_discard_of_an_earlier_turn_does_not_end_the_present_one() -> None:
         >> server.speech_started("u2")
         << fx.UserStarted("u2")
         >> server.discarded("u1")
-        << fx.UserDiscarded("u1")
+        << fx.UserDiscarded("u1", is_earlier=True)
     )
     assert call.is_in(Turn.SPEAKING)
 
@@ -434,7 +434,7 @@ def test_the_discard_of_an_earlier_turn_does_not_stop_the_wait_for_an_answer() -
         assert call >> server.speech_started(item_id) << fx.UserStarted(item_id)
         assert call >> server.speech_stopped(item_id) << fx.UserStopped(item_id)
 
-    assert call >> server.discarded("u1") << fx.UserDiscarded("u1")
+    assert call >> server.discarded("u1") << fx.UserDiscarded("u1", is_earlier=True)
     assert call.is_in(Turn.ENDED)
     assert call >> after(ANSWER_OVERDUE_S)
     assert call.is_in(Turn.QUIET)

@@ -183,7 +183,7 @@ class Performer:
                 self.warn_once(
                     "a response of Hydra's came without any audio, so the user heard nothing; it"
                     " does that when instructions, tools and conversation together are too large:"
-                    f" they were {n_bytes} bytes, so a new connection gets fewer of them"
+                    f" they were {n_bytes} bytes"
                 )
             case fx.CallFunction():
                 self._call_function(effect)

@@ -209,9 +209,10 @@ class Call:
         """
         reply = self._demand.reply
         is_greeting = self._is_beginning and not self._was_ready
+        awaited = self._line.awaited
         out = self._demand.overdue(self._line, now)
         if reply is not None and is_greeting:
-            self._demand.reply = replace(reply, id=None)
+            self._demand.reply, self._line.awaited = replace(reply, id=None), awaited
         return out
 
     def _move_setup(self, why: Input) -> bool:
@@ -302,9 +303,9 @@ class Call:
                 return [effect, *self._line.ready()]
             case fx.UserStarted():
                 return [effect, *self._user_started(now)]
-            case fx.EndResponse(status="completed", first_audio_at=None, has_called=False) if (
-                self.conversation.turn is Turn.QUIET  # else the user has cut it
-            ):
+            case fx.EndResponse(
+                status="completed" | "failed", first_audio_at=None, has_called=False
+            ) if self.conversation.is_free and not self.conversation.has_begun_to_answer:
                 return [effect, *self._end_silent(effect, now)]
             case fx.EndStreams(part_id=part_id, cut=True):
                 self._take_back(part_id, now)
@@ -325,28 +326,33 @@ class Call:
         return [effect]
 
     def _end_silent(self, end: fx.EndResponse, now: float) -> list[fx.Effect]:
-        """A response came without audio: if too much was sent, another connection answers."""
-        load, begun = self.conversation.load, self._line.begun
-        if load.bytes < SUSPECT_BYTES:
+        """A response ended without audio: if it failed, or too much was sent, another answers."""
+        load, line = self.conversation.load, self._line
+        has_failed = end.status == "failed"
+        if not has_failed and load.bytes < SUSPECT_BYTES:
             return [fx.UserAnswered()]
-        told: list[fx.Effect] = [fx.FellSilent(load.bytes)]
+        told: list[fx.Effect] = [] if has_failed else [fx.FellSilent(load.bytes)]
         if not self._renewal.may_recover(now):
             return [*told, fx.UserAnswered()]
-        self._renewal.budget_bytes = load.bytes // 2
-        is_reply = begun is not None and begun[0] == end.response_id
-        out = self.lose(now, keeps_turn=not is_reply)
-        if begun is not None and is_reply and self._demand.reply is None:
+        if not has_failed:
+            self._renewal.shrink(load)
+        out = self.lose(now, keeps_turn=line.answers_turn)
+        begun = line.begun
+        if begun is not None and begun[0] == end.response_id and self._demand.reply is None:
             out += self._demand.owe(begun[1].anew())
-        return [*told, *out, fx.Reconnect("the server is silent, and holds much")]
+        return [*told, *out, fx.Reconnect("the server ended a response without any audio")]
 
     def _ask_another_server(self, now: float) -> list[fx.Effect]:
         """The server has failed at the user's question: a new connection hears it again, once.
 
         Source: "server exception: reconnect once" (docs of 2026-08-21).
         """
-        if self.conversation.turn is not Turn.ENDED or not self._renewal.may_recover(now):
+        has_asked = self.conversation.turn is Turn.ENDED
+        reply = self._demand.reply
+        is_awaited = has_asked or (reply is not None and reply.is_asked)
+        if not is_awaited or not self._renewal.may_recover(now):
             return []
-        return [*self.lose(now, keeps_turn=True), fx.Reconnect("the server has failed")]
+        return [*self.lose(now, keeps_turn=has_asked), fx.Reconnect("the server has failed")]
 
     def _fall_back(self, now: float) -> list[fx.Effect]:
         """The server refuses the voice; a listed one is replaced by the server's default.
@@ -372,9 +378,10 @@ class Call:
     def _take_back(self, part_id: str, now: float) -> None:
         """The user cuts a response: if that has said nothing, its results are due again."""
         begun = self._line.begun
-        is_telling = begun and begun[0] == part_id and begun[1].tells_outputs
-        if is_telling and not self.conversation.has_begun_to_answer:
-            self._results.is_sent = True
+        if begun is None or begun[0] != part_id or not begun[1].tells_outputs:
+            return
+        if not self.conversation.has_begun_to_answer:
+            self._results.is_sent = begun[1].asked in (Asked.OUTPUTS, Asked.BOTH)
             self._results.due_at = now
 
     def _begin(self, effect: fx.BeginResponse, *, user_was_quiet: bool) -> list[fx.Effect]:
@@ -387,11 +394,12 @@ class Call:
             cancelled = self.conversation.cancel_response()
             return settled + [e for e in cancelled if not isinstance(e, fx.EndStreams)]
         self._memory.agent.has_spoken = True
+        line.answers_turn = not user_was_quiet
         if demand.accepts():
             demand.learn_from_response(line, user_was_quiet=user_was_quiet)
             return [*settled, fx.UserTurnKept(), *demand.fulfil(effect, line)]
-        if demand.reply is None and (is_greeting or results.due_at is not None):
-            tells = results.due_at is not None
+        tells = results.due_at is not None or results.is_sent
+        if demand.reply is None and (is_greeting or tells):
             reply = Reply(None, about=About.OUTPUTS if tells else About.START, tells_outputs=tells)
             line.begun = (effect.part_id, reply)
         results.told(but_texts=demand.has_result_as_text)

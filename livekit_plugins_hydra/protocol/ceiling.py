@@ -42,7 +42,8 @@ class Load:
     def is_over(self) -> bool:
         """Whether a new connection would hold less, and has to be made."""
         has_grown = self._items + self._more_tools > 0
-        return has_grown and self.bytes > CEILING_BYTES
+        can_shrink = self._configured <= CEILING_BYTES - SPARE_BYTES
+        return has_grown and can_shrink and self.bytes > CEILING_BYTES
 
     def configure(self, configuration: ev.SessionConfigure) -> None:
         """The configuration is sent."""

@@ -33,7 +33,7 @@ from .errors import (
     ServerError,
     ServerFull,
 )
-from .response import SILENCES_S, Response
+from .response import SILENCES_S, Response, failure_of, without_answer
 from .states import HANDSHAKE, Handshake, Input, ResponseState, Signal, Turn, next_state
 from .turns import UserTurn
 
@@ -207,7 +207,7 @@ class Conversation:
         if response is None or response.state is not ResponseState.GENERATING:
             return []
         cancel = ev.ResponseCancel(event_id=self._new_event_id(), response_id=response.id)
-        return [fx.Send(cancel), *response.cut(Signal.CANCELLED)]
+        return [fx.Send(cancel), *self._answering(response.cut(Signal.CANCELLED))]
 
     def lose(self) -> list[fx.Effect]:
         """The connection has ended, or is left; everything else ends with it."""
@@ -235,15 +235,23 @@ class Conversation:
             case "grace" | "stall" | "cut" | "end" if response_id in self._responses:
                 is_speaking = self.turn is Turn.SPEAKING
                 response = self._responses[response_id]
-                out = response.silent(kind, now, user_is_speaking=is_speaking)
-                return self._of_its_turn(out)
+                return self._answering(response.silent(kind, now, user_is_speaking=is_speaking))
             case _:
                 return []
 
     # ------------------------------------------------------------------- the server's events
 
     def receive(self, event: ev.ServerEvent | ev.UnknownEvent, now: float) -> list[fx.Effect]:
-        """Take one event of the server."""
+        """Take one event of the server.
+
+        A response answers the turn before it: once the user has spoken again, what comes of it
+        answers nothing.
+        """
+        if self.turn is Turn.QUIET:
+            return self._receive(event, now)
+        return without_answer(self._receive(event, now))
+
+    def _receive(self, event: ev.ServerEvent | ev.UnknownEvent, now: float) -> list[fx.Effect]:
         if self._handshake is Handshake.CLOSED:
             return self._drop("after the end")
         match event:
@@ -266,7 +274,8 @@ class Conversation:
             case ev.ConversationItemDone(item=item) if self._is_the_users(item):
                 return self._turn.item_done(item)
             case ev.ConversationItemDone(item=item) if item.role == "assistant":
-                return self._current.part_ended(type(event), now) if self._current else []
+                response = self._speaker_of(item.id)
+                return response.part_ended(type(event), now) if response else []
             case ev.ResponseOutputAudioDone(response_id=response_id):
                 response = self._find(response_id)
                 return response.part_ended(type(event), now) if response else []
@@ -312,7 +321,6 @@ class Conversation:
         if not self.is_ready or body.id in self._responses:
             return self._drop("doubled or early response.created", is_strange=True)
         out = self._current.move(Signal.STREAMS_CLOSED) if self._current else []
-        out = self._of_its_turn(out)
         requested_at = self._turn.stopped_at
         if self.turn is Turn.QUIET and self._asked_at is not None:
             requested_at = self._asked_at
@@ -365,6 +373,8 @@ class Conversation:
         if response.first_audio_at is None:
             response.first_audio_at = now
         response.has_begun = True
+        response.items.add(item_id)
+        response.ended.clear()
         return [*out, fx.OutputAudio(response.part_id, item_id, pcm)]
 
     def _receive_text(self, response: Response, item_id: str, text: str) -> list[fx.Effect]:
@@ -402,7 +412,7 @@ class Conversation:
             name=event.name or "",
             arguments=event.arguments or "{}",
         )
-        return self._of_its_turn([*out, call, fx.UserAnswered(), response.start_grace()])
+        return [*out, call, fx.UserAnswered(), response.start_grace()]
 
     def _unique_call_id(self, wire_id: str) -> str:
         """Return an id for a function call: the server's, unless an earlier call had that."""
@@ -416,13 +426,13 @@ class Conversation:
         if response is None:
             return self._drop("response.done of an unknown response", is_strange=True)
         response.last_event_at = now
-        out = self._of_its_turn(response.move(ev.ResponseDone))
+        out = response.move(ev.ResponseDone)
         if response.is_accounted:
             return [*out, *self._drop("late response.done")]
-        status = body.status or "completed"
+        status = "cancelled" if response.is_cut else body.status or "completed"
         out += response.account(status, body.usage, now)
         if status == "failed":
-            out.append(fx.Fault(_failure(body), fatal=False))
+            out.append(fx.Fault(failure_of(body), fatal=False))
         return out
 
     def _receive_error(self, body: ev.ErrorBody) -> list[fx.Effect]:
@@ -445,11 +455,13 @@ class Conversation:
         """Return the response with that id; an event without one belongs to the newest."""
         return self._current if response_id is None else self._responses.get(response_id)
 
-    def _of_its_turn(self, effects: list[fx.Effect]) -> list[fx.Effect]:
-        """Take out that the user was answered, where the user has spoken since it began."""
-        if self.turn is Turn.QUIET:
-            return effects
-        return [effect for effect in effects if not isinstance(effect, fx.UserAnswered)]
+    def _speaker_of(self, item_id: str | None) -> Response | None:
+        """Return the response whose audio had that item; an item without one is the newest's."""
+        spoken = (each for each in self._responses.values() if item_id in each.items)
+        return next(spoken, self._current)
+
+    def _answering(self, effects: list[fx.Effect]) -> list[fx.Effect]:
+        return effects if self.turn is Turn.QUIET else without_answer(effects)
 
     def _is_late(self, response: Response) -> bool:
         """Whether what comes of `response` is kept, as the user may have cut it by a cough."""
@@ -485,12 +497,3 @@ class Conversation:
 
 def _timeout(waiting_for: str) -> fx.Fault:
     return fx.Fault(HandshakeTimeout(waiting_for, HANDSHAKE_TIMEOUT_S), fatal=True)
-
-
-def _failure(body: ev.Response) -> ServerError:
-    details = body.status_details
-    error = details.error if details else None
-    return ServerError(
-        (error and (error.code or error.type)) or "response_failed",
-        (error and error.message) or f"response {body.id} failed",
-    )

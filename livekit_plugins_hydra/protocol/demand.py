@@ -81,6 +81,7 @@ class Demand:
         is_about_outputs = about is About.OUTPUTS and not instructions
         replaces_teller = older is not None and older.tells_outputs
         tells = is_about_outputs or self.has_result_as_text or replaces_teller
+        tells |= self._results.due_at is not None
         reply = Reply(reply_id, instructions, about, tells)
         if older and older.id is not None:
             out.append(fx.ReplyFailed(older.id, "superseded by a newer generate_reply()"))
@@ -96,12 +97,13 @@ class Demand:
         return [fx.StartTimer("reply_limit", REPLY_LIMIT_S)]
 
     def clock(self, line: Line, now: float) -> list[fx.Effect]:
-        """Let a reply's time run while it could begin: the link is up, and the user is silent."""
+        """Let a reply's time run while it could begin: nobody speaks, and the link is up."""
         reply = self.reply
         if reply is None:
             return []
         conversation = line.conversation
-        runs = conversation.is_ready and conversation.turn is not Turn.SPEAKING
+        is_up = conversation.is_ready and conversation.turn is not Turn.SPEAKING
+        runs = is_up and (reply.is_asked or conversation.is_free)
         if runs and reply.could_begin_at is None:
             reply.could_begin_at = now
             left_s = max(0.0, REPLY_DEADLINE_S - reply.waited_s)
@@ -168,7 +170,8 @@ class Demand:
         conversation, reply = line.conversation, self.reply
         if reply is None or reply.is_asked or conversation.handshake not in CONFIGURED:
             return []
-        if line.awaited is Awaited.GREETING and not self.texts:
+        is_other = bool(reply.instructions) and reply.tells_outputs  # than what the greeting tells
+        if line.awaited is Awaited.GREETING and not (self.texts or is_other):
             reply.asked = Asked.GREETING
         if line.awaited in (Awaited.GREETING, Awaited.TURN):
             return []
@@ -301,8 +304,10 @@ class Demand:
             is_remembered: whether the text of all that was said is known.
         """
         reply = self.reply
-        if reply is None or not reply.is_asked or not line.conversation.is_free:
+        if reply is None or not reply.is_asked:
             return []
+        if not line.conversation.is_free:  # somebody speaks: look again when that is over
+            return [fx.StartTimer("reply_silence", REPLY_SILENCE_S)]
         self.learned.failed(Way.ANSWER, now)
         if is_remembered:
             return self._reconnect("the server ignored response.create", line, now)

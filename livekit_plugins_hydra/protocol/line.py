@@ -31,6 +31,8 @@ class Line:
     awaited: Awaited = Awaited.NOTHING
     begun: tuple[str, Reply] | None = None
     """The last reply that has begun, and its response; it is still owed until it has audio."""
+    answers_turn: bool = False
+    """Whether the newest response answers something that the user has said."""
     sent_texts: dict[str, Text | None] = field(default_factory=dict)
     """By event id; None for the instructions of a reply."""
 

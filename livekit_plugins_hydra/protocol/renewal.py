@@ -55,6 +55,10 @@ class Renewal:
         """The present configuration is as it should be."""
         self.reason = ""
 
+    def shrink(self, load: Load) -> None:
+        """The server fell silent with this load: the next configuration is half of it at most."""
+        self.budget_bytes = min(self.budget_bytes, load.bytes // 2)
+
     def wait_s(self, now: float) -> float:
         """Return how long no planned connection may be made."""
         return self._planned.wait_s(now)

@@ -11,7 +11,7 @@ from typing import Final
 
 from . import effects as fx
 from . import events as ev
-from .errors import RemoteProtocolError
+from .errors import RemoteProtocolError, ServerError
 from .states import RESPONSE, Input, ResponseState, Signal, next_state
 
 GRACE_S: Final = 0.2
@@ -56,6 +56,8 @@ class Response:
     """Whether its end was reported; after an overdue end, more may still come."""
     call_ids: set[str] = field(default_factory=set)
     """The server's ids of the functions that it has called."""
+    items: set[str] = field(default_factory=set)
+    """Its message items, by their audio."""
     ended: set[type[ev.Event]] = field(default_factory=set)
     """Which of its audio and its item the server has ended."""
     has_begun: bool = False
@@ -95,7 +97,9 @@ class Response:
         if not was_open or self.is_open:
             return []
         is_cut = self.state is ResponseState.CUT and why is self.cut_by
-        answered = [fx.UserAnswered()] if self.has_begun else []
+        # Text alone is no answer: the server sends it without audio when it holds too much.
+        is_heard = is_cut or self.first_audio_at is not None or self.has_called
+        answered = [fx.UserAnswered()] if self.has_begun and is_heard else []
         return [*answered, fx.EndStreams(self.part_id, cut=is_cut)]
 
     def begin(self) -> list[fx.Effect]:
@@ -170,3 +174,18 @@ class Response:
                 has_called=self.has_called,
             )
         ]
+
+
+def failure_of(body: ev.Response) -> ServerError:
+    """Return why a response has failed."""
+    details = body.status_details
+    error = details.error if details else None
+    return ServerError(
+        (error and (error.code or error.type)) or "response_failed",
+        (error and error.message) or f"response {body.id} failed",
+    )
+
+
+def without_answer(effects: list[fx.Effect]) -> list[fx.Effect]:
+    """Return effects without the one that says that the user was answered."""
+    return [effect for effect in effects if not isinstance(effect, fx.UserAnswered)]

@@ -12,6 +12,7 @@ from livekit_plugins_hydra.protocol.call import GREETING_WINDOW_S, Call
 from livekit_plugins_hydra.protocol.ceiling import (
     CEILING_BYTES,
     MAX_ITEM_BYTES,
+    SPARE_BYTES,
     SUSPECT_BYTES,
     shorten,
     size_of,
@@ -114,13 +115,13 @@ def test_a_greeting_that_is_silent_is_spoken_by_another_connection() -> None:
 
 def test_a_connection_that_is_sent_too_much_is_left_when_it_is_quiet() -> None:
     """Texts and outputs count as the configuration does."""
-    call = ready("p" * (CEILING_BYTES - 1_000))
+    call = ready("p" * (CEILING_BYTES - SPARE_BYTES - 1_000))
     text = ev.Item(
-        type="message", role="user", content=[ev.Content(type="input_text", text="x" * 2_000)]
+        type="message", role="user", content=[ev.Content(type="input_text", text="x" * 7_000)]
     )
     assert (
         call
-        >> session.note("x" * 2_000)
+        >> session.note("x" * 7_000)
         >> server.speech_started("u1")
         << fx.UserStarted("u1")
         << fx.Send(ev.ConversationItemCreate(item=text))
@@ -134,8 +135,8 @@ def test_a_connection_that_is_sent_too_much_is_left_when_it_is_quiet() -> None:
 
 def test_tools_that_come_later_count() -> None:
     """The server holds them, whenever it was told."""
-    call = ready("p" * (CEILING_BYTES - 1_000))
-    tools = [ev.Tool(name="look", description="d" * 2_000)]
+    call = ready("p" * (CEILING_BYTES - SPARE_BYTES - 1_000))
+    tools = [ev.Tool(name="look", description="d" * 7_000)]
 
     update = ev.SessionUpdate(session=ev.ClientSession(tools=tools))
     assert call >> session.update_tools(tools) << fx.Send(update)

@@ -34,6 +34,11 @@ const clock = (seconds, digits = 1) => {
 const span_of = (seconds) =>
   seconds === null || seconds === undefined ? "–"
     : seconds < 10 ? `${Math.round(seconds * 1000).toLocaleString("en")} ms` : `${seconds.toFixed(1)} s`;
+// The step between ticks, at most so many of them, however long the call is said to be.
+const step_of = (seconds, most, steps) => {
+  const least = seconds / Math.max(1, most), last = steps.at(-1);
+  return steps.find((each) => each >= least) || last * Math.ceil(least / last);
+};
 const count = (n, noun) => `${n} ${noun}${n === 1 ? "" : "s"}`;
 
 // ------------------------------------------------------------------ theme

@@ -53,8 +53,7 @@ const chart = (wide) => {
   if (!shown.length) return make("p", { class: "note" }, "Nothing was answered, so there is nothing to measure.");
   const line = 26, left = 70, right = 84, top = 24;
   const longest = Math.max(...shown.map((exchange) => exchange.voice_to_voice_s), 0.1);
-  const steps = [0.05, 0.1, 0.2, 0.25, 0.5, 1, 2, 5, 10, 20];
-  const step = steps.find((each) => longest / each <= (wide - left - right) / 80) || 60;
+  const step = step_of(longest, (wide - left - right) / 80, [0.05, 0.1, 0.2, 0.25, 0.5, 1, 2, 5, 10, 20]);
   const most = Math.ceil(longest / step) * step;
   const scale = (seconds) => left + (seconds / most) * (wide - left - right);
   const tall = top + shown.length * line + 2;

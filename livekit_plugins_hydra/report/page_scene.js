@@ -40,11 +40,6 @@ const fit = (context, css_width, css_height) => {
   context.setTransform(ratio, 0, 0, ratio, 0, 0);
 };
 
-const step_of = (seconds_per_px) => {
-  const steps = [0.05, 0.1, 0.2, 0.5, 1, 2, 5, 10, 15, 30, 60, 120, 300, 600, 1800, 3600];
-  return steps.find((step) => step / seconds_per_px > 72) || 7200;
-};
-
 const draw_wave = (context, side, from, to, left, right, top, tall, color) => {
   const values = peaks[side];
   const middle = top + tall / 2;
@@ -97,17 +92,21 @@ const shape = (context, kind, x, y) => {
 };
 
 const paint_ruler = () => {
-  const step = step_of((view.to - view.from) / (width - gutter));
+  const most = (width - gutter) / 72;
+  const step = step_of(view.to - view.from, most,
+    [0.05, 0.1, 0.2, 0.5, 1, 2, 5, 10, 15, 30, 60, 120, 300, 600, 1800, 3600]);
+  const first = Math.ceil(view.from / step);
   scene.fillStyle = colors.soft;
   scene.textAlign = "center";
-  for (let n = Math.ceil(view.from / step); n * step <= view.to; n++) {
-    const x = x_of(n * step);
+  for (let n = 0; n <= most && (first + n) * step <= view.to; n++) {
+    const seconds = (first + n) * step;
+    const x = x_of(seconds);
     scene.globalAlpha = 0.6;
     scene.fillStyle = colors.line;
     scene.fillRect(Math.round(x), 18, 1, height - 18);
     scene.globalAlpha = 1;
     scene.fillStyle = colors.soft;
-    const label = clock(n * step, step < 0.1 ? 2 : step < 1 ? 1 : 0);
+    const label = clock(seconds, step < 0.1 ? 2 : step < 1 ? 1 : 0);
     const half = scene.measureText(label).width / 2;
     scene.fillText(label, clamp(x, gutter + half, width - half), 9);
   }

@@ -880,6 +880,34 @@ async def test_the_page_on_a_phone_and_in_the_dark(tmp_path: Path) -> None:
 
 
 @needs_chromium
+@pytest.mark.parametrize("odd_s", [1e11, 1e300])
+async def test_an_odd_time_hangs_no_browser(odd_s: float, tmp_path: Path) -> None:
+    """A call that is said to last for ages has as few ticks as any, at its end as well."""
+    log = WireLines()
+    log.connect()
+    log.speak(1.0)
+    lines = lines_of(log, tmp_path)
+    for kind, fields in (
+        ("response.created", {"response": {"id": "r"}}),
+        ("response.output_audio.delta", {"response_id": "r", "delta": {"bytes": 960}}),
+    ):
+        lines.append(LogLine(odd_s, log.call, 1, "received", kind, fields))
+    path = tmp_path / "report.html"
+    path.write_text(render(lines), encoding="utf-8")
+    async with page() as tab:
+        await tab.resize(1280, 900)
+        await opened(tab, path)
+
+        assert await tab.run("document.querySelectorAll('.chart line').length") < 20
+        await tab.run("document.getElementById('stage').focus()")
+        await tab.press("End")
+        for _ in range(60):
+            await tab.press("+")
+        assert await tab.run("new Promise(requestAnimationFrame)") > 0
+        assert tab.troubles == []
+
+
+@needs_chromium
 async def test_a_ten_minute_call_opens_in_two_seconds(tmp_path: Path) -> None:
     """Ten minutes with audio and 24,000 frames: drawn in under two seconds, the log too."""
     log = long_call(10.0)

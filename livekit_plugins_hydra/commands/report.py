@@ -35,6 +35,7 @@ def report(
 ) -> None:
     """Make one self-contained page of a call: waveforms, events, latencies, and the wire log."""
     from livekit_plugins_hydra.report import LogUnreadable, calls_in, read, render
+    from livekit_plugins_hydra.report.counting import counted
     from livekit_plugins_hydra.report.page import AUDIO_RATE_HZ
 
     from .files import read_audio, write_page
@@ -53,7 +54,7 @@ def report(
     write_page(out, page, "Name another file with --out.")
     number = list(calls).index(lines[0].call) + 1
     of = f", call {number} of {len(calls)} (--call chooses)" if len(calls) > 1 else ""
-    output().print(f"{out} shows {len(lines)} frames and notes{of}")
+    output().print(f"{out} shows {counted(len(lines), 'frame or note', 'frames and notes')}{of}")
 
 
 def _choose(calls: dict[str, list[LogLine]], wanted: str) -> list[LogLine]:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from .console import output
+from .console import errors, output
 from .exits import Exit, stop
 
 if TYPE_CHECKING:
@@ -40,8 +40,12 @@ def report(
 
     from .files import read_audio, write_page
 
+    unreadable: list[str] = []
     try:
-        calls = calls_in(read(wire_log))
+        lines_read = read(
+            wire_log, passed_over=lambda path, n: unreadable.append(f"line {n} of {path.name}")
+        )
+        calls = calls_in(lines_read)
     except LogUnreadable as problem:
         stop(Exit.USAGE, str(problem))
     lines = _choose(calls, call)
@@ -52,6 +56,10 @@ def report(
         audio = read_audio(recording, rate_hz=AUDIO_RATE_HZ, n_channels=2)
     page = render(lines, audio=audio, audio_at_s=recording_at, title=title)
     write_page(out, page, "Name another file with --out.")
+    if unreadable:
+        errors().print(
+            f"{counted(len(unreadable), 'line')} can't be read; the first is {unreadable[0]}"
+        )
     number = list(calls).index(lines[0].call) + 1
     of = f", call {number} of {len(calls)} (--call chooses)" if len(calls) > 1 else ""
     output().print(f"{out} shows {counted(len(lines), 'frame or note', 'frames and notes')}{of}")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, Final, Literal
 
@@ -53,8 +53,15 @@ class LogLine(msgspec.Struct, frozen=True):
 _decoder: Final = msgspec.json.Decoder(LogLine)
 
 
-def read(path: Path) -> list[LogLine]:
-    """Return all lines of a log; lines that are torn are left out.
+PassedOver = Callable[[Path, int], None]
+
+
+def read(path: Path, *, passed_over: PassedOver = lambda path, number: None) -> list[LogLine]:
+    """Return all lines of a log; those that can't be read are left out.
+
+    Args:
+        path: the log.
+        passed_over: takes the file and the number of each line that is left out.
 
     Raises:
         LogUnreadable: there is no such file, or it has no line of a wire log.
@@ -64,7 +71,7 @@ def read(path: Path) -> list[LogLine]:
             f"{path} is no file; a session writes one with RealtimeModel(wire_log=...) or"
             " HYDRA_WIRE_LOG"
         )
-    lines = list(_lines_of(path))
+    lines = list(_lines_of(path, passed_over))
     if not lines:
         raise LogUnreadable(
             f"{path} has no line of a wire log; it should be the file of RealtimeModel(wire_log=)"
@@ -93,13 +100,14 @@ def parts_of(item: dict[str, Any]) -> list[Any]:
     return content if isinstance(content, list) else []
 
 
-def _lines_of(path: Path) -> Iterator[LogLine]:
+def _lines_of(path: Path, passed_over: PassedOver) -> Iterator[LogLine]:
     try:
         with path.open("rb") as file:
-            for text in file:
+            for number, text in enumerate(file, 1):
                 try:
                     yield _decoder.decode(text)
                 except (msgspec.DecodeError, UnicodeError, RecursionError):
-                    continue
+                    if text.strip():
+                        passed_over(path, number)
     except OSError as error:
         raise LogUnreadable(f"{path} can't be read: {error.strerror or error}") from None

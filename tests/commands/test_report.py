@@ -765,6 +765,25 @@ async def test_report_as_a_process(tmp_path: Path) -> None:
     assert base64.b64decode(recording)[:4] == b"OggS"
 
 
+def test_report_says_which_lines_it_can_not_read(log: WireLines, tmp_path: Path) -> None:
+    """Lines that are torn or no line of a log are counted, and the first is named with its file."""
+    path = log.write(tmp_path / "wire.jsonl")
+    _, words = here(tmp_path, "report", "wire.jsonl")
+    assert "can't be read" not in words
+
+    first, *others = path.read_text().splitlines(keepends=True)
+    path.with_suffix(".jsonl.1").write_text(f"{first}\n{first[:40]}\n")
+    path.write_text("".join(others) + '{"a": 1}\n[]')
+    code, words = here(tmp_path, "report", "wire.jsonl")
+    assert code == 0
+    assert "3 lines can't be read; the first is line 3 of wire.jsonl.1" in words
+    assert f"shows {len(log.lines)} frames and notes" in words
+
+    path.write_text("".join(others))
+    _, words = here(tmp_path, "report", "wire.jsonl")
+    assert "1 line can't be read; the first is line 3 of wire.jsonl.1" in words
+
+
 @pytest.mark.parametrize(
     ("arguments", "sentence"),
     [

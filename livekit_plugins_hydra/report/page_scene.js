@@ -299,9 +299,9 @@ const arrive = ({ scroll = true } = {}) => {
     caption_items[caption_now]?.classList.remove("now");
     caption_now = now;
     phrases_now = said;
-    const words = (part) => part.map(([, text]) => text).join(" ");
+    const words = (part) => part.map(([, text]) => text).join("");
     $("caption").replaceChildren(...(caption ? [make("b", { class: caption.who }, caption.who === "user" ? "User" : "Agent"),
-      words(caption.phrases.slice(Math.max(0, said - 5), said)), " ", make("span", { class: "ahead" }, words(caption.phrases.slice(said, said + 4)))] : []));
+      words(caption.phrases.slice(Math.max(0, said - 5), said)), make("span", { class: "ahead" }, words(caption.phrases.slice(said, said + 4)))] : []));
     caption_items[now]?.classList.add("now");
   }
   turn_rows.forEach((row, i) => row.classList.toggle("now",

@@ -9,6 +9,7 @@ from typing import Any, Final, Literal
 
 from livekit_plugins_hydra.protocol import voices
 
+from .captions import caption_of
 from .lines import INPUT_RATE_HZ, LogLine, number, parts_of
 from .spans import LoggedResponse, span_of_response, span_of_speech, spans_of_voice
 from .timeline import Caption, Exchange, Mark, MarkKind, Piece, Span, Timeline, ToolCalls
@@ -61,6 +62,8 @@ class _Reader:
         """Of the agent's audio, by connection."""
         self._responses: dict[tuple[int, str], LoggedResponse] = {}
         """By connection and id."""
+        self._spaced: set[int] = set()
+        """The connections whose phrases bring the spaces between them."""
         self._latest: dict[int, LoggedResponse] = {}
         """The last one of each connection."""
         self._played_until_s = 0.0
@@ -143,14 +146,11 @@ class _Reader:
         self._played_until_s = begin_s + duration_s
 
     def _take_words(self, line: LogLine) -> None:
-        if text := line.text("delta").strip():
-            # Words come with their audio, ten times too fast: they belong where it is played.
-            at_s = max(line.offset_s, self._played_until_s)
-            item = f"{line.connection} {line.text('response_id')} {line.text('item_id')}"
-            if self._captions and self._captions[-1].item == item:
-                self._captions[-1].phrases.append((at_s, text))
-            else:
-                self._captions.append(Caption("agent", at_s, [(at_s, text)], item))
+        text, response = line.text("delta"), self._response_of(line)
+        if text != text.strip():
+            self._spaced.add(line.connection)
+        if text and response is not None and response.cut_s is None:
+            response.words.append((line.offset_s, text))
 
     def _take_configure(self, line: LogLine) -> None:
         session = line.child("session")
@@ -220,13 +220,7 @@ class _Reader:
         self._played_until_s = min(self._played_until_s, at_s)
         if was_cut:
             self._marks.append(Mark("interruption", at_s, "the user interrupts the agent"))
-            self._cut_captions(at_s)
         return was_cut
-
-    def _cut_captions(self, at_s: float) -> None:
-        for caption in self._captions:
-            caption.phrases = [each for each in caption.phrases if each[0] < at_s]
-        self._captions = [caption for caption in self._captions if caption.phrases]
 
     def _end_speech_by(self, line: LogLine) -> None:
         """End what the user says, unless the line is of an older connection than that."""
@@ -418,6 +412,9 @@ class _Reader:
         for response in self._responses.values():
             self._spans.append(span_of_response(response, last_s))
             self._spans.extend(spans_of_voice(response))
+            has_spaces = response.connection in self._spaced
+            if caption := caption_of(response, has_spaces=has_spaces):
+                self._captions.append(caption)
         agent_audio = [piece for each in self._responses.values() for piece in each.pieces]
         return Timeline(
             began=lines[0].time,

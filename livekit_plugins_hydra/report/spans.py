@@ -25,7 +25,11 @@ class LoggedResponse:
     reason: str = ""
     usage: dict[str, Any] = field(default_factory=dict)
     audio_s: float = 0.0
+    """How much audio came, until it was cut."""
     pieces: list[Piece] = field(default_factory=list)
+    """The audio as it was played."""
+    words: list[tuple[float, str]] = field(default_factory=list)
+    """When each phrase of its text came, and what it is."""
     cut_s: float | None = None
     function_calls: list[str] = field(default_factory=list)
 

@@ -51,13 +51,12 @@ class Caption:
     who: Literal["user", "agent"]
     begin_s: float
     phrases: list[tuple[float, str]]
-    """When each phrase begins, and what it is."""
-    item: str = ""
+    """When each phrase begins, and what it is, with the space before it."""
 
     @property
     def text(self) -> str:
         """All of it."""
-        return " ".join(text for _, text in self.phrases)
+        return "".join(text for _, text in self.phrases).strip()
 
 
 @dataclass(slots=True)

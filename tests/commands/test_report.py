@@ -184,6 +184,7 @@ def test_an_interruption_cuts_what_was_not_played(log: WireLines, tmp_path: Path
     voice = next(span for span in timeline.spans if span.kind == "voice")
     assert voice.detail == "interrupted"
     assert voice.end_s - voice.begin_s == pytest.approx(2.0, abs=0.1)
+    assert [caption.text for caption in timeline.captions] == ["one"]
 
 
 def test_a_turn_after_the_answer_is_no_interruption(log: WireLines, tmp_path: Path) -> None:
@@ -431,6 +432,59 @@ def test_captions_come_when_they_are_played(log: WireLines, tmp_path: Path) -> N
     assert user.begin_s == pytest.approx(1.0, abs=0.05)
     assert (agent.who, agent.text) == ("agent", "It is sunny and warm.")
     assert len(agent.phrases) == 2
+
+
+def test_captions_show_what_was_played(log: WireLines, tmp_path: Path) -> None:
+    """Text runs ahead of its audio: where that is cut, the words that were played are shown."""
+    log.speak(1.0)
+    log.respond(4.0, text="It is sunny this,morning with clouds,in the west")
+    log.send_sound(2.2)
+    log.speak(1.0)
+    log.respond(2.0, text="Clouds come in the,evening.")
+    timeline = timeline_in(log, tmp_path)
+
+    cut, whole = timeline.captions
+    assert cut.text == "It is sunny this morning"
+    assert whole.text == "Clouds come in the evening."
+    first_s, second_s = (at_s for at_s, _ in whole.phrases)
+    assert second_s - first_s == pytest.approx(2.0 * 19 / 28, abs=0.05)
+
+
+def test_text_that_was_never_played_is_no_caption(log: WireLines, tmp_path: Path) -> None:
+    """A response that was cut before a word was played has no caption, whatever comes later."""
+    log.speak(1.0)
+    for name in ("resp-silent", "resp-cut"):
+        log.line("response.created", response={"id": name, "status": "in_progress"})
+        log.send_sound(0.4)
+        log.line("response.output_audio_transcript.delta", response_id=name, delta="Early.")
+    log.line("response.output_audio.delta", response_id="resp-cut", delta={"bytes": 48_000})
+    log.speak(1.0)
+    for name in ("resp-silent", "resp-cut"):
+        log.line("response.output_audio_transcript.delta", response_id=name, delta="Late.")
+        log.line("response.output_audio.delta", response_id=name, delta={"bytes": 48_000})
+    timeline = timeline_in(log, tmp_path)
+
+    assert [caption.text for caption in timeline.captions] == []
+
+
+@pytest.mark.parametrize(
+    ("deltas", "text"),
+    [
+        (["The museum", "is open."], "The museum is open."),
+        (["The mu", "seum", " is", " open", "."], "The museum is open."),
+        (["The museum ", "is ", "open."], "The museum is open."),
+    ],
+)
+def test_captions_have_the_spaces_of_the_wire(
+    deltas: list[str], text: str, log: WireLines, tmp_path: Path
+) -> None:
+    """Phrases are joined by spaces, unless the server's own bring them: then as they come."""
+    log.respond(0.0, name="resp")
+    for delta in deltas:
+        log.line("response.output_audio_transcript.delta", response_id="resp", delta=delta)
+    (caption,) = timeline_in(log, tmp_path).captions
+
+    assert caption.text == text
 
 
 def test_a_run_of_audio_is_one_row(log: WireLines, tmp_path: Path) -> None:

@@ -70,7 +70,10 @@ class _Reader:
         self._speaking: Exchange | None = None
         self._speech_connection = 0
         """On which the user speaks, or has last spoken."""
-        self._speech_item: str | None = None
+        self._turns: dict[tuple[int, str], Exchange] = {}
+        """The user's turns by connection and item."""
+        self._typed: set[str] = set()
+        """Texts of the user that were sent as such."""
         self._spoken: Exchange | None = None
         self._waiting: Exchange | None = None
         self._open_calls: list[_OpenCall] = []
@@ -104,7 +107,7 @@ class _Reader:
             case "conversation.item.done":
                 self._take_item(line)
             case "conversation.item.create":
-                self._take_output(line)
+                self._take_client_item(line)
             case "response.create":
                 self._take_request(line)
             case "response.created":
@@ -193,7 +196,8 @@ class _Reader:
         begin_s = self._onset(line.offset_s)
         exchange = self._speaking = self._add_exchange("speech", begin_s, line.offset_s)
         self._speech_connection = line.connection
-        self._speech_item = line.text("item_id") or None
+        if item_id := line.text("item_id"):
+            self._turns[line.connection, item_id] = exchange
         exchange.is_barge_in = self._cut(line.offset_s, line.connection)
 
     def _cut(self, at_s: float, connection: int) -> bool:
@@ -255,25 +259,32 @@ class _Reader:
         return min(noticed_s, loud[-1].end_s), True
 
     def _take_item(self, line: LogLine) -> None:
-        item = line.child("item")
-        is_ours = item.get("id") is not None and item.get("id") == self._speech_item
-        if item.get("role") != "user" and not is_ours:
-            return
-        exchange = self._speaking or self._spoken
+        """Take an item of the server: the user's, of a turn that may not be the last one."""
+        item, words = line.child("item"), _text_of(line.child("item"))
+        exchange = self._turns.get((line.connection, str(item.get("id"))))
+        if exchange is None:
+            is_old = line.connection < self._speech_connection
+            if item.get("role") != "user" or is_old or words in self._typed:
+                return
+            exchange = self._speaking or self._spoken
         if exchange is None:
             return
         if item.get("status") == "incomplete":
-            self._end_speech_by(line)
+            if exchange is self._speaking:
+                self._end_speech(line.offset_s)
             exchange.is_discarded = True
             if self._waiting is exchange:
                 self._waiting = None
-        words = " ".join(
-            part["text"]
-            for part in parts_of(item)
-            if isinstance(part, dict) and isinstance(part.get("text"), str)
-        )
         if words:
             self._captions.append(Caption("user", exchange.begin_s, [(exchange.begin_s, words)]))
+
+    def _take_client_item(self, line: LogLine) -> None:
+        item = line.child("item")
+        if item.get("type") == "function_call_output":
+            self._take_output(line)
+        elif item.get("role") == "user" and (words := _text_of(item)):
+            self._typed.add(words)
+            self._captions.append(Caption("user", line.offset_s, [(line.offset_s, words)]))
 
     # ------------------------------------------------------------------------ responses
 
@@ -320,8 +331,6 @@ class _Reader:
 
     def _take_output(self, line: LogLine) -> None:
         item = line.child("item")
-        if item.get("type") != "function_call_output":
-            return
         of = line.connection, item.get("call_id") or ""
         # Servers use an id again, or leave it empty: the oldest call that has it is answered.
         call = next((each for each in self._open_calls if (each.connection, each.id) == of), None)
@@ -428,6 +437,14 @@ class _Reader:
             n_reconnects=self._n_reconnects,
             about=self._about,
         )
+
+
+def _text_of(item: dict[str, Any]) -> str:
+    return " ".join(
+        part["text"]
+        for part in parts_of(item)
+        if isinstance(part, dict) and isinstance(part.get("text"), str)
+    )
 
 
 def _names(tools: list[Any]) -> list[str]:

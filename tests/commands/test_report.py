@@ -434,6 +434,43 @@ def test_captions_come_when_they_are_played(log: WireLines, tmp_path: Path) -> N
     assert len(agent.phrases) == 2
 
 
+def test_captions_of_the_user_are_at_their_turns(log: WireLines, tmp_path: Path) -> None:
+    """Text that comes when the next turn has begun is that of its own; typed text has its place.
+
+    A verdict on an earlier turn does not end the present one.
+    """
+
+    def done(number: int, text: str, status: str = "completed") -> None:
+        content = [{"type": "input_audio", "text": text}]
+        item = {"id": f"item-{number}", "role": "user", "status": status, "content": content}
+        log.line("conversation.item.done", item=item)
+
+    for _ in range(2):
+        log.speak(1.0)
+        assert log.lines.pop()["type"] == "conversation.item.done"
+        log.send_sound(1.0)
+    log.send_sound(0.04, 0.5)
+    log.line("input_audio_buffer.speech_started", item_id="item-3")
+    done(1, "First.")
+    done(2, "", "incomplete")
+    log.send_sound(1.0, 0.5)
+    done(3, "Third.")
+    log.line("input_audio_buffer.speech_stopped", item_id="item-3")
+    typed = {"type": "message", "role": "user", "content": [{"type": "input_text", "text": "Hm."}]}
+    log.line("conversation.item.create", "sent", item=typed)
+    log.line("conversation.item.done", item=typed | {"id": "echo"})
+    timeline = timeline_in(log, tmp_path)
+
+    first, second, third = timeline.exchanges
+    assert [turn.is_discarded for turn in (first, second, third)] == [False, True, False]
+    assert third.end_s - third.begin_s == pytest.approx(1.04, abs=0.02)
+    assert [(each.who, each.begin_s, each.text) for each in timeline.captions] == [
+        ("user", first.begin_s, "First."),
+        ("user", third.begin_s, "Third."),
+        ("user", pytest.approx(log.now_s), "Hm."),
+    ]
+
+
 def test_captions_show_what_was_played(log: WireLines, tmp_path: Path) -> None:
     """Text runs ahead of its audio: where that is cut, the words that were played are shown."""
     log.speak(1.0)

@@ -426,6 +426,17 @@ async def test_a_refused_voice_tells_what_calls_do(voice: str, sentence: str) ->
     assert refused.remedy.endswith(sentence)
 
 
+def test_doctor_logs_to_the_file_of_the_environment(tmp_path: Path) -> None:
+    """HYDRA_WIRE_LOG holds for every connection of the doctor, and is looked at before them."""
+    code, _ = here(tmp_path, "doctor", "--offline", "--quick", HYDRA_WIRE_LOG="wire.jsonl")
+    assert code == 0
+    assert "session.configured" in (tmp_path / "wire.jsonl").read_text()
+
+    code, words = here(tmp_path, "doctor", "--offline", "--quick", HYDRA_WIRE_LOG="no/wire.jsonl")
+    assert code == 2
+    assert "no/wire.jsonl can't be written" in words
+
+
 async def test_doctor_prints_where_there_is_no_check_mark(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -31,7 +31,8 @@ def doctor(
         bool, typer.Option("--json", help="Print JSON, for programs and for issues.")
     ] = False,
     wire_log: Annotated[
-        Path | None, typer.Option(help="Write each frame to this file, as calls do.")
+        Path | None,
+        typer.Option(help="Write each frame to this file, as calls do.", envvar="HYDRA_WIRE_LOG"),
     ] = None,
 ) -> None:
     """Check everything between this machine and a spoken answer, and what the protocol leaves open.

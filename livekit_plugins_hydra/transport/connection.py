@@ -47,13 +47,7 @@ class Connection:
     """An open connection; `connect` makes one."""
 
     def __init__(self, socket: WebSocket, *, secret: str, tap: Tap) -> None:
-        """Take an open socket.
-
-        Args:
-            socket: nobody listens to it yet.
-            secret: the key; it is removed from what the server sends.
-            tap: logs the frames.
-        """
+        """Take an open socket; the key, `secret`, is removed from what the server sends."""
         self._socket = socket
         self._secret = secret
         self._needle = secret.encode() if len(secret) >= SECRET_CHARS else None

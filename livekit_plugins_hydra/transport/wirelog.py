@@ -35,7 +35,7 @@ import time
 import uuid
 from collections.abc import Mapping
 from datetime import UTC, datetime
-from typing import Any, Final, Literal, NamedTuple
+from typing import Any, Final, Literal
 
 import msgspec
 import numpy as np
@@ -46,15 +46,15 @@ MAX_WAITING_LINES: Final = 20_000
 """Lines that wait for the disk, three minutes of one call; after that the log ends."""
 
 STOP_BUDGET_S: Final = 0.5
-"""How long the end of the last connection waits for the last lines to be written."""
-
-_MALFORMED_CHARS: Final = 500
-"""How much of a frame that is no JSON is kept."""
+"""How long the end of a connection waits for its last lines to be written."""
 
 _AUDIO: Final = re.compile(r"[A-Za-z0-9+/]{256,}={0,2}")
 """Long text without a space, whatever the event and the field are called: 4 ms of audio or more."""
 
 Direction = Literal["sent", "received", "note"]
+Content = bytes | dict[str, Any]
+"""A frame, or the fields of a note."""
+Line = tuple[float, Direction, Content]
 
 
 class Trace:
@@ -66,14 +66,14 @@ class Trace:
         Args:
             path: the file; None logs nothing.
         """
-        self._path = None if path is None else os.path.abspath(path)
+        self.path = None if path is None else os.path.abspath(path)
+        """The file; None once it has failed, too."""
         self.call = uuid.uuid4().hex[:12]
         """The call's id in the file."""
         self.began_at = 0.0
         self.began_wall = 0.0
         self._n_connections = 0
         self._tap: Tap | None = None
-        self._file: _File | None = None
 
     def connect(
         self,
@@ -94,9 +94,7 @@ class Trace:
         if not self._n_connections:
             self.began_at, self.began_wall = at, time.time() + at - now
         self._n_connections += 1
-        if self._path is not None and (self._file is None or not self._file.n_taps):
-            self._file = _File(self._path)
-        self._tap = Tap(self, self._file, connection=self._n_connections, secret=secret)
+        self._tap = Tap(self, connection=self._n_connections, secret=secret)
         self._tap.note("connection.opening", about or {}, at=at)
         return self._tap
 
@@ -107,18 +105,21 @@ class Trace:
 
 
 class Tap:
-    """One connection's lines. Nothing here waits for the disk."""
+    """One connection's lines, and the thread that writes them. Nothing here waits for the disk."""
 
-    def __init__(self, trace: Trace, file: _File | None, *, connection: int, secret: str) -> None:
-        """Begin; `Trace.connect` makes one."""
+    def __init__(self, trace: Trace, *, connection: int, secret: str) -> None:
+        """Open the file; `Trace.connect` makes one."""
         self.trace = trace
         self.connection = connection
         self.secret = secret
         self.session: str | None = None
-        """The server's id; set by the thread that writes, when `session.created` passes."""
-        self._file = file
-        if file is not None:
-            file.n_taps += 1
+        """The server's id; set by the thread, when `session.created` passes."""
+        self._lines: queue.SimpleQueue[Line | None] = queue.SimpleQueue()
+        self._loop = asyncio.get_running_loop()
+        self._written = asyncio.Event()
+        self._is_over = trace.path is None
+        if trace.path is not None:
+            threading.Thread(target=self._write, args=(trace.path,), daemon=True).start()
 
     def sent(self, frame: bytes, *, at: float | None = None) -> None:
         """Log a frame of this side; `at` is by `time.monotonic`, and now by default."""
@@ -131,10 +132,6 @@ class Tap:
     def note(self, kind: str, fields: Mapping[str, Any], *, at: float | None = None) -> None:
         """Log what happened to the connection."""
         self._put("note", {"type": kind, **fields}, at)
-
-    def _put(self, direction: Direction, content: bytes | dict[str, Any], at: float | None) -> None:
-        if self._file is not None:
-            self._file.put(_Line(self, time.monotonic() if at is None else at, direction, content))
 
     async def failed(self, error: BaseException) -> None:
         """Log that the connection could not be opened; the last line."""
@@ -156,55 +153,26 @@ class Tap:
         self.note("connection.closed", {"code": code, "reason": reason, "by": by}, at=at)
         await self._end()
 
+    def _put(self, direction: Direction, content: Content, at: float | None) -> None:
+        if not self._is_over:
+            self._lines.put((time.monotonic() if at is None else at, direction, content))
+            if self._lines.qsize() > MAX_WAITING_LINES:
+                self._give_up("the disk is too slow")
+
     async def _end(self) -> None:
-        file, self._file = self._file, None
-        if file is not None:
-            await file.release()
-
-
-class _Line(NamedTuple):
-    """A frame or a note, and its time."""
-
-    tap: Tap
-    at: float
-    direction: Direction
-    content: bytes | dict[str, Any]
-
-
-class _File:
-    """An open file, and the thread that writes it."""
-
-    def __init__(self, path: str) -> None:
-        self.n_taps = 0
-        """How many connections use it."""
-        self._path = path
-        self._is_broken = False
-        self._lines: queue.SimpleQueue[_Line | None] = queue.SimpleQueue()
-        self._loop = asyncio.get_running_loop()
-        self._written = asyncio.Event()
-        threading.Thread(target=self._write, name="hydra.wirelog", daemon=True).start()
-
-    def put(self, line: _Line) -> None:
-        if self._is_broken:
-            return
-        self._lines.put(line)
-        if self._lines.qsize() > MAX_WAITING_LINES:
-            self._give_up("the disk is too slow")
-
-    async def release(self) -> None:
-        """Give it back; the last user waits a moment for what is not written yet."""
-        self.n_taps -= 1
-        if not self.n_taps:
+        """Write no more; wait a moment for what is not written yet."""
+        if not self._is_over:
+            self._is_over = True
             self._lines.put(None)
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(STOP_BUDGET_S):
                     await self._written.wait()
 
-    def _write(self) -> None:
+    def _write(self, path: str) -> None:
         try:
-            with open(self._path, "ab", buffering=0) as file:
+            with open(path, "ab", buffering=0) as file:
                 for line in iter(self._lines.get, None):
-                    file.write(render(line).encode() + b"\n")
+                    file.write(_render(self, *line).encode() + b"\n")
         except OSError as error:
             self._give_up(error.strerror or type(error).__name__)
         finally:
@@ -212,18 +180,19 @@ class _File:
                 self._loop.call_soon_threadsafe(self._written.set)
 
     def _give_up(self, why: str) -> None:
-        self._is_broken = True
-        logger.warning(
-            "the wire log %s can't be written (%s); the call goes on without it", self._path, why
-        )
+        path, self.trace.path = self.trace.path, None
+        self._is_over = True
+        if path is not None:
+            logger.warning(
+                "the wire log %s can't be written (%s); the call goes on without it", path, why
+            )
 
 
 # ------------------------------------------------------------------------- rendering
 
 
-def render(line: _Line) -> str:
+def _render(tap: Tap, at: float, direction: Direction, content: Content) -> str:
     """Return a line's text: one JSON object."""
-    tap, content = line.tap, line.content
     if isinstance(content, bytes):
         kind, shown = _read(content)
     else:
@@ -231,7 +200,7 @@ def render(line: _Line) -> str:
     if kind == "session.created":
         session = shown.get("session_id")
         tap.session = session if isinstance(session, str) else None
-    offset_s = line.at - tap.trace.began_at
+    offset_s = at - tap.trace.began_at
     when = datetime.fromtimestamp(tap.trace.began_wall + offset_s, UTC)
     fields = {
         "time": when.isoformat(timespec="microseconds").replace("+00:00", "Z"),
@@ -239,7 +208,7 @@ def render(line: _Line) -> str:
         "call": tap.trace.call,
         "connection": tap.connection,
         "session": tap.session,
-        "direction": line.direction,
+        "direction": direction,
         "type": kind,
         "size": len(content) if isinstance(content, bytes) else None,
         "frame": shown,
@@ -252,7 +221,7 @@ def _read(frame: bytes) -> tuple[str, Any]:
     try:
         content = msgspec.json.decode(frame)
     except (msgspec.DecodeError, UnicodeError, RecursionError):
-        return "(malformed)", frame.decode("utf-8", "replace")[:_MALFORMED_CHARS]
+        return "(malformed)", frame.decode("utf-8", "replace")[:500]
     kind = content.get("type") if isinstance(content, dict) else None
     return kind if isinstance(kind, str) else "(malformed)", _without_audio(content)
 

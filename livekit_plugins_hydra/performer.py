@@ -187,10 +187,10 @@ class Performer:
                 )
             case fx.CallFunction():
                 self._call_function(effect)
-            case fx.UserStarted(item_id=item_id):
-                self._begin_turn(item_id)
-            case fx.UserStopped():
-                self.listening.turn_stopped()
+            case fx.UserStarted(item_id=item_id, audio_ms=audio_ms):
+                self._begin_turn(item_id, audio_ms)
+            case fx.UserStopped(audio_ms=audio_ms):
+                self.listening.turn_stopped(audio_ms)
                 is_transcribed = self._model.capabilities.user_transcription
                 self._emit("input_speech_stopped", llm.InputSpeechStoppedEvent(is_transcribed))
             case fx.UserTurnKept():
@@ -265,10 +265,10 @@ class Performer:
         self.speaking.complete(effect.response_id)
         self._emit("metrics_collected", reports.of_response(self._model, effect))
 
-    def _begin_turn(self, item_id: str | None) -> None:
+    def _begin_turn(self, item_id: str | None, audio_ms: float | None) -> None:
         dropped = self.speaking.queued_calls()
         self.speaking.hush()
-        self.listening.turn_started(item_id)
+        self.listening.turn_started(item_id, audio_ms)
         self._emit("input_speech_started", llm.InputSpeechStartedEvent())
         # Only now: the framework calls interrupt() inside the emit.
         self.speaking.cut(item_id, time.monotonic())

@@ -5,14 +5,18 @@ from __future__ import annotations
 from livekit_plugins_hydra.protocol import events as ev
 
 
-def speech_started(item_id: str | None = None) -> ev.InputAudioBufferSpeechStarted:
+def speech_started(
+    item_id: str | None = None, audio_ms: float | None = None
+) -> ev.InputAudioBufferSpeechStarted:
     """The user begins to speak."""
-    return ev.InputAudioBufferSpeechStarted(item_id=item_id)
+    return ev.InputAudioBufferSpeechStarted(item_id=item_id, audio_start_ms=audio_ms)
 
 
-def speech_stopped(item_id: str | None = None) -> ev.InputAudioBufferSpeechStopped:
+def speech_stopped(
+    item_id: str | None = None, audio_ms: float | None = None
+) -> ev.InputAudioBufferSpeechStopped:
     """The user has stopped."""
-    return ev.InputAudioBufferSpeechStopped(item_id=item_id)
+    return ev.InputAudioBufferSpeechStopped(item_id=item_id, audio_end_ms=audio_ms)
 
 
 def discarded(item_id: str | None = None) -> ev.ConversationItemDone:

@@ -267,10 +267,11 @@ class Conversation:
                 return self._receive_created(body, now)
             case ev.ResponseDone(response=body):
                 return self._receive_done(body, now)
-            case ev.InputAudioBufferSpeechStarted(item_id=item_id):
-                return self._receive_speech_started(item_id)
-            case ev.InputAudioBufferSpeechStopped(item_id=item_id):
-                return self._turn.stopped(item_id, now) or self._drop("late speech_stopped")
+            case ev.InputAudioBufferSpeechStarted(item_id=item_id, audio_start_ms=audio_ms):
+                return self._receive_speech_started(item_id, audio_ms)
+            case ev.InputAudioBufferSpeechStopped(item_id=item_id, audio_end_ms=audio_ms):
+                stopped = self._turn.stopped(item_id, audio_ms, now)
+                return stopped or self._drop("late speech_stopped")
             case ev.ConversationItemDone(item=item) if self._is_the_users(item):
                 return self._turn.item_done(item)
             case ev.ConversationItemDone(item=item) if item.role == "assistant":
@@ -304,14 +305,16 @@ class Conversation:
             case _:
                 assert_never(event)
 
-    def _receive_speech_started(self, item_id: str | None) -> list[fx.Effect]:
+    def _receive_speech_started(
+        self, item_id: str | None, audio_ms: float | None
+    ) -> list[fx.Effect]:
         if not self.is_ready:
             return self._drop("speech before session.configured", is_strange=True)
         out: list[fx.Effect] = []
         if self._current and self._current.state is ResponseState.GENERATING:
             out += self._current.cut(ev.InputAudioBufferSpeechStarted)
         self._is_untouched = False
-        return [*out, *self._turn.started(item_id)]
+        return [*out, *self._turn.started(item_id, audio_ms)]
 
     def _is_the_users(self, item: ev.Item) -> bool:
         is_announced = item.id is not None and item.id == self._turn.item_id

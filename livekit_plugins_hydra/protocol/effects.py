@@ -148,6 +148,8 @@ class UserStarted:
     """The user begins to speak; the streams of a cut response are closed already."""
 
     item_id: str | None
+    audio_ms: float | None = None
+    """Where, in the audio that was sent on this connection; None where the server does not say."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -155,6 +157,8 @@ class UserStopped:
     """The user has stopped: exactly once for each `UserStarted`."""
 
     item_id: str | None
+    audio_ms: float | None = None
+    """Where, as in `UserStarted`."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -31,20 +31,21 @@ class UserTurn:
         """When `speech_stopped` last came; None once it is used."""
         self._past: deque[str | None] = deque(maxlen=REMEMBERED_TURNS)
 
-    def started(self, item_id: str | None) -> list[fx.Effect]:
+    def started(self, item_id: str | None, audio_ms: float | None) -> list[fx.Effect]:
         """The user begins to speak."""
         out: list[fx.Effect] = []
         if self.state is Turn.SPEAKING:  # the server never said that the last one stopped
-            out.append(fx.UserStopped(self.item_id))
+            out.append(fx.UserStopped(self.item_id, audio_ms))
         self._move(ev.InputAudioBufferSpeechStarted)
         self._past.append(self.item_id)
         self.item_id = item_id
         self.stopped_at = None
-        return [*out, fx.CancelTimer("answer"), fx.UserStarted(item_id)]
+        return [*out, fx.CancelTimer("answer"), fx.UserStarted(item_id, audio_ms)]
 
-    def stopped(self, item_id: str | None, now: float) -> list[fx.Effect]:
+    def stopped(self, item_id: str | None, audio_ms: float | None, now: float) -> list[fx.Effect]:
         """The user has stopped; nothing follows if the turn had ended before."""
-        stopped = self._end(ev.InputAudioBufferSpeechStopped) if self._is_present(item_id) else []
+        why = ev.InputAudioBufferSpeechStopped
+        stopped = self._end(why, audio_ms) if self._is_present(item_id) else []
         if stopped:
             self.stopped_at = now
             stopped.append(fx.StartTimer("answer", ANSWER_OVERDUE_S))
@@ -86,11 +87,11 @@ class UserTurn:
         is_past = item_id is not None and item_id in self._past
         return item_id == self.item_id or not is_past
 
-    def _end(self, why: Input) -> list[fx.Effect]:
+    def _end(self, why: Input, audio_ms: float | None = None) -> list[fx.Effect]:
         """Change the state; report that the user has stopped, if not done before."""
         was_speaking = self.state is Turn.SPEAKING
         self._move(why)
-        return [fx.UserStopped(self.item_id)] if was_speaking else []
+        return [fx.UserStopped(self.item_id, audio_ms)] if was_speaking else []
 
     def _move(self, why: Input) -> None:
         self.state = next_state(TURN, self.state, why) or self.state

@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-import math
 import time
-from collections import deque
 from collections.abc import Iterable
 from typing import Final, Protocol
 
@@ -14,6 +12,7 @@ from livekit.agents.utils import shortuuid
 
 from .audio import INPUT_RATE_HZ, Sent, Uplink, is_quiet, worth_resending
 from .chat import ChatLog
+from .sent import SentAudio
 from .transcription import Transcriber
 from .utterance import Cause, State, Utterance
 
@@ -29,8 +28,8 @@ TIDY_EVERY_S: Final = 0.25
 NOTICE_S: Final = 0.5
 """How long the server may take to say that it hears speech. Our choice."""
 
-PRE_ROLL_S: Final = 0.5 + NOTICE_S
-"""Audio before `speech_started` that belongs to the turn, unless it belongs to the last one."""
+PRE_ROLL_S: Final = 0.5
+"""Audio before the beginning of a turn that belongs to it, unless it belongs to the last one."""
 
 REMEMBERED_UTTERANCES: Final = 8
 """How many utterances the server may still transcribe."""
@@ -73,7 +72,7 @@ class Listening:
         self._host = host
         self._uplink = Uplink()
         self._tick: asyncio.TimerHandle | None = None
-        self._sent: deque[Sent] = deque()
+        self._sent = SentAudio()
         self._tidy_at = 0.0
         self._utterances: dict[str, Utterance] = {}
         self._present: Utterance | None = None
@@ -82,6 +81,8 @@ class Listening:
         """The newest that counts."""
         self._user_stopped_at = 0.0
         """When the server last said that the user had stopped: it has heard all before that."""
+        self._last_turn_ends_ms = 0.0
+        """Where in the audio of this connection."""
 
     # --------------------------------------------------------------------------- audio
 
@@ -118,6 +119,7 @@ class Listening:
             if utterance is not None:
                 utterance.move(Cause.LOST)
         self._sent.clear()
+        self._last_turn_ends_ms = 0.0
         if not is_owed and all(is_quiet(chunk) for chunk in unheard):
             unheard = []
         self._uplink.stop(unheard)
@@ -127,8 +129,9 @@ class Listening:
         """Return what is transcribed of an utterance, without what is sent again."""
         if utterance.recognition is None or not again:
             return []
-        ended_at = math.inf if utterance.state is State.OPEN else self._user_stopped_at
-        n_again = sum(again[0][0] <= at <= ended_at for at, _ in self._sent)
+        n_again = sum(at >= again[0][0] for at, _ in self._sent)
+        if utterance.state is not State.OPEN:
+            n_again -= self._sent.count_after(self._last_turn_ends_ms)
         return utterance.recognition.before(n_again)
 
     def close(self) -> None:
@@ -141,7 +144,7 @@ class Listening:
             return
         self._host.send_audio(chunks)
         for chunk in chunks:
-            self._sent.append((now, chunk))
+            self._sent.add(chunk, now)
             if self._present is not None and self._present.recognition is not None:
                 self._present.recognition.push(_frame(chunk))
         if now >= self._tidy_at:
@@ -152,10 +155,9 @@ class Listening:
 
     def _forget(self, now: float) -> None:
         """Let go of what was sent and need not be sent again."""
-        since = min(now - PRE_ROLL_S, self._resent_since(self._host.server_alive_at))
-        since = max(now - KEPT_FOR_S, since)
-        while self._sent and self._sent[0][0] < since:
-            self._sent.popleft()
+        since = now - PRE_ROLL_S - NOTICE_S
+        since = min(since, self._resent_since(self._host.server_alive_at))
+        self._sent.forget(max(now - KEPT_FOR_S, since))
 
     @property
     def _owed(self) -> Utterance | None:
@@ -187,19 +189,23 @@ class Listening:
 
     # --------------------------------------------------------------------------- turns
 
-    def turn_started(self, item_id: str | None) -> None:
-        """The user begins to speak."""
+    def turn_started(self, item_id: str | None, audio_ms: float | None) -> None:
+        """The user begins to speak; `audio_ms` is where the server says that it was."""
         if self._present is not None and self._present.state is State.AGAIN:
             self._keep_beginning(self._present)
             self._present = None
         self.turn_kept()
-        since = max(time.monotonic() - PRE_ROLL_S, self._user_stopped_at)
+        now = time.monotonic()
+        start = self._sent.boundary(audio_ms, now)
+        pre_roll_s = PRE_ROLL_S if start.is_known else PRE_ROLL_S + NOTICE_S
+        since_ms = max(start.ms - pre_roll_s * 1000, min(start.ms, self._last_turn_ends_ms))
+        spoken = self._sent.since(since_ms)
         earlier = self._owed
-        utterance = self._present = self._new_utterance(item_id)
-        utterance.resent_since = since
+        utterance = self._present = self._new_utterance(item_id, began_ago_s=now - start.at)
+        utterance.resent_since = spoken[0][0] if spoken else now
         if earlier is not None and self._transcriber is None:  # nobody knows what was said then
             utterance.resent_since = earlier.resent_since
-        self._transcribe(utterance, (_frame(chunk) for at, chunk in self._sent if at >= since))
+        self._transcribe(utterance, (_frame(chunk) for _, chunk in spoken))
 
     def _keep_beginning(self, utterance: Utterance) -> None:
         """Transcribe what came before the audio of which the next server makes an utterance."""
@@ -221,13 +227,14 @@ class Listening:
         for frame in frames:
             utterance.recognition.push(frame)
 
-    def turn_stopped(self) -> None:
-        """The user has stopped."""
+    def turn_stopped(self, audio_ms: float | None) -> None:
+        """The user has stopped; `audio_ms` is where the server says that it was."""
         self._user_stopped_at = time.monotonic()
+        self._last_turn_ends_ms = self._sent.boundary(audio_ms, self._user_stopped_at).ms
         if self._present is not None:
             self._present.move(Cause.STOPPED)
             if self._present.recognition is not None:
-                self._present.recognition.end()
+                self._present.recognition.end(self._sent.count_after(self._last_turn_ends_ms))
 
     def turn_discarded(self) -> None:
         """The present turn was none: nothing is transcribed."""
@@ -258,16 +265,17 @@ class Listening:
         utterance = self._utterances.get(item_id)
         if utterance is None and (not item_id or (self._present and not self._present.wire_id)):
             utterance = next(reversed(self._utterances.values()), None)
-        utterance = utterance or self._new_utterance(item_id)
+        utterance = utterance or self._new_utterance(item_id, began_ago_s=0.0)
         utterance.drop()
         utterance.move(Cause.KEPT)
         utterance.text = text
         self._tell(utterance)
 
-    def _new_utterance(self, item_id: str | None) -> Utterance:
+    def _new_utterance(self, item_id: str | None, *, began_ago_s: float) -> Utterance:
         wire_id = item_id or ""
         own_id = self._chat.unique_id(wire_id) if wire_id else shortuuid("turn_")
-        utterance = Utterance(own_id, wire_id, time.time(), self._chat.take_place())
+        began_at = time.time() - began_ago_s
+        utterance = Utterance(own_id, wire_id, began_at, self._chat.take_place())
         self._utterances[wire_id or own_id] = utterance
         if len(self._utterances) > REMEMBERED_UTTERANCES:
             del self._utterances[next(iter(self._utterances))]

@@ -16,6 +16,8 @@ from livekit.agents import APIConnectOptions, stt, utils
 
 from livekit_plugins_hydra.log import logger, warn_once
 
+from .audio import is_quiet
+
 PATIENCE_S: Final = 10.0
 """Longest wait for the text of a stretch of speech after its end. Our choice."""
 
@@ -40,6 +42,9 @@ class Recognition:
         self._on_text: OnText | None = on_text
         self._on_guess = on_guess
         self._frames: list[rtc.AudioFrame] = []
+        self._n_read = 0
+        self.was_misread = False
+        """Whether a stream was given speech that turned out to be of another stretch."""
         self._has_grown = asyncio.Event()
 
     def push(self, frame: rtc.AudioFrame) -> None:
@@ -52,8 +57,17 @@ class Recognition:
         """Return what was pushed, without so many of the newest frames."""
         return self._frames[: max(0, len(self._frames) - n_newest)]
 
-    def end(self) -> None:
-        """Nothing more is said; the text comes by `on_text`, if there is any."""
+    def end(self, n_too_many: int = 0) -> None:
+        """Nothing more is said; the text comes by `on_text`, if there is any.
+
+        Args:
+            n_too_many: how many of the newest frames belong to another stretch.
+        """
+        if self.ended.is_set():
+            return
+        frames, self._frames = self._frames, self.before(n_too_many)
+        misread = frames[len(self._frames) : self._n_read]
+        self.was_misread = not all(is_quiet(bytes(frame.data)) for frame in misread)
         self.ended.set()
         self._has_grown.set()
 
@@ -66,11 +80,11 @@ class Recognition:
 
     async def frames(self) -> AsyncIterator[rtc.AudioFrame]:
         """Give all that is said, from its beginning; for one reader at a time."""
-        n_read = 0
+        self._n_read = 0
         while True:
-            while n_read < len(self._frames):
-                n_read += 1
-                yield self._frames[n_read - 1]
+            while self._n_read < len(self._frames):
+                self._n_read += 1
+                yield self._frames[self._n_read - 1]
             if self.ended.is_set():
                 return
             self._has_grown.clear()
@@ -126,9 +140,14 @@ class Transcriber:
 
     async def _transcribe(self, recognition: Recognition) -> None:
         """See to it that the text is told, whatever the STT does."""
-        reading = asyncio.get_running_loop().create_task(self._read(recognition))
+        loop = asyncio.get_running_loop()
+        reading = loop.create_task(self._read(recognition))
         try:
             await recognition.ended.wait()
+            if recognition.was_misread:  # what a stream was given can't be taken back
+                await utils.aio.cancel_and_wait(reading)
+                recognition.sure = ""
+                reading = loop.create_task(self._read(recognition))
             await asyncio.wait([reading], timeout=PATIENCE_S)
             if reading.cancelled():  # by the STT itself
                 self._warn("was cancelled")
@@ -158,7 +177,8 @@ class Transcriber:
             return ""
 
     async def _read_whole(self, recognition: Recognition) -> str:
-        frames = [frame async for frame in recognition.frames()]
+        await recognition.ended.wait()
+        frames = recognition.before(0)
         if not frames:
             return ""
         event = await self._engine.recognize(frames, conn_options=_ONE_TRY)

@@ -10,12 +10,12 @@ from typing import Any, Final, Literal
 from urllib.parse import urlsplit
 
 from livekit.agents import APIConnectOptions, NotGivenOr, stt
-from livekit.agents.types import NOT_GIVEN
 from livekit.agents.utils import is_given
 
 from .log import logger
 from .protocol import voices
 from .protocol.errors import ConfigurationError
+from .protocol.wire import plain_text
 
 DEFAULT_BASE_URL: Final = "wss://api.smallest.ai/waves/v1/s2s"
 """Source: vendor docs of 2026-08-21."""
@@ -48,18 +48,27 @@ def resolve_voice(model: NotGivenOr[str | None], voice: NotGivenOr[str | None]) 
     """Return the model tag and the voice; each follows from the other. None means not given.
 
     Raises:
-        ConfigurationError: one of them is empty.
+        ConfigurationError: one of them is empty, or no text.
     """
-    model = NOT_GIVEN if model is None else model
-    voice = NOT_GIVEN if voice is None else voice
-    for name, value in (("model", model), ("voice", voice)):
-        if is_given(value) and not value.strip():
-            raise ConfigurationError(f"{name} is empty; leave it out for the default")
-    if is_given(voice):
-        warn_about_voice(voice)
-        return model if is_given(model) else voices.model_of_voice(voice), voice
-    tag = model if is_given(model) else voices.DEFAULT_MODEL
-    return tag, voices.default_voice(tag)
+    tag = _name("model", model)
+    name = _name("voice", voice)
+    if name is None:
+        tag = tag or voices.DEFAULT_MODEL
+        return tag, voices.default_voice(tag)
+    warn_about_voice(name)
+    return tag or voices.model_of_voice(name), name
+
+
+def _name(option: str, value: NotGivenOr[str | None]) -> str | None:
+    if value is None or not is_given(value):
+        return None
+    try:
+        name = plain_text(value)
+    except TypeError:
+        raise ConfigurationError(f"{option} must be text") from None
+    if not name.strip():
+        raise ConfigurationError(f"{option} is empty; leave it out for the default")
+    return name
 
 
 def warn_about_voice(voice: str) -> None:

@@ -16,12 +16,14 @@ from livekit.agents.utils import shortuuid
 
 from .framework import quirks, reports
 from .framework.configuration import Configuration
+from .framework.tools import readable
 from .log import logger, warn_once
 from .options import Options
 from .protocol import effects as fx
 from .protocol import errors, events, voices, wire
 from .protocol.call import Call
 from .protocol.ceiling import MAX_ITEM_BYTES, size_of
+from .protocol.demand import CONFIGURED
 from .protocol.learned import Learned
 from .protocol.states import Handshake, Turn
 from .timers import Timers
@@ -124,6 +126,11 @@ class Performer:
         for transcriber in self._transcribers:
             if transcriber is not None:
                 await transcriber.aclose()
+
+    @property
+    def was_configured(self) -> bool:
+        """Whether a server was sent a configuration."""
+        return self.keeper.was_ready or self.call.conversation.handshake in CONFIGURED
 
     def moment(self) -> tuple[float, float]:
         """Return the time, and when playback of all audio so far ends."""
@@ -308,7 +315,7 @@ class Performer:
             id=self.chat.unique_id(effect.item_id),
             call_id=effect.call_id,
             name=effect.name,
-            arguments=effect.arguments,
+            arguments=readable(effect.arguments),
         )
         self.speaking.call(effect.part_id, call)
         if self.configuration.tool_choice == "none":

@@ -155,8 +155,19 @@ class RealtimeSession(llm.RealtimeSession[SessionEvents]):
                     self._call.add_text("user" if item.role == "user" else "system", text)
 
     async def update_tools(self, tools: list[llm.Tool]) -> None:
-        """Replace the tools; needs no new connection."""
-        if unsupported := self._performer.configuration.set_tools(tools):
+        """Replace the tools; needs no new connection.
+
+        Raises:
+            ValueError: a schema has what can't be JSON; before the call is configured, that ends
+                it: LiveKit does not close a session that could not be started.
+        """
+        try:
+            unsupported = self._performer.configuration.set_tools(tools)
+        except ValueError:
+            if not self._performer.was_configured:
+                await self.aclose()
+            raise
+        if unsupported:
             self._performer.warn_once(
                 f"Hydra can't run provider tools, the model does not see: {', '.join(unsupported)}"
             )

@@ -78,6 +78,10 @@ The tool choice is set before and after each reply, mostly to the same value.
     Source: `voice/agent_activity.py`, `_realtime_reply_task`.
     Without: the server gets the same tools twice for each reply.
 
+Arguments that are nested too deeply end the task of the speech that calls the function.
+    Here: `framework/tools`, `readable`. Source: `llm/utils.py`, `parse_function_arguments`.
+    Without: nobody answers the function call, and the server is silent.
+
 Text and history
 ----------------
 A late text can't be added to the session's history, only to the agent's.

@@ -9,7 +9,8 @@ from __future__ import annotations
 import contextlib
 import json
 import re
-from typing import Final, TypeVar
+from enum import Enum
+from typing import Any, Final, TypeVar
 
 import msgspec
 
@@ -22,7 +23,23 @@ MAX_FRAME_BYTES: Final = 16 * 1024 * 1024
 DESCRIPTION_CHARS: Final = 200
 """Limit for `describe`: types and ids are the server's, and may be of any length."""
 
-_encoder: Final = msgspec.json.Encoder()
+
+def plain_text(text: Any) -> str:
+    """Return what `str()` makes of a text, and an enumeration's value, as a `str` and no subclass.
+
+    Programs have subclasses from YAML files and templates, and msgspec encodes none of them.
+
+    Raises:
+        TypeError: it is no text.
+    """
+    if isinstance(text, Enum):
+        text = text.value
+    if not isinstance(text, str):
+        raise TypeError(f"{type(text).__name__} is no text")
+    return str.__str__(str(text))  # a subclass may return itself
+
+
+_encoder: Final = msgspec.json.Encoder(enc_hook=plain_text)
 _server_decoder: Final = msgspec.json.Decoder(events.ServerEvent, strict=False)
 _client_decoder: Final = msgspec.json.Decoder(events.ClientEvent)
 
@@ -74,7 +91,7 @@ def escaped_text_size(text: str) -> int:
 
 
 def _dumps(event: events.Event, *, ensure_ascii: bool) -> str:
-    fields = msgspec.to_builtins(event)
+    fields = msgspec.to_builtins(event, enc_hook=plain_text)
     return json.dumps(fields, ensure_ascii=ensure_ascii, separators=(",", ":"))
 
 

@@ -9,6 +9,7 @@ import pytest
 from livekit_plugins_hydra.protocol import events as ev
 from livekit_plugins_hydra.protocol import wire
 from livekit_plugins_hydra.protocol.errors import RemoteProtocolError
+from tests.odd_texts import Safe, Scalar
 
 # Every event of the server, with every field of protocol.md, section 3, as a frame of its own.
 SERVER_FRAMES: list[tuple[str, ev.ServerEvent]] = [
@@ -572,6 +573,23 @@ def test_half_a_character_is_replaced() -> None:
     assert wire.decode_client(wire.encode(event)) == ev.ConversationItemCreate(
         item=ev.Item(call_id="c1", output='grüße "\ufffd" 😀 end')
     )
+
+
+@pytest.mark.parametrize("text", [Scalar("grüße"), Safe("grüße"), Scalar("grüße \ud83d")])
+def test_a_text_may_be_a_subclass_of_str(text: str) -> None:
+    """Texts from YAML files and templates are encoded as any others, and weigh as much."""
+    event = ev.ConversationItemCreate(item=ev.Item(call_id="c1", output=text))
+    plain = ev.ConversationItemCreate(item=ev.Item(call_id="c1", output="".join(list(text))))
+
+    assert wire.encode(event) == wire.encode(plain)
+    assert wire.escaped_size(event) == wire.escaped_size(plain)
+
+
+@pytest.mark.parametrize("text", [None, 7, b"bytes"])
+def test_only_texts_become_texts(text: Any) -> None:
+    """A mistake is not hidden."""
+    with pytest.raises(TypeError, match="is no text"):
+        wire.plain_text(text)
 
 
 @pytest.mark.parametrize("text", ["plain", 'quotes "and" \\', "grüße\n", "😀 and \u2028", "\ud83d"])

@@ -16,6 +16,7 @@ from livekit_plugins_hydra.protocol import voices
 from livekit_plugins_hydra.protocol.errors import ConfigurationError
 from livekit_plugins_hydra.testing import Emulator, Scenario
 from tests.calls import KEY, PATIENCE_S
+from tests.odd_texts import Safe, Scalar, Voice
 
 EVERY_VOICE = [(tag, voice) for tag, info in hydra.MODELS.items() for voice in info.voices]
 SEEDS_WELCOME = Scenario(seed_voices="accepted")
@@ -176,6 +177,28 @@ async def test_a_voice_is_always_sent(tag: str, voice: str) -> None:
         await model.aclose()
     assert record.query["model"] == tag
     assert record.configuration.voice == voice
+
+
+@pytest.mark.parametrize(
+    ("voice", "name"), [(Scalar("maya"), "maya"), (Safe("maya"), "maya"), (Voice.ARIA, "aria")]
+)
+async def test_a_name_may_be_any_kind_of_text(voice: str, name: str) -> None:
+    """A YAML file's scalar, a safe string, a member of an enumeration: the server gets its text."""
+    async with Emulator() as server:
+        model = hydra.RealtimeModel(api_key=KEY, base_url=server.url, voice=voice)
+        wake(model.session())
+        record = await configured(server)
+        await model.aclose()
+    assert record.configuration.voice == name
+    assert repr(model) == f"hydra.RealtimeModel(model='hydra-v1.1', voice={name!r})"
+
+
+@pytest.mark.parametrize("name", ["model", "voice"])
+def test_a_name_that_is_no_text_is_refused(name: str) -> None:
+    """A class of voices, or a number, says what it should be."""
+    options: dict[str, Any] = {name: 7}
+    with pytest.raises(ConfigurationError, match=f"{name} must be text"):
+        hydra.RealtimeModel(api_key=KEY, **options)
 
 
 def test_a_voice_of_another_model_stays_with_the_model_that_was_named() -> None:

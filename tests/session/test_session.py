@@ -17,6 +17,7 @@ from livekit_plugins_hydra.testing import Call, Emulator, Say, Scenario
 from tests.calls import COUGH, KEY, tone
 from tests.clock import in_virtual_time
 from tests.direct import Line, calls_of, hear, line
+from tests.odd_texts import Safe, Scalar
 
 YES = Say(duration_s=0.3, tone_hz=500, text="Yes, of course.")
 LONG = Say(duration_s=20.0, tone_hz=600, text="It is a long story and it has no end.")
@@ -67,6 +68,11 @@ def with_items(opened: Line, *items: llm.ChatItem) -> llm.ChatContext:
     ctx = opened.session.chat_ctx
     ctx.items.extend(items)
     return ctx
+
+
+def typed(text: str) -> llm.ChatMessage:
+    """Return what the user has typed."""
+    return llm.ChatMessage(role="user", content=[text])
 
 
 def output_of(call: llm.FunctionCall, output: str) -> llm.FunctionCallOutput:
@@ -155,6 +161,25 @@ async def test_typed_text_is_an_item_and_asks_for_nothing_by_itself() -> None:
         assert texts_sent(opened) == [("user", "Where is room twelve?")]
         assert n_creates(opened) == 1
         assert message.id in [item.id for item in opened.session.chat_ctx.items]
+
+
+async def test_texts_may_be_subclasses_of_str() -> None:
+    """From a YAML file or a template: instructions, replies, the voice, messages and outputs."""
+    scenario = Scenario(replies=[CALLING, YES], default_reply=YES, think_s=0.01)
+    async with line(scenario, voice=Scalar("maya"), model=Safe("hydra-v1.1")) as opened:
+        await opened.session._update_session(instructions=Scalar("You are kind."))
+        record = await opened.ready()
+        opened.say(tone(0.5))
+        (called,) = await calls_of(await opened.generation())
+        await opened.session.update_chat_ctx(
+            with_items(opened, output_of(called, Safe("sunny")), typed(Scalar("And the wind?")))
+        )
+        await hear(await opened.session.generate_reply(instructions=Safe("Be brief.")))
+
+        assert record.configuration.instructions == "You are kind."
+        assert (record.configuration.voice, record.model) == ("maya", "hydra-v1.1")
+        assert outputs_sent(opened) == [("call_rome", "sunny")]
+        assert texts_sent(opened) == [("user", "And the wind?"), ("system", "Be brief.")]
 
 
 async def test_a_cancelled_reply_is_never_heard() -> None:

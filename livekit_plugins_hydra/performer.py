@@ -222,7 +222,11 @@ class Performer:
             case fx.OutputDropped(call_id=call_id):
                 self._add_output(self._announced.pop(call_id))
             case fx.UseVoice(refused=refused, voice=voice):
-                self._change_voice(refused, voice)
+                self.configuration.voice = voice
+                logger.warning(
+                    "Hydra refused the voice %r; calls of this model speak with %r instead",
+                    *(refused, voice),
+                )
             case fx.Reconnect(reason=reason):
                 logger.info("making a new connection to Hydra: %s", reason)
                 self.keeper.trace.reconnect(reason)
@@ -291,12 +295,6 @@ class Performer:
         logger.debug("Hydra session %s is ready at %d Hz", self.session_id, self.speaking.rate_hz)
         if is_reconnect:
             self._emit("session_reconnected", llm.RealtimeSessionReconnectedEvent())
-
-    def _change_voice(self, refused: str, voice: str) -> None:
-        self.configuration.voice = voice
-        logger.warning(
-            "Hydra refused the voice %r; calls of this model speak with %r instead", refused, voice
-        )
 
     def _on_timer(self, name: str) -> None:
         self.perform(self.call.timer(name, *self.moment()))

@@ -280,16 +280,13 @@ class Conversation:
             case ev.ResponseOutputAudioDone(response_id=response_id):
                 response = self._find(response_id)
                 return response.part_ended(type(event), now) if response else []
-            case ev.SessionCreated():
-                return self._expect(self._move_handshake(type(event)), event)
-            case ev.SessionConfigured(session=session):
+            case ev.SessionCreated() | ev.SessionConfigured():
                 if not self._move_handshake(type(event)):
-                    return self._expect(False, event)
-                return [
-                    fx.CancelTimer("handshake"),
-                    fx.SessionReady(session),
-                    *self._send_tools(),
-                ]
+                    return self._drop("unexpected", is_strange=True, detail=event.type)
+                if isinstance(event, ev.SessionCreated):
+                    return []
+                ready = fx.SessionReady(event.session)
+                return [fx.CancelTimer("handshake"), ready, *self._send_tools()]
             case ev.Error(error=error):
                 return self._receive_error(error)
             case ev.UnknownEvent(type=kind):
@@ -485,9 +482,6 @@ class Conversation:
         event = ev.ConversationItemCreate(event_id=self._new_event_id(), item=item)
         self.load.add(event)
         return fx.Send(event)
-
-    def _expect(self, moved: bool, event: ev.Event) -> list[fx.Effect]:
-        return [] if moved else self._drop("unexpected", is_strange=True, detail=event.type)
 
     def _drop(self, reason: str, *, is_strange: bool = False, detail: str = "") -> list[fx.Effect]:
         """Count a dropped frame; report the first for each strange reason."""

@@ -22,12 +22,14 @@ class Exit(IntEnum):
     """There is no key, or the server refused it."""
     NO_CONNECTION = 4
     """The server could not be reached, or has no room."""
+    INTERRUPTED = 130
+    """Ctrl-C; what is known by then is printed."""
 
 
 EPILOG = (
     "Exit codes: 0 all is well; 1 it ran, and something is not as it should be; 2 options or"
     " files that can't be used, or a voice that was refused; 3 no key, or one that was refused;"
-    " 4 no connection."
+    " 4 no connection; 130 interrupted with Ctrl-C."
 )
 """For `--help`."""
 

@@ -5,8 +5,11 @@ from __future__ import annotations
 import asyncio
 import functools
 import json
+import os
+import signal
 import socket
 import ssl
+import sys
 import wave
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -305,7 +308,7 @@ def test_the_question_is_speech() -> None:
 
 async def looked_at(url: str) -> dict[str, Finding]:
     """Return what is found on the way to a URL."""
-    return {each.id: each for each in await network.look_at(network.Address.of(url))}
+    return {each.id: each async for each in network.look_at(network.Address.of(url))}
 
 
 async def test_a_port_where_nobody_listens() -> None:
@@ -446,6 +449,49 @@ async def test_doctor_prints_where_there_is_no_check_mark(
 
     assert ran.code == 0
     assert "? Python" in ran.words
+
+
+@pytest.mark.skipif(os.name != "posix", reason="ended with SIGINT")
+@pytest.mark.parametrize("form", ["table", "json"])
+async def test_doctor_that_is_interrupted(form: str, tmp_path: Path) -> None:
+    """Ctrl-C ends it as a program ends by it, and what was found by then is printed."""
+    n_connections = 0
+    is_shaking_hands = asyncio.Event()
+
+    async def be_silent(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        nonlocal n_connections
+        n_connections += 1
+        if n_connections == 2:  # the first one is the look at TCP
+            is_shaking_hands.set()
+        await reader.read()
+        writer.close()
+
+    async with await asyncio.start_server(be_silent, "127.0.0.1", 0) as server:
+        port = server.sockets[0].getsockname()[1]
+        process = await asyncio.create_subprocess_exec(
+            *(sys.executable, "-m", "livekit_plugins_hydra", "doctor"),
+            *(["--json"] if form == "json" else []),
+            cwd=tmp_path,
+            env=ENVIRONMENT | {"SMALLEST_API_KEY": KEY, "HYDRA_BASE_URL": f"ws://localhost:{port}"},
+            stdout=asyncio.subprocess.PIPE,
+            stderr=asyncio.subprocess.PIPE,
+        )
+        await is_shaking_hands.wait()
+        process.send_signal(signal.SIGINT)
+        out, err = await process.communicate()
+
+    assert process.returncode == 130
+    assert b"Traceback" not in err
+    if form == "json":
+        document = json.loads(out)
+        statuses = {each["id"]: each["status"] for each in document["findings"]}
+        assert (statuses["python"], statuses["dns"], statuses["tcp"]) == ("ok", "ok", "ok")
+        assert statuses["interrupted"] == "skip"
+        assert document["exit_code"] == 130
+    else:
+        words = " ".join(out.decode().split())
+        for told in ("✓ Python", "✓ TCP", "- Interrupted what is not here was not looked at"):
+            assert told in words
 
 
 def test_doctor_without_a_key(tmp_path: Path) -> None:

@@ -53,6 +53,23 @@ class Examination:
         """Keep what the table of questions says to it."""
         self.add(*findings_of(observed))
 
+    def interrupted(self) -> None:
+        """Keep that the rest was not looked at."""
+        self.add(
+            Finding(
+                id="interrupted",
+                group="session",
+                title="Interrupted",
+                status="skip",
+                answer="what is not here was not looked at",
+            )
+        )
+
+    async def look_at_network(self, options: Options) -> None:
+        """Keep what is found on the way to a server."""
+        async for finding in network.look_at(network.Address.of(options.base_url)):
+            self.add(finding)
+
     def failed(self, name: str) -> bool:
         """Tell whether something that has been looked at is broken."""
         return any(each.id == name and each.status == "fail" for each in self.findings)
@@ -70,6 +87,7 @@ def question() -> bytes:
 async def examine(
     options: Options,
     *,
+    found: Examination | None = None,
     one_turn: OneTurn | None = None,
     is_quick: bool = False,
     patience: Patience | None = None,
@@ -80,18 +98,19 @@ async def examine(
 
     Args:
         options: where to, with which key, model and voice.
+        found: what was found before, and gets what is found here as soon as it is.
         one_turn: holds a call of one turn through the framework; None leaves it out.
         is_quick: ends after the handshake.
         patience: how long to wait for what may never come.
         progress: takes what is looked at.
         audio: what is asked, int16 mono 16 kHz; by default the doctor's own question.
     """
-    found = Examination()
+    found = found or Examination()
     patience = patience or Patience()
     try:
         async with asyncio.timeout(TIMEOUT_S):
             progress("the network")
-            found.add(*await network.look_at(network.Address.of(options.base_url)))
+            await found.look_at_network(options)
             trace = Trace(options.wire_log)
             progress("the handshake")
             options = await _first(found, options, trace, patience, progress, is_quick, audio)

@@ -10,6 +10,7 @@ import socket
 import ssl
 import time
 import urllib.request
+from collections.abc import AsyncIterator
 from dataclasses import dataclass
 from typing import Any, Final
 from urllib.parse import urlsplit
@@ -56,16 +57,18 @@ class Address:
         return f"{parts.hostname}:{parts.port}" if parts.hostname else ""
 
 
-async def look_at(address: Address) -> list[Finding]:
-    """Look at each step; those after one that fails are skipped."""
-    found = []
+async def look_at(address: Address) -> AsyncIterator[Finding]:
+    """Look at each step, and yield what was found; those after one that fails are skipped."""
     if address.proxy:
-        found.append(_proxy(address))
+        yield _proxy(address)
     name, addresses = await _name(address)
-    found.append(name)
-    if not addresses:
-        return [*found, _skipped("tcp", "TCP"), _skipped("tls", "TLS")]
-    return [*found, *await _connect(address, addresses[0])]
+    yield name
+    if addresses:
+        for found in await _connect(address, addresses[0]):
+            yield found
+    else:
+        yield _skipped("tcp", "TCP")
+        yield _skipped("tls", "TLS")
 
 
 def _proxy(address: Address) -> Finding:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
@@ -23,7 +24,7 @@ from livekit_plugins_hydra.options import (
 from livekit_plugins_hydra.protocol.errors import ConfigurationError
 from livekit_plugins_hydra.testing import Call, Context, Emulator, Reply, Say, Scenario
 
-from . import machine, network
+from . import machine
 from .examination import Examination, examine
 from .observed import LiveKitTurn
 from .one_turn import hold_one_turn
@@ -54,9 +55,6 @@ async def run(
         found = Examination()
         found.add(machine.python(), machine.packages(), machine.key(is_offline=target.is_offline))
         found.add(machine.settings(options))
-        if not target.is_offline and found.failed("key_present"):
-            found.add(*await network.look_at(network.Address.of(options.base_url)))
-            return found, options
 
         async def one_turn() -> LiveKitTurn:
             return await hold_one_turn(target, emulator, question, wire_log)
@@ -70,16 +68,22 @@ async def run(
             if hasattr(status, "update"):
                 status.update(f"Looking at {what}")
 
-        with status:
-            examined = await examine(
-                options,
-                one_turn=one_turn,
-                is_quick=is_quick,
-                progress=progress,
-                audio=question,
-            )
-        examined.findings = [*found.findings, *examined.findings]
-        return examined, options
+        try:
+            with status:
+                if not target.is_offline and found.failed("key_present"):
+                    await found.look_at_network(options)
+                else:
+                    await examine(
+                        options,
+                        found=found,
+                        one_turn=one_turn,
+                        is_quick=is_quick,
+                        progress=progress,
+                        audio=question,
+                    )
+        except asyncio.CancelledError:  # Ctrl-C: what is known by now is worth printing
+            found.interrupted()
+        return found, options
 
 
 def _options(target: Target, emulator: Emulator | None, wire_log: Path | None) -> Options:

@@ -40,6 +40,8 @@ _GROUPS: Final = {
 
 def exit_code(examination: Examination) -> Exit:
     """Return the exit code that says what is wrong."""
+    if examination.has("interrupted", "skip"):
+        return Exit.INTERRUPTED
     if examination.failed("key_present") or examination.failed("auth"):
         return Exit.NO_KEY
     if any(examination.failed(name) for name in ("dns", "tcp", "tls", "connection")):

@@ -10,6 +10,8 @@ from livekit.plugins import hydra
 
 import livekit_plugins_hydra
 
+from .processes import python
+
 
 def test_public_names_are_these() -> None:
     """What `from livekit.plugins import hydra` offers is exactly this."""
@@ -37,14 +39,15 @@ def test_both_spellings_are_one_package() -> None:
 
 
 def test_nothing_public_is_undeclared() -> None:
-    """Every name without an underscore is declared, is a module, or registers the plugin."""
+    """Every name without an underscore is declared, or is a module."""
     names = {
         name
         for name, value in vars(livekit_plugins_hydra).items()
         if not name.startswith("_") and not isinstance(value, types.ModuleType)
     }
 
-    assert names - set(livekit_plugins_hydra.__all__) == {"HydraPlugin", "Plugin", "logger"}
+    assert names <= set(livekit_plugins_hydra.__all__)
+    assert set(livekit_plugins_hydra.__all__) <= set(dir(livekit_plugins_hydra))
 
 
 def test_plugin_is_registered_with_livekit() -> None:
@@ -55,3 +58,23 @@ def test_plugin_is_registered_with_livekit() -> None:
 
     assert plugin.version == livekit_plugins_hydra.__version__
     assert plugin.logger is logging.getLogger("livekit.plugins.hydra")
+
+
+FIRST_USE = """
+import sys, threading
+import livekit_plugins_hydra as hydra
+
+assert "livekit.agents" not in sys.modules
+used = []
+thread = threading.Thread(target=lambda: used.append(hydra.RealtimeModel(api_key="any-key")))
+thread.start()
+thread.join()
+print(used)
+"""
+
+
+async def test_the_first_use_may_be_in_any_thread() -> None:
+    """The framework is imported with the first name that is used, in a job's thread, too."""
+    ran = await python("-c", FIRST_USE)
+
+    assert ran.text == "[hydra.RealtimeModel(model='hydra-v1.1', voice='aria')]\n"

@@ -386,15 +386,14 @@ except SystemExit as end:
         *([name, "--help"] for name in ("call", "report", "doctor", "emulator")),
     ],
 )
-async def test_help_imports_no_command(arguments: list[str]) -> None:
+async def test_help_imports_no_framework(arguments: list[str]) -> None:
     """Help and versions come at once: what commands work with is imported when they run."""
     ran = await python("-c", LOADED, *arguments)
 
     assert "ended with 0 and " in ran.text
     loaded = set(ran.text.rpartition("ended with 0 and ")[2].split())
     assert "livekit_plugins_hydra.commands.call" in loaded
-    for room in ("testing", "report", "commands.call.holding", "commands.doctor.questions"):
-        assert f"livekit_plugins_hydra.{room}" not in loaded
+    assert not {"livekit.agents", "numpy", "livekit_plugins_hydra.testing"} & loaded
 
 
 def test_the_version_is_one_line(tmp_path: Path) -> None:

@@ -49,7 +49,7 @@ def emulator(
     from livekit_plugins_hydra.testing import Emulator, Scenario
     from livekit_plugins_hydra.testing.emulator.console import ConsoleObserver
 
-    from .files import make_folder, scenario_in
+    from .files import make_folder, require_writable, scenario_in
     from .tape import Tape
 
     chosen = scenario_in(scenario) or Scenario(think_s=_DEFAULT_THINK_S)
@@ -60,8 +60,10 @@ def emulator(
             stop(Exit.USAGE, str(problem))
     tape = None
     if record is not None:
-        make_folder(record)
+        remedy = "Name another folder with --record."
+        make_folder(record, remedy)
         tape = Tape(record, typer.echo)
+        require_writable(tape.log, remedy)
     console = None if quiet else ConsoleObserver(typer.echo)
 
     def observe(seen: ConnectionRecord, what: Observed) -> None:

@@ -34,7 +34,7 @@ def scenario_in(path: Path | None, *, is_offline: bool = True) -> Scenario | Non
         stop(Exit.USAGE, f"--scenario {problem}")
 
 
-def make_folder(path: Path, remedy: str = "") -> None:
+def make_folder(path: Path, remedy: str) -> None:
     """Make a folder where there is none."""
     try:
         path.mkdir(parents=True, exist_ok=True)

@@ -313,10 +313,15 @@ async def test_a_function_that_is_not_async_becomes_a_tool(tmp_path: Path) -> No
     ("name", "command", "remedy"),
     [
         *(
-            (name, ("call", GOODBYE, "--out=."), "Name another folder with --out.")
+            (name, ("call", "--offline", GOODBYE, "--out=."), "Name another folder with --out.")
             for name in ("wire.jsonl", "call.wav", "report.html")
         ),
-        ("wire.jsonl", ("doctor", "--wire-log=wire.jsonl"), "Name another file with --wire-log."),
+        (
+            "wire.jsonl",
+            ("doctor", "--offline", "--wire-log=wire.jsonl"),
+            "Name another file with --wire-log.",
+        ),
+        ("wire.jsonl", ("emulator", "--record=."), "Name another folder with --record."),
     ],
 )
 def test_a_file_that_can_not_be_written(
@@ -324,7 +329,7 @@ def test_a_file_that_can_not_be_written(
 ) -> None:
     """Where a file of a command can't be written, no connection is made: exit code 2."""
     (tmp_path / name).mkdir()
-    code, words = here(tmp_path, command[0], "--offline", *command[1:])
+    code, words = here(tmp_path, *command)
 
     assert code == 2
     assert f"{name} can't be written: " in words

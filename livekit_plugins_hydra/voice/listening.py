@@ -10,11 +10,11 @@ from typing import Final, Protocol
 from livekit import rtc
 from livekit.agents.utils import shortuuid
 
-from .audio import INPUT_RATE_HZ, Sent, Uplink, is_quiet, worth_resending
+from .audio import BYTES_PER_S, INPUT_RATE_HZ, Sent, Uplink, is_quiet, worth_resending
 from .chat import ChatLog
-from .sent import SentAudio
+from .sent import Boundary, SentAudio
 from .transcription import Transcriber
-from .utterance import Cause, State, Utterance
+from .utterance import Cause, State, Utterance, said_since
 
 RESENT_S: Final = 6.0
 """How much audio is sent again at most, in case the server has not heard it."""
@@ -83,6 +83,12 @@ class Listening:
         """When the server last said that the user had stopped: it has heard all before that."""
         self._last_turn_ends_ms = 0.0
         """Where in the audio of this connection."""
+        self._again: list[Utterance] = []
+        """What this connection's server hears again, oldest first."""
+        self._again_until_ms = 0.0
+        """Where that ends in the audio of this connection."""
+        self._has_heard = False
+        """Whether this connection's server has heard the user begin to speak."""
 
     # --------------------------------------------------------------------------- audio
 
@@ -113,15 +119,19 @@ class Listening:
         since = self._resent_since(alive_at)
         again = worth_resending((sent for sent in self._sent if sent[0] >= since), RESENT_S)
         unheard = [chunk for _, chunk in again]
-        if self._present is not None and self._present.is_owed:
-            self._present.beginning = self._audio_before(again, self._present)
-        for utterance in (self._present, self._kept):
-            if utterance is not None:
-                utterance.move(Cause.LOST)
-        self._sent.clear()
-        self._last_turn_ends_ms = 0.0
         if not is_owed and all(is_quiet(chunk) for chunk in unheard):
             unheard = []
+        self._again = []
+        for utterance in (self._kept, self._present):
+            if utterance is not None:
+                if unheard and utterance.is_owed and utterance.resent_since >= since:
+                    utterance.beginning = self._audio_before(again, utterance)
+                    self._again.append(utterance)
+                utterance.move(Cause.LOST)
+        self._again_until_ms = sum(map(len, unheard)) / BYTES_PER_S * 1000
+        self._has_heard = False
+        self._sent.clear()
+        self._last_turn_ends_ms = 0.0
         self._uplink.stop(unheard)
         return bool(unheard)
 
@@ -191,24 +201,38 @@ class Listening:
 
     def turn_started(self, item_id: str | None, audio_ms: float | None) -> None:
         """The user begins to speak; `audio_ms` is where the server says that it was."""
-        if self._present is not None and self._present.state is State.AGAIN:
-            self._keep_beginning(self._present)
-            self._present = None
-        self.turn_kept()
         now = time.monotonic()
         start = self._sent.boundary(audio_ms, now)
+        again = self._take_again(start)
+        self.turn_kept()
         pre_roll_s = PRE_ROLL_S if start.is_known else PRE_ROLL_S + NOTICE_S
         since_ms = max(start.ms - pre_roll_s * 1000, min(start.ms, self._last_turn_ends_ms))
         spoken = self._sent.since(since_ms)
         earlier = self._owed
         utterance = self._present = self._new_utterance(item_id, began_ago_s=now - start.at)
         utterance.resent_since = spoken[0][0] if spoken else now
+        utterance.known = " ".join(each.known for each in again).strip()
         if earlier is not None and self._transcriber is None:  # nobody knows what was said then
             utterance.resent_since = earlier.resent_since
         self._transcribe(utterance, (_frame(chunk) for _, chunk in spoken))
 
+    def _take_again(self, start: Boundary) -> list[Utterance]:
+        """Return what a turn repeats of what an earlier server was told, oldest first."""
+        is_first, self._has_heard = not self._has_heard, True
+        is_again = start.ms < self._again_until_ms if start.is_known else is_first
+        if not is_again:
+            return []
+        if is_first:
+            for utterance in self._again:
+                self._keep_beginning(utterance)
+            if self._present in self._again:
+                self._present = None
+        return self._again
+
     def _keep_beginning(self, utterance: Utterance) -> None:
         """Transcribe what came before the audio of which the next server makes an utterance."""
+        if utterance.was_told:
+            return
         utterance.drop()
         utterance.move(Cause.REPEATED)
         utterance.text = ""
@@ -222,7 +246,7 @@ class Listening:
             return
         utterance.recognition = self._transcriber.begin(
             on_text=lambda text: self._recognized(utterance, text),
-            on_guess=lambda text: self._host.user_transcribed(utterance, text, is_final=False),
+            on_guess=lambda text: self._guess(utterance, text),
         )
         for frame in frames:
             utterance.recognition.push(frame)
@@ -266,6 +290,8 @@ class Listening:
         if utterance is None and (not item_id or (self._present and not self._present.wire_id)):
             utterance = next(reversed(self._utterances.values()), None)
         utterance = utterance or self._new_utterance(item_id, began_ago_s=0.0)
+        if utterance.was_told:
+            return
         utterance.drop()
         utterance.move(Cause.KEPT)
         utterance.text = text
@@ -283,15 +309,23 @@ class Listening:
 
     def _recognized(self, utterance: Utterance, text: str) -> None:
         utterance.text = text
-        if text and not utterance.counts:
-            self._host.user_transcribed(utterance, text, is_final=False)
+        if not utterance.counts:
+            self._guess(utterance, text)
         self._tell(utterance)
+
+    def _guess(self, utterance: Utterance, text: str) -> None:
+        """Tell what the text looks like, without the words that are known."""
+        if new := said_since(utterance.known, text):
+            self._host.user_transcribed(utterance, new, is_final=False)
 
     def _tell(self, utterance: Utterance) -> None:
         """Tell the text once it is known that the utterance counts."""
         if utterance.counts and utterance.text:
-            self._host.user_transcribed(utterance, utterance.text, is_final=True)
-            utterance.text = ""
+            new = said_since(utterance.known, utterance.text)
+            utterance.known, utterance.text = utterance.text, ""
+            utterance.was_told = True
+            if new:
+                self._host.user_transcribed(utterance, new, is_final=True)
 
 
 def _frame(chunk: bytes) -> rtc.AudioFrame:

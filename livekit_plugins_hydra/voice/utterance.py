@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, field
+from difflib import SequenceMatcher
 from enum import Enum
 from typing import Final
 
@@ -68,6 +69,9 @@ class Utterance:
     recognition: Recognition | None = None
     text: str = ""
     """What was said, as long as nobody was told."""
+    known: str = ""
+    """What is in the history already of what is heard in it."""
+    was_told: bool = False
     beginning: list[rtc.AudioFrame] = field(default_factory=list)
     """What of its audio is not sent again."""
 
@@ -90,3 +94,25 @@ class Utterance:
         if self.recognition is not None:
             self.recognition.drop()
             self.recognition = None
+
+
+def said_since(known: str, text: str) -> str:
+    """Return the words of `text` behind those that are known: the same speech, heard again.
+
+    It may be heard a little differently, or from a later word on. Where most of it is not in
+    `known`, it is taken for other speech.
+    """
+    words = text.split()
+    heard, before = [_bare(word) for word in words], [_bare(word) for word in known.split()]
+    *blocks, _ = SequenceMatcher(None, before, heard, autojunk=False).get_matching_blocks()
+    if not blocks:
+        return text
+    ends_at = blocks[-1].b + blocks[-1].size
+    if 2 * sum(block.size for block in blocks) < ends_at:
+        return text
+    n_misheard = len(before) - (blocks[-1].a + blocks[-1].size)
+    return " ".join(words[ends_at + n_misheard :])
+
+
+def _bare(word: str) -> str:
+    return "".join(letter for letter in word.casefold() if letter.isalnum())

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from livekit_plugins_hydra.voice.utterance import STATES, Cause, State, Utterance
+from livekit_plugins_hydra.voice.utterance import STATES, Cause, State, Utterance, said_since
 
 
 def utterance(state: State) -> Utterance:
@@ -45,3 +45,30 @@ def test_what_is_kept_counts(state: State) -> None:
     moved.move(Cause.KEPT)
 
     assert moved.counts
+
+
+@pytest.mark.parametrize(
+    ("known", "text", "new"),
+    [
+        ("", "Are you open?", "Are you open?"),
+        ("Are you open?", "", ""),
+        ("Are you open?", "are you open", ""),
+        ("Are you open?", "Are you open? And is it free?", "And is it free?"),
+        ("Are you open tonight?", "you open tonight? And free?", "And free?"),
+        ("Are you open tonight?", "Are you open to night?", "night?"),
+        ("Are you open tonight?", "Are you open this night? And free?", "night? And free?"),
+        ("Are you open tonight?", "Are you", ""),
+        ("Are you open tonight?", "Our you open tonight? Hello?", "Hello?"),
+        (
+            "Are you open?",
+            "What does it cost, if you are open?",
+            "What does it cost, if you are open?",
+        ),
+        ("Are you open?", "Hello?", "Hello?"),
+        ("\u4f60\u597d", "\u4f60\u597d", ""),
+        ("...", "?!", ""),
+    ],
+)
+def test_only_new_words_are_told_of_what_is_heard_again(known: str, text: str, new: str) -> None:
+    """The same speech may be heard from a later word on, a little differently, and with more."""
+    assert said_since(known, text) == new

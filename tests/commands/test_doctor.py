@@ -429,6 +429,14 @@ async def test_a_refused_voice_tells_what_calls_do(voice: str, sentence: str) ->
     assert refused.remedy.endswith(sentence)
 
 
+def test_a_voice_with_which_calls_fail(tmp_path: Path) -> None:
+    """A voice that is refused and not replaced is a failure, whatever else goes well: code 2."""
+    code, words = here(tmp_path, "doctor", "--offline", "--quick", "--voice", "wren")
+
+    assert code == 2
+    assert "✗ Voice" in words
+
+
 def test_doctor_logs_to_the_file_of_the_environment(tmp_path: Path) -> None:
     """HYDRA_WIRE_LOG holds for every connection of the doctor, and is looked at before them."""
     code, _ = here(tmp_path, "doctor", "--offline", "--quick", HYDRA_WIRE_LOG="wire.jsonl")

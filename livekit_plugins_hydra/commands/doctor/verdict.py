@@ -46,6 +46,8 @@ def exit_code(examination: Examination) -> Exit:
         return Exit.NO_KEY
     if any(examination.failed(name) for name in ("dns", "tcp", "tls", "connection")):
         return Exit.NO_CONNECTION
+    if examination.failed("voice"):
+        return Exit.USAGE
     is_well = all(each.status != "fail" for each in examination.findings)
     return Exit.OK if is_well else Exit.FAILED
 

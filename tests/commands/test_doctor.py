@@ -30,7 +30,7 @@ from livekit_plugins_hydra.commands.doctor.findings import Finding
 from livekit_plugins_hydra.options import Options, resolve_auth
 from livekit_plugins_hydra.testing import Call, Context, Emulator, Reply, Say, Scenario, recordings
 from tests.calls import KEY, tone
-from tests.command_line import ENVIRONMENT, SPEECH, here, hydra
+from tests.command_line import ENVIRONMENT, SPEECH, here, hydra, without_voices
 
 HURRY = Patience(
     handshake_s=4.0, ping_s=1.0, answer_s=6.0, settle_s=0.4, bare_s=1.2, audio_s=1.5, done_s=6.0
@@ -427,6 +427,18 @@ async def test_a_refused_voice_tells_what_calls_do(voice: str, sentence: str) ->
 
     (refused,) = [each for each in found.findings if each.id == "voice"]
     assert refused.remedy.endswith(sentence)
+
+
+async def test_a_voice_whose_substitute_is_refused_too(tmp_path: Path) -> None:
+    """Where the server's default is refused as well, calls don't go on: exit code 2."""
+    async with without_voices() as url:
+        ran = await hydra("doctor", "--voice", "maya", cwd=tmp_path, base_url=url)
+
+    assert ran.code == 2
+    assert "✗ Voice" in ran.words
+    assert "Calls with it fail: 'sterling', its substitute, is refused, too." in ran.words
+    assert "Calls go on" not in ran.words
+    assert "This took 2 connections" in ran.words
 
 
 def test_a_voice_with_which_calls_fail(tmp_path: Path) -> None:

@@ -24,7 +24,7 @@ from livekit_plugins_hydra.transport.wirelog import Trace
 from . import experiments, network
 from .engine import findings_of
 from .experiments import Patience
-from .findings import Finding, Ledger
+from .findings import Finding, Ledger, Status
 from .observed import Authentication, LiveKitTurn, Lost, NoConnection, OtherForm
 from .probe import Probe, open_probe
 
@@ -72,7 +72,11 @@ class Examination:
 
     def failed(self, name: str) -> bool:
         """Tell whether something that has been looked at is broken."""
-        return any(each.id == name and each.status == "fail" for each in self.findings)
+        return self.has(name, "fail")
+
+    def has(self, name: str, status: Status) -> bool:
+        """Tell whether something that has been looked at was found so."""
+        return any(each.id == name and each.status == status for each in self.findings)
 
 
 def question() -> bytes:
@@ -113,15 +117,15 @@ async def examine(
             await found.look_at_network(options)
             trace = Trace(options.wire_log)
             progress("the handshake")
-            options = await _first(found, options, trace, patience, progress, is_quick, audio)
-            if is_quick or not _may_go_on(found):
+            up = await _first(found, options, trace, patience, progress, is_quick, audio)
+            if is_quick or up is None:
                 return found
             progress("the other form of authentication")
-            other = _in_other_form(options)
+            other = _in_other_form(up)
             result = await experiments.try_key(other, found.ledger, trace, patience)
             found.observe(OtherForm(other.auth, result))
             progress("the payload ceiling")
-            ceiling = await experiments.find_ceiling(options, found.ledger, trace, patience)
+            ceiling = await experiments.find_ceiling(up, found.ledger, trace, patience)
             found.observe(ceiling)
             if one_turn is not None:
                 progress("a call of one turn")
@@ -143,10 +147,6 @@ async def examine(
     return found
 
 
-def _may_go_on(found: Examination) -> bool:
-    return not any(found.failed(name) for name in ("connection", "auth", "handshake", "voice"))
-
-
 async def _first(
     found: Examination,
     options: Options,
@@ -155,11 +155,12 @@ async def _first(
     progress: Progress,
     is_quick: bool,
     audio: bytes | None,
-) -> Options:
+) -> Options | None:
     """Look at the handshake, and on the same connection at the open questions.
 
     Returns:
         The options with which it came up: with another voice, where the wanted one is refused.
+        None where it did not.
     """
     began_at = time.monotonic()
     try:
@@ -181,15 +182,20 @@ async def _first(
                 await _ask(found, probe, patience, progress, audio or question())
     except ConnectionFailed as error:
         await _observe_refusal(found, options, error, trace, patience)
+        return None
+    if shaken.is_ready:
         return options
-    if shaken.is_voice_refused and options.voice != SERVER_DEFAULT_VOICE and not is_quick:
-        (refusal,) = [_softer(each, options.voice) for each in found.findings if each.id == "voice"]
-        again = ("auth", "model", "voice")
-        found.findings = [each for each in found.findings if each.id not in again]
-        options = replace(options, voice=SERVER_DEFAULT_VOICE)
-        options = await _first(found, options, trace, patience, progress, is_quick, audio)
-        found.findings = [refusal if each.id == "voice" else each for each in found.findings]
-    return options
+    if not shaken.is_voice_refused or options.voice == SERVER_DEFAULT_VOICE or is_quick:
+        return None
+    again = Examination(ledger=found.ledger)
+    instead = replace(options, voice=SERVER_DEFAULT_VOICE)
+    try:
+        return await _first(again, instead, trace, patience, progress, is_quick, audio)
+    finally:
+        by_id = {each.id: each for each in [*found.findings, *again.findings]}
+        (refused,) = (each for each in found.findings if each.id == "voice")
+        by_id["voice"] = _with_consequence(refused, options.voice, again)
+        found.findings = list(by_id.values())
 
 
 async def _ask(
@@ -215,11 +221,24 @@ async def _ask(
         await asyncio.gather(streaming, return_exceptions=True)
 
 
-def _softer(each: Finding, voice: str) -> Finding:
-    """Return a refused voice as a warning: the examination goes on with another one."""
-    is_retried = is_known_voice(voice)  # others end a call
-    then = f"go on with {SERVER_DEFAULT_VOICE!r}, as here" if is_retried else "with it fail"
-    return replace(each, status="warn", remedy=f"{each.remedy} Calls {then}.")
+def _with_consequence(refused: Finding, voice: str, again: Examination) -> Finding:
+    """Return a refused voice with what it means for calls; a warning where they go on without.
+
+    Args:
+        refused: the finding.
+        voice: the voice.
+        again: what was found with the server's default in its place.
+    """
+    if not is_known_voice(voice):  # of these, calls take no other one
+        then = "Calls with it fail."
+    elif again.has("voice", "fail"):
+        then = f"Calls with it fail: {SERVER_DEFAULT_VOICE!r}, its substitute, is refused, too."
+    elif again.has("voice", "ok"):
+        then = f"Calls go on with {SERVER_DEFAULT_VOICE!r}, as here."
+        refused = replace(refused, status="warn")
+    else:
+        then = f"Calls then ask for {SERVER_DEFAULT_VOICE!r}."
+    return replace(refused, remedy=f"{refused.remedy} {then}")
 
 
 async def _observe_refusal(

@@ -455,20 +455,14 @@ class Performer:
 
     def user_transcribed(self, utterance: Utterance, text: str, *, is_final: bool) -> None:
         """Report what the user said; its place in the history is where it was said."""
+        message = utterance.message(text)
         if is_final:
-            message = llm.ChatMessage(
-                id=utterance.item_id, role="user", content=[text], created_at=utterance.began_at
-            )
             self.chat.add(message, place=utterance.place)
-        self._emit(
-            "input_audio_transcription_completed",
-            llm.InputTranscriptionCompleted(
-                item_id=utterance.item_id,
-                transcript=text,
-                is_final=is_final,
-                turn_started_at=utterance.began_at,
-            ),
-        )
+        if not quirks.is_transcribed(self._session):
+            transcript = reports.of_user(message, is_final=is_final)
+            self._emit("input_audio_transcription_completed", transcript)
+        elif is_final:
+            quirks.add_message(self._session, message)
 
     def input_audio_lost(self) -> None:
         """Warn that audio of the user was dropped."""

@@ -127,7 +127,7 @@ class ToneSTT(stt.STT[str]):
         frames = buffer if isinstance(buffer, list) else [buffer]
         self.attempt(sum(frame.duration for frame in frames))
         await asyncio.sleep(self.delay_s)
-        return _event(stt.SpeechEventType.FINAL_TRANSCRIPT, self.text_of(frames))
+        return event(stt.SpeechEventType.FINAL_TRANSCRIPT, self.text_of(frames))
 
     def stream(
         self,
@@ -161,9 +161,10 @@ class _ToneStream(stt.RecognizeStream):
             self._tell(stt.SpeechEventType.FINAL_TRANSCRIPT, text)
 
     def _tell(self, kind: stt.SpeechEventType, text: str) -> None:
-        self._event_ch.send_nowait(_event(kind, text))
+        self._event_ch.send_nowait(event(kind, text))
 
 
-def _event(kind: stt.SpeechEventType, text: str) -> stt.SpeechEvent:
+def event(kind: stt.SpeechEventType, text: str) -> stt.SpeechEvent:
+    """Return what an STT says of some speech."""
     data = stt.SpeechData(language=LanguageCode("en"), text=text)
     return stt.SpeechEvent(type=kind, alternatives=[data])

@@ -128,13 +128,52 @@ def agent_session(session: llm.RealtimeSession[Any]) -> AgentSession[Any] | None
     wait for the first one's audience, and hear nothing.
     Source: `voice/agent_activity.py`, `_start_session`.
     """
+    activity = _activity(session)
+    return activity.session if activity is not None else None
+
+
+def _activity(session: llm.RealtimeSession[Any]) -> AgentActivity | None:
     for listener in session._events.get("error", ()):
         match getattr(listener, "__self__", None):
             case AgentActivity() as activity:
-                return activity.session
+                return activity
             case llm.RealtimeSession() as adapter:
-                return agent_session(adapter)
+                return _activity(adapter)
     return None
+
+
+def is_transcribed(session: llm.RealtimeSession[Any]) -> bool:
+    """Return whether the framework itself transcribes the user for a realtime session.
+
+    It does where its agent or its `AgentSession` has an STT, unless the model says that it has
+    transcripts of its own. Without this, each turn has two final transcripts where the server sends
+    the user's text all the same.
+    Source: `voice/agent_activity.py`, `on_final_transcript`.
+    """
+    activity = _activity(session)
+    if activity is None or activity.stt is None:
+        return False
+    model = activity.llm
+    return not (isinstance(model, llm.RealtimeModel) and model.capabilities.user_transcription)
+
+
+def add_message(session: llm.RealtimeSession[Any], message: llm.ChatMessage) -> None:
+    """Add what the user said to the framework's histories, without a transcript.
+
+    A realtime session has no event for that, and the transcripts of the framework's own STT make no
+    message where the model detects turns. Without this, the history lacks what the user said.
+    The framework takes what has no confidence for typed text.
+    Source: `voice/agent_activity.py`, `_on_input_audio_transcription_completed`.
+    """
+    if (activity := _activity(session)) is not None:
+        spoken = message.model_copy(
+            update={
+                "transcript_confidence": 1.0,
+                "metrics": {"started_speaking_at": message.created_at},
+            }
+        )
+        activity.agent._chat_ctx._upsert_item(spoken)
+        activity.session._conversation_item_added(spoken)
 
 
 class Results:

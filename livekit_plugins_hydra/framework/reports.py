@@ -1,4 +1,4 @@
-"""Metrics and errors, as LiveKit's types."""
+"""Metrics, transcripts and errors, as LiveKit's types."""
 
 from __future__ import annotations
 
@@ -65,6 +65,16 @@ def of_connection(model: llm.RealtimeModel, connected_s: float) -> RealtimeModel
         input_token_details=RealtimeModelMetrics.InputTokenDetails(),
         output_token_details=RealtimeModelMetrics.OutputTokenDetails(),
         metadata=_metadata(model),
+    )
+
+
+def of_user(message: llm.ChatMessage, *, is_final: bool) -> llm.InputTranscriptionCompleted:
+    """Return what the user said, as a transcript."""
+    return llm.InputTranscriptionCompleted(
+        item_id=message.id,
+        transcript=message.text_content or "",
+        is_final=is_final,
+        turn_started_at=message.created_at,
     )
 
 

@@ -9,6 +9,7 @@ from enum import Enum
 from typing import Final
 
 from livekit import rtc
+from livekit.agents import llm
 
 from .transcription import Recognition
 
@@ -74,6 +75,12 @@ class Utterance:
     was_told: bool = False
     beginning: list[rtc.AudioFrame] = field(default_factory=list)
     """What of its audio is not sent again."""
+
+    def message(self, text: str) -> llm.ChatMessage:
+        """Return it as a message, in LiveKit's terms."""
+        return llm.ChatMessage(
+            id=self.item_id, role="user", content=[text], created_at=self.began_at
+        )
 
     def move(self, cause: Cause) -> None:
         """Take note of what has happened."""

@@ -82,8 +82,9 @@ class Recovery:
     """Whether and when to connect again after a connection failed.
 
     A call that was never READY gets `max_retry` more connections. A call that was READY is lost
-    when its connection fails, and reconnects for `LOST_CALL_BUDGET_S`. Further failures belong to
-    the same loss, until a connection was READY for `STABLE_S`.
+    when its connection fails, and reconnects for `LOST_CALL_BUDGET_S`; the last delay is cut so
+    that a last connection starts when the budget ends. Further failures belong to the same
+    loss, until a connection was READY for `STABLE_S`.
     """
 
     def __init__(
@@ -119,7 +120,8 @@ class Recovery:
             return None
         delay_s = max(next(self._delays), asked_s)
         if self._lost_at is not None:
-            return delay_s if now + delay_s - self._lost_at <= LOST_CALL_BUDGET_S else None
+            left_s = self._lost_at + LOST_CALL_BUDGET_S - now
+            return min(delay_s, left_s) if left_s >= max(asked_s, FIRST_DELAY_S / 2) else None
         self._retries += 1
         return delay_s if self._retries <= self._max_retry else None
 

@@ -177,18 +177,21 @@ def test_a_first_connection_is_tried_as_often_as_the_user_says(max_retry: int) -
 @pytest.mark.parametrize("began_at", [0.0, 12_345.0])
 @pytest.mark.parametrize("connect_s", [0.0, 0.3, 3.0])
 def test_a_lost_call_is_tried_for_twenty_seconds(began_at: float, connect_s: float) -> None:
-    """No attempt begins later than that, and one does as long as there is time for its delay."""
+    """No attempt begins later than that, and the last one begins when they end.
+
+    Else an outage of 15 s would lose calls that a server which is back would have answered.
+    """
     recovery = Recovery(0, LONGEST)
     recovery.ready(began_at - 60.0)
     now = began_at
     delay_s = recovery.failed(TRANSPORT, now)
+    last_at = now
     while delay_s is not None:
-        now += delay_s
-        assert now - began_at <= LOST_CALL_BUDGET_S
-        now += connect_s
+        last_at = now + delay_s
+        now = last_at + connect_s
         delay_s = recovery.failed(TRANSPORT, now)
 
-    assert now - began_at > LOST_CALL_BUDGET_S - 8.0
+    assert LOST_CALL_BUDGET_S - FIRST_S / 2 - connect_s <= last_at - began_at <= LOST_CALL_BUDGET_S
 
 
 def test_a_hard_beginning_is_not_held_against_a_call() -> None:
@@ -214,7 +217,7 @@ def test_a_connection_that_does_not_last_neither_resets_delays_nor_the_budget() 
         recovery.ready(now)
         now += STABLE_S / 2
 
-    assert delays == [0.5, 1.0, 2.0, 4.0]
+    assert delays == [0.5, 1.0, 2.0, 4.0, 2.5]
 
 
 def test_a_connection_that_lasts_resets_both() -> None:
@@ -227,7 +230,7 @@ def test_a_connection_that_lasts_resets_both() -> None:
     lost_at = 15.0 + STABLE_S
     assert recovery.failed(TRANSPORT, lost_at) == AT_ONCE_S
     assert recovery.failed(TRANSPORT, lost_at + LOST_CALL_BUDGET_S - 0.75) == FIRST_S
-    assert recovery.failed(TRANSPORT, lost_at + LOST_CALL_BUDGET_S - 0.75) is None
+    assert recovery.failed(TRANSPORT, lost_at + LOST_CALL_BUDGET_S) is None
 
 
 def test_an_old_loss_is_over_when_its_connection_has_lasted_and_was_left() -> None:

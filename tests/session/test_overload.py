@@ -31,9 +31,12 @@ OVERLOADS: dict[str, dict[str, Any]] = {
 }
 MAX_RETRY = 3
 
-RECONNECTS_OF_AN_OUTAGE = 8
-"""One at once, and those that fit in 20 s when the delays are the shortest: 0.25, 0.5, 1, 2, 4, 4
-and 4 s; the last of them would already be late."""
+RECONNECTS_OF_AN_OUTAGE = 10
+"""One at once, and those that fit in 20 s when the delays are the shortest: 0.25, 0.5, 1, 2 and
+four times 4 s, and a last one when the 20 s end."""
+
+SEEN_AFTER_S = 0.01
+"""A session sees a loss later than the test that causes it."""
 
 
 async def given_up(call: Line) -> list[bool]:
@@ -79,7 +82,7 @@ async def test_a_call_that_was_up_is_given_up_after_its_budget(overload: str) ->
         assert recoverable[-1] is False
         assert len(recoverable) == len(server.dials)
         assert 3 <= len(server.dials) - 1 <= RECONNECTS_OF_AN_OUTAGE
-        assert server.dials[-1].at_s - lost_at <= LOST_CALL_BUDGET_S
+        assert server.dials[-1].at_s - lost_at <= LOST_CALL_BUDGET_S + SEEN_AFTER_S
         delays = [b.at_s - a.at_s for a, b in zip(server.dials[1:], server.dials[2:], strict=False)]
         asked_s = server.scenario.http_retry_after_s if "asks" in overload else 0.0
         assert min(delays) >= max(0.25, asked_s or 0.0)
@@ -128,7 +131,7 @@ async def test_a_server_that_accepts_and_closes_is_given_up(
 
         assert [error.recoverable for error in opened.of("error")].count(False) == 1
         assert n_seen - 1 <= RECONNECTS_OF_AN_OUTAGE
-        assert server.dials[-1].at_s - lost_at <= LOST_CALL_BUDGET_S
+        assert server.dials[-1].at_s - lost_at <= LOST_CALL_BUDGET_S + SEEN_AFTER_S
         await asyncio.sleep(60.0)
         assert len(server.dials) == n_seen
 

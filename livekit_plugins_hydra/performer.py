@@ -9,9 +9,10 @@ from __future__ import annotations
 import asyncio
 import time
 from collections import deque
-from typing import Final, Literal
+from typing import Any, Final, Literal
 
-from livekit.agents import llm
+from livekit.agents import llm, stt
+from livekit.agents.metrics import STTMetrics
 from livekit.agents.utils import shortuuid
 
 from .framework import quirks, reports
@@ -90,7 +91,9 @@ class Performer:
         self.replies: dict[str, asyncio.Future[llm.GenerationCreatedEvent]] = {}
         """The futures of replies that were asked for, by reply id."""
         self._transcribers = [
-            Transcriber(engine, side=side, warned=warned) if engine is not None else None
+            Transcriber(engine, side=side, warned=warned, on_metrics=self._stt_measured)
+            if engine is not None
+            else None
             for engine, side in ((options.input_stt, "user"), (options.output_stt, "agent"))
         ]
         self.listening = Listening(self.chat, transcriber=self._transcribers[0], host=self)
@@ -123,9 +126,8 @@ class Performer:
         self.speaking.close()
         self._timers.close()
         await self.keeper.aclose()
-        for transcriber in self._transcribers:
-            if transcriber is not None:
-                await transcriber.aclose()
+        for transcriber in filter(None, self._transcribers):
+            await transcriber.aclose()
 
     @property
     def was_configured(self) -> bool:
@@ -463,6 +465,10 @@ class Performer:
             self._emit("input_audio_transcription_completed", transcript)
         elif is_final:
             quirks.add_message(self._session, message)
+
+    def _stt_measured(self, engine: stt.STT[Any], metrics: STTMetrics) -> None:
+        if not quirks.collects_from(self._session, engine):
+            self._emit("metrics_collected", metrics)
 
     def input_audio_lost(self) -> None:
         """Warn that audio of the user was dropped."""

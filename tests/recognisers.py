@@ -85,6 +85,7 @@ class ToneSTT(stt.STT[str]):
         streaming: bool = False,
         delay_s: float = 0.0,
         fails: int = 0,
+        confidence: float = 0.0,
     ) -> None:
         """Prepare a recogniser.
 
@@ -93,6 +94,7 @@ class ToneSTT(stt.STT[str]):
             streaming: whether it streams, with interim results, or takes whole turns.
             delay_s: what it takes from the end of the sound to the text.
             fails: how many of its attempts fail first.
+            confidence: of all that it transcribes; 0 where it says nothing of that.
         """
         super().__init__(
             capabilities=stt.STTCapabilities(streaming=streaming, interim_results=streaming)
@@ -100,6 +102,7 @@ class ToneSTT(stt.STT[str]):
         self.vocabulary = vocabulary
         self.delay_s = delay_s
         self.fails = fails
+        self.confidence = confidence
         self.heard_s: list[float] = []
         """How much sound each attempt got, in seconds."""
 
@@ -127,7 +130,8 @@ class ToneSTT(stt.STT[str]):
         frames = buffer if isinstance(buffer, list) else [buffer]
         self.attempt(sum(frame.duration for frame in frames))
         await asyncio.sleep(self.delay_s)
-        return event(stt.SpeechEventType.FINAL_TRANSCRIPT, self.text_of(frames))
+        kind = stt.SpeechEventType.FINAL_TRANSCRIPT
+        return event(kind, self.text_of(frames), self.confidence)
 
     def stream(
         self,
@@ -155,16 +159,20 @@ class _ToneStream(stt.RecognizeStream):
                 self._owner.attempt(sum(frame.duration for frame in frames))
             if len(frames) % 10 == 0 and guess != (guess := self._owner.text_of(frames)):
                 self._tell(stt.SpeechEventType.INTERIM_TRANSCRIPT, guess)
-        self._owner.attempt(sum(frame.duration for frame in frames))
+        seconds = sum(frame.duration for frame in frames)
+        self._owner.attempt(seconds)
+        usage = stt.RecognitionUsage(audio_duration=seconds)
+        used = stt.SpeechEvent(stt.SpeechEventType.RECOGNITION_USAGE, recognition_usage=usage)
+        self._event_ch.send_nowait(used)
         await asyncio.sleep(self._owner.delay_s)
         if text := self._owner.text_of(frames):
             self._tell(stt.SpeechEventType.FINAL_TRANSCRIPT, text)
 
     def _tell(self, kind: stt.SpeechEventType, text: str) -> None:
-        self._event_ch.send_nowait(event(kind, text))
+        self._event_ch.send_nowait(event(kind, text, self._owner.confidence))
 
 
-def event(kind: stt.SpeechEventType, text: str) -> stt.SpeechEvent:
+def event(kind: stt.SpeechEventType, text: str, confidence: float = 0.0) -> stt.SpeechEvent:
     """Return what an STT says of some speech."""
-    data = stt.SpeechData(language=LanguageCode("en"), text=text)
+    data = stt.SpeechData(language=LanguageCode("en"), text=text, confidence=confidence)
     return stt.SpeechEvent(type=kind, alternatives=[data])

@@ -107,7 +107,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final
 from weakref import WeakSet
 
-from livekit.agents import FunctionToolsExecutedEvent, SpeechCreatedEvent, llm
+from livekit.agents import FunctionToolsExecutedEvent, SpeechCreatedEvent, llm, stt
 from livekit.agents.voice.agent_activity import AgentActivity
 
 if TYPE_CHECKING:
@@ -142,6 +142,17 @@ def _activity(session: llm.RealtimeSession[Any]) -> AgentActivity | None:
     return None
 
 
+def collects_from(session: llm.RealtimeSession[Any], engine: stt.STT[Any]) -> bool:
+    """Return whether the framework collects the metrics of an STT without a realtime session.
+
+    It does from the STT of its agent or its `AgentSession`. Without this, seconds count twice where
+    that transcribes for the realtime session, too.
+    Source: `voice/agent_activity.py`, `_on_metrics_collected`.
+    """
+    activity = _activity(session)
+    return activity is not None and activity.stt is engine
+
+
 def is_transcribed(session: llm.RealtimeSession[Any]) -> bool:
     """Return whether the framework itself transcribes the user for a realtime session.
 
@@ -166,9 +177,10 @@ def add_message(session: llm.RealtimeSession[Any], message: llm.ChatMessage) -> 
     Source: `voice/agent_activity.py`, `_on_input_audio_transcription_completed`.
     """
     if (activity := _activity(session)) is not None:
+        confidence = message.transcript_confidence
         spoken = message.model_copy(
             update={
-                "transcript_confidence": 1.0,
+                "transcript_confidence": 1.0 if confidence is None else confidence,
                 "metrics": {"started_speaking_at": message.created_at},
             }
         )

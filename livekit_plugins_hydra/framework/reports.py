@@ -74,6 +74,7 @@ def of_user(message: llm.ChatMessage, *, is_final: bool) -> llm.InputTranscripti
         item_id=message.id,
         transcript=message.text_content or "",
         is_final=is_final,
+        confidence=message.transcript_confidence,
         turn_started_at=message.created_at,
     )
 

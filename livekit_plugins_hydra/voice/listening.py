@@ -13,7 +13,7 @@ from livekit.agents.utils import shortuuid
 from .audio import BYTES_PER_S, INPUT_RATE_HZ, Sent, Uplink, is_quiet, worth_resending
 from .chat import ChatLog
 from .sent import Boundary, SentAudio
-from .transcription import Transcriber
+from .transcription import Recognized, Transcriber
 from .utterance import Cause, State, Utterance, said_since
 
 RESENT_S: Final = 6.0
@@ -245,7 +245,7 @@ class Listening:
         if self._transcriber is None:
             return
         utterance.recognition = self._transcriber.begin(
-            on_text=lambda text: self._recognized(utterance, text),
+            on_text=lambda recognized: self._recognized(utterance, recognized),
             on_guess=lambda text: self._guess(utterance, text),
         )
         for frame in frames:
@@ -307,10 +307,10 @@ class Listening:
             del self._utterances[next(iter(self._utterances))]
         return utterance
 
-    def _recognized(self, utterance: Utterance, text: str) -> None:
-        utterance.text = text
+    def _recognized(self, utterance: Utterance, recognized: Recognized) -> None:
+        utterance.text, utterance.confidence = recognized
         if not utterance.counts:
-            self._guess(utterance, text)
+            self._guess(utterance, utterance.text)
         self._tell(utterance)
 
     def _guess(self, utterance: Utterance, text: str) -> None:

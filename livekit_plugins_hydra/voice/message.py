@@ -15,7 +15,7 @@ from .audio import FrameMaker
 from .chat import cut_to_played
 from .streams import Stream
 from .transcript import Spacing, Transcript
-from .transcription import Recognition, Transcriber
+from .transcription import Recognition, Recognized, Transcriber
 
 TEXT_AFTER_PLAYOUT_S: Final = 0.5
 """How long the text may come after the end of playback: the agent's turn ends with it."""
@@ -265,9 +265,9 @@ class Message:
                 played_in_s + self._text_may_lag_s, self._close_text
             )
 
-    def _recognized(self, text: str) -> None:
+    def _recognized(self, recognized: Recognized) -> None:
         self._recognition = None
-        self.text = text
+        self.text = text = recognized.text
         if self._text.closed:
             self._is_missed = True
         elif text:

@@ -8,11 +8,13 @@ and one that fails or dawdles gives no text, with one warning.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable
-from typing import Any, Final
+from collections.abc import AsyncIterator, Callable, Sequence
+from contextvars import ContextVar
+from typing import Any, Final, NamedTuple
 
 from livekit import rtc
 from livekit.agents import APIConnectOptions, stt, utils
+from livekit.agents.metrics import STTMetrics
 
 from livekit_plugins_hydra.log import logger, warn_once
 
@@ -27,17 +29,31 @@ _CLOSE_BUDGET_S: Final = 0.5
 _ONE_TRY: Final = APIConnectOptions(max_retry=0)
 """LiveKit would warn of each attempt, and a stream would not get again what it has missed."""
 
-OnText = Callable[[str], None]
+_WORKS_FOR: Final[ContextVar[object]] = ContextVar("hydra_works_for", default=None)
+"""The `Recognition` for which something is done: one STT may have to do with many calls."""
+
+
+class Recognized(NamedTuple):
+    """A transcript."""
+
+    text: str
+    confidence: float | None = None
+    """From 0 to 1; None where the STT says nothing of it."""
+
+
+OnText = Callable[[Recognized], None]
+OnGuess = Callable[[str], None]
+OnMetrics = Callable[[stt.STT[Any], STTMetrics], None]
 
 
 class Recognition:
     """The transcript of one stretch of speech, as it comes about; `Transcriber.begin` makes one."""
 
-    def __init__(self, on_text: OnText, on_guess: OnText | None) -> None:
+    def __init__(self, on_text: OnText, on_guess: OnGuess | None) -> None:
         self.ended = asyncio.Event()
         """Set when nothing more is said."""
         self.task: asyncio.Task[None] | None = None
-        self.sure = ""
+        self.sure = Recognized("")
         """The beginning of the text that will not change any more, where the STT tells."""
         self._on_text: OnText | None = on_text
         self._on_guess = on_guess
@@ -95,29 +111,34 @@ class Recognition:
         if self._on_guess is not None and text:
             self._on_guess(text)
 
-    def settle(self, text: str) -> None:
+    def settle(self, recognized: Recognized) -> None:
         """Tell the text."""
         if self._on_text is not None:
-            self._on_text(" ".join(text.split()))
+            text = " ".join(recognized.text.split())
+            self._on_text(Recognized(text, recognized.confidence))
 
 
 class Transcriber:
     """One side's STT."""
 
-    def __init__(self, engine: stt.STT[Any], *, side: str, warned: set[str]) -> None:
+    def __init__(
+        self, engine: stt.STT[Any], *, side: str, warned: set[str], on_metrics: OnMetrics
+    ) -> None:
         """Use an STT, which stays its owner's to close.
 
         Args:
             engine: any STT.
             side: whose words it transcribes, for warnings: "user" or "agent".
             warned: of what was warned already.
+            on_metrics: called with what the STT measures of its work for this side.
         """
         self._engine = engine
         self._side = side
         self._warned = warned
+        self._on_metrics = on_metrics
         self._tasks: set[asyncio.Task[None]] = set()
 
-    def begin(self, on_text: OnText, on_guess: OnText | None = None) -> Recognition:
+    def begin(self, on_text: OnText, on_guess: OnGuess | None = None) -> Recognition:
         """Begin to listen to one stretch of speech.
 
         Args:
@@ -140,13 +161,20 @@ class Transcriber:
 
     async def _transcribe(self, recognition: Recognition) -> None:
         """See to it that the text is told, whatever the STT does."""
+        _WORKS_FOR.set(recognition)  # in this task, and in all that begin in it
         loop = asyncio.get_running_loop()
+
+        def measured(metrics: STTMetrics) -> None:
+            if _WORKS_FOR.get() is recognition:
+                self._on_metrics(self._engine, metrics)
+
+        self._engine.on("metrics_collected", measured)
         reading = loop.create_task(self._read(recognition))
         try:
             await recognition.ended.wait()
             if recognition.was_misread:  # what a stream was given can't be taken back
                 await utils.aio.cancel_and_wait(reading)
-                recognition.sure = ""
+                recognition.sure = Recognized("")
                 reading = loop.create_task(self._read(recognition))
             await asyncio.wait([reading], timeout=PATIENCE_S)
             if reading.cancelled():  # by the STT itself
@@ -161,8 +189,9 @@ class Transcriber:
             logger.exception("a bug: a text could not be told")
         finally:
             await utils.aio.cancel_and_wait(reading)
+            self._engine.off("metrics_collected", measured)
 
-    async def _read(self, recognition: Recognition) -> str:
+    async def _read(self, recognition: Recognition) -> Recognized:
         """Return the text; empty where the STT has failed twice: once may be a stale socket."""
         read = self._read_stream if self._engine.capabilities.streaming else self._read_whole
         try:
@@ -174,36 +203,43 @@ class Transcriber:
             return await read(recognition)
         except Exception as error:
             self._warn(f"has failed ({type(error).__name__})")
-            return ""
+            return Recognized("")
 
-    async def _read_whole(self, recognition: Recognition) -> str:
+    async def _read_whole(self, recognition: Recognition) -> Recognized:
         await recognition.ended.wait()
         frames = recognition.before(0)
         if not frames:
-            return ""
+            return Recognized("")
         event = await self._engine.recognize(frames, conn_options=_ONE_TRY)
-        return event.alternatives[0].text if event.alternatives else ""
+        return _joined(event.alternatives[:1])
 
-    async def _read_stream(self, recognition: Recognition) -> str:
-        finals: list[str] = []
+    async def _read_stream(self, recognition: Recognition) -> Recognized:
+        finals: list[stt.SpeechData] = []
         async with self._engine.stream(conn_options=_ONE_TRY) as stream:
             feeding = asyncio.get_running_loop().create_task(_feed(recognition, stream))
             try:
                 async for event in stream:
-                    text = event.alternatives[0].text if event.alternatives else ""
+                    best = event.alternatives[:1]
                     if event.type is stt.SpeechEventType.FINAL_TRANSCRIPT:
-                        finals.append(text)
-                        recognition.sure = " ".join(finals)
-                        recognition.guess(recognition.sure)
+                        finals += best
+                        recognition.sure = _joined(finals)
+                        recognition.guess(recognition.sure.text)
                     elif event.type is stt.SpeechEventType.INTERIM_TRANSCRIPT:
-                        recognition.guess(" ".join([*finals, text]))
+                        recognition.guess(_joined([*finals, *best]).text)
             finally:
                 await utils.aio.cancel_and_wait(feeding)
-        return " ".join(finals)
+        return _joined(finals)
 
     def _warn(self, what: str) -> None:
         sentence = f"the STT for the {self._side}'s words {what}; the call goes on without them"
         warn_once(self._warned, sentence)
+
+
+def _joined(pieces: Sequence[stt.SpeechData]) -> Recognized:
+    """Return pieces as one; LiveKit's default for the confidence, 0, is none."""
+    scores = [piece.confidence for piece in pieces if piece.confidence]
+    confidence = sum(scores) / len(scores) if scores else None
+    return Recognized(" ".join(piece.text for piece in pieces), confidence)
 
 
 async def _feed(recognition: Recognition, stream: stt.RecognizeStream) -> None:

@@ -70,6 +70,8 @@ class Utterance:
     recognition: Recognition | None = None
     text: str = ""
     """What was said, as long as nobody was told."""
+    confidence: float | None = None
+    """How sure an STT is of that, from 0 to 1; None where nobody says."""
     known: str = ""
     """What is in the history already of what is heard in it."""
     was_told: bool = False
@@ -79,7 +81,11 @@ class Utterance:
     def message(self, text: str) -> llm.ChatMessage:
         """Return it as a message, in LiveKit's terms."""
         return llm.ChatMessage(
-            id=self.item_id, role="user", content=[text], created_at=self.began_at
+            id=self.item_id,
+            role="user",
+            content=[text],
+            transcript_confidence=self.confidence,
+            created_at=self.began_at,
         )
 
     def move(self, cause: Cause) -> None:

@@ -16,19 +16,14 @@ from collections.abc import Callable, Iterable
 from typing import Any, Final, cast
 
 from websockets.client import ClientProtocol
-from websockets.frames import CloseCode, Frame, Opcode
+from websockets.frames import DATA_OPCODES, CloseCode, Frame, Opcode
 from websockets.protocol import State
-
-OnMessage = Callable[[bytes], None]
-"""Takes a message, text or binary; may not raise."""
 
 CLOSE_TIMEOUT_S: Final = 1.0
 """How long a server may take to close the socket after a close frame of either side."""
 
 WRITE_LIMIT_BYTES: Final = 32 * 1024
 """How much may wait for the server to read before the socket is full."""
-
-_DATA: Final = (Opcode.TEXT, Opcode.BINARY, Opcode.CONT)
 
 
 class WebSocket(asyncio.Protocol):
@@ -60,7 +55,7 @@ class WebSocket(asyncio.Protocol):
         self._answered = asyncio.Event()
         """Set when the server has answered the handshake, or will not."""
         self._lost = asyncio.Event()
-        self._on_message: OnMessage | None = None
+        self._on_message: Callable[[bytes], None] | None = None
         self._unread: deque[bytes] = deque()
         """What came before `listen`."""
         self._parts: list[Frame] = []
@@ -69,8 +64,8 @@ class WebSocket(asyncio.Protocol):
 
     # -------------------------------------------------------------------------- messages
 
-    def listen(self, on_message: OnMessage) -> None:
-        """Deliver what came before, and from now on each message as it is read."""
+    def listen(self, on_message: Callable[[bytes], None]) -> None:
+        """Deliver what came before, and from now on each message as it is read; may not raise."""
         while self._unread:
             on_message(self._unread.popleft())
         self._on_message = on_message
@@ -183,7 +178,7 @@ class WebSocket(asyncio.Protocol):
                 self._answered.set()
 
     def _take(self, frame: Frame) -> None:
-        if frame.opcode in _DATA:
+        if frame.opcode in DATA_OPCODES:
             self._parts.append(frame)
             if frame.fin:
                 parts, self._parts = self._parts, []

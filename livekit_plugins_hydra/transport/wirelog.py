@@ -25,6 +25,7 @@ appended in one write, so that all calls may share a file, those of other proces
 from __future__ import annotations
 
 import asyncio
+import atexit
 import base64
 import contextlib
 import os
@@ -33,6 +34,7 @@ import re
 import threading
 import time
 import uuid
+import weakref
 from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import Any, Final, Literal
@@ -46,7 +48,7 @@ MAX_WAITING_LINES: Final = 20_000
 """Lines that wait for the disk, three minutes of one call; after that the log ends."""
 
 STOP_BUDGET_S: Final = 0.5
-"""How long the end of a connection waits for its last lines to be written."""
+"""How long the end of a connection, or of the process, waits for the last lines to be written."""
 
 _AUDIO: Final = re.compile(r"[A-Za-z0-9+/]{256,}={0,2}")
 """Long text without a space, whatever the event and the field are called: 4 ms of audio or more."""
@@ -57,15 +59,22 @@ Content = bytes | dict[str, Any]
 Line = tuple[float, Direction, Content]
 
 
+_threads: Final[weakref.WeakSet[threading.Thread]] = weakref.WeakSet()
+
+
+@atexit.register
+def _wait_for_threads() -> None:
+    """Let them write what came last; one that hangs does not keep the process."""
+    until = time.monotonic() + STOP_BUDGET_S
+    for thread in list(_threads):
+        thread.join(max(0.0, until - time.monotonic()))
+
+
 class Trace:
     """One call's lines: gives each of its connections a `Tap`."""
 
     def __init__(self, path: str | os.PathLike[str] | None) -> None:
-        """Prepare the lines of a call; no file is opened before `connect`.
-
-        Args:
-            path: the file; None logs nothing.
-        """
+        """Prepare the lines of a call; None logs nothing."""
         self.path = None if path is None else os.path.abspath(path)
         """The file; None once it has failed, too."""
         self.call = uuid.uuid4().hex[:12]
@@ -119,7 +128,9 @@ class Tap:
         self._written = asyncio.Event()
         self._is_over = trace.path is None
         if trace.path is not None:
-            threading.Thread(target=self._write, args=(trace.path,), daemon=True).start()
+            thread = threading.Thread(target=self._write, args=(trace.path,), daemon=True)
+            thread.start()
+            _threads.add(thread)
 
     def sent(self, frame: bytes, *, at: float | None = None) -> None:
         """Log a frame of this side; `at` is by `time.monotonic`, and now by default."""
@@ -141,14 +152,7 @@ class Tap:
     async def closed(
         self, code: int | None, reason: str, *, by_server: bool | None, at: float | None = None
     ) -> None:
-        """Log the end of the connection; the last line.
-
-        Args:
-            code: of the close frame; None or 1006 where none came.
-            reason: of the close frame.
-            by_server: who sent the first close frame; None where nobody did.
-            at: when, by `time.monotonic`; now by default.
-        """
+        """Log the end of the connection, the last line; `by_server` is None if nobody closed it."""
         by = {True: "server", False: "client", None: "nobody"}[by_server]
         self.note("connection.closed", {"code": code, "reason": reason, "by": by}, at=at)
         await self._end()

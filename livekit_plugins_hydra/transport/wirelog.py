@@ -186,6 +186,7 @@ class Tap:
     def _give_up(self, why: str) -> None:
         path, self.trace.path = self.trace.path, None
         self._is_over = True
+        self._lines.put(None)
         if path is not None:
             logger.warning(
                 "the wire log %s can't be written (%s); the call goes on without it", path, why

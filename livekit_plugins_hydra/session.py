@@ -18,7 +18,9 @@ from livekit.agents.utils import is_given, shortuuid
 from .log import logger
 from .options import Options
 from .performer import Performer, SessionEvents
+from .protocol.demand import CONFIGURED
 from .protocol.learned import Learned
+from .protocol.states import About
 from .transport.spare import Spare
 
 CLOSE_BUDGET_S: Final = 2.0
@@ -62,6 +64,7 @@ class RealtimeSession(llm.RealtimeSession[SessionEvents]):
             spare=spare,
         )
         self._call = self._performer.call
+        self._began_at = time.time()
         self._is_configurable = False
         self._closing: asyncio.Task[None] | None = None
 
@@ -112,33 +115,24 @@ class RealtimeSession(llm.RealtimeSession[SessionEvents]):
         chat_ctx: NotGivenOr[llm.ChatContext] = NOT_GIVEN,
         tools: NotGivenOr[list[llm.Tool]] = NOT_GIVEN,
     ) -> None:
-        """Take instructions, history and tools together; never waits for the network.
+        """Take instructions, history and tools; never waits for the network.
 
-        Hydra is configured once per connection, so the first time completes the configuration, and
-        NOT_GIVEN is empty. Later times change the running session.
+        Hydra is configured once per connection: the first configuration goes out a moment after
+        the last change, so that all three are in it, and a greeting. NOT_GIVEN changes nothing.
         """
-        if self._is_configurable:
-            await super()._update_session(instructions=instructions, chat_ctx=chat_ctx, tools=tools)
-            return
-        if is_given(instructions):
-            self._performer.configuration.instructions = instructions
-        if is_given(chat_ctx):
-            self._performer.chat.add_new(chat_ctx)
-        if is_given(tools):
-            await self.update_tools(tools)
+        await super()._update_session(instructions=instructions, chat_ctx=chat_ctx, tools=tools)
         self._make_configurable()
 
     async def update_instructions(self, instructions: str) -> None:
         """Change the instructions; in mid-call by a new connection, made when it is quiet."""
-        if instructions == self._performer.configuration.instructions:
-            return
-        self._performer.configuration.instructions = instructions
-        self._check_size()
-        self._performer.perform(
-            self._call.instructions_changed(
-                *self._performer.moment(), is_stale=self._performer.configuration.is_stale
+        if instructions != self._performer.configuration.instructions:
+            self._performer.configuration.instructions = instructions
+            self._performer.perform(
+                self._call.instructions_changed(
+                    *self._performer.moment(), is_stale=self._performer.configuration.is_stale
+                )
             )
-        )
+        self._make_configurable()
 
     async def update_chat_ctx(self, chat_ctx: llm.ChatContext) -> None:
         """Append what is new in `chat_ctx`; Hydra's history can't be edited.
@@ -147,12 +141,8 @@ class RealtimeSession(llm.RealtimeSession[SessionEvents]):
         `generate_reply` asks for a response.
         """
         for item in self._performer.chat.add_new(chat_ctx):
-            match item:
-                case llm.FunctionCallOutput():
-                    self._performer.post_output(item)
-                case llm.ChatMessage(text_content=text) if text and item.role != "assistant":
-                    self._performer.warn_of_size("a message", text)
-                    self._call.add_text("user" if item.role == "user" else "system", text)
+            self._tell(item)
+        self._make_configurable()
 
     async def update_tools(self, tools: list[llm.Tool]) -> None:
         """Replace the tools; needs no new connection.
@@ -172,6 +162,7 @@ class RealtimeSession(llm.RealtimeSession[SessionEvents]):
                 f"Hydra can't run provider tools, the model does not see: {', '.join(unsupported)}"
             )
         self._sync_tools()
+        self._make_configurable()
 
     def update_options(self, *, tool_choice: NotGivenOr[llm.ToolChoice | None] = NOT_GIVEN) -> None:
         """Change the tool choice: "none" takes the tools away until the next change."""
@@ -188,7 +179,8 @@ class RealtimeSession(llm.RealtimeSession[SessionEvents]):
         """Send the user's audio: int16, any rate, any channel count; never raises or waits."""
         if self._performer.ended is not None:
             return
-        self._make_configurable()
+        if not self._is_configurable:
+            self._make_configurable()
         try:
             self._performer.listening.push(frame)
         except Exception:
@@ -277,20 +269,35 @@ class RealtimeSession(llm.RealtimeSession[SessionEvents]):
 
     # ------------------------------------------------------------------------ details
 
+    @property
+    def _is_configured(self) -> bool:
+        """Whether the present server was sent its configuration."""
+        return self._call.conversation.handshake in CONFIGURED
+
+    def _tell(self, item: llm.ChatItem) -> None:
+        """Let the server know of an item, unless the configuration will.
+
+        What is older than the call was neither typed in it nor returned in it: it is history.
+        """
+        is_new = item.created_at >= self._began_at
+        if isinstance(item, llm.FunctionCallOutput) and is_new:
+            self._performer.post_output(item)
+            return
+        role, text = self._performer.chat.as_text(item)
+        is_typed = role == "user" and is_new
+        if text and (is_typed or self._is_configured):
+            self._performer.warn_of_size("a message", text)
+            self._call.add_text(role, text, About.TEXT if is_typed else About.NEXT)
+
     def _sync_tools(self) -> None:
         self._performer.perform(self._call.update_tools(self._performer.configuration.offered))
-        self._check_size()
-
-    def _check_size(self) -> None:
-        if excess := self._performer.configuration.excess():
+        if self._is_configured and (excess := self._performer.configuration.excess()):
             self._performer.warn_once(excess)
 
     def _make_configurable(self) -> None:
-        """Let the configuration be sent with what is known now."""
-        if not self._is_configurable:
-            self._is_configurable = True
-            self._check_size()
-            self._performer.perform(self._call.configurable(time.monotonic()))
+        """Let the first configuration be sent, in a moment."""
+        self._is_configurable = True
+        self._performer.perform(self._call.configurable(time.monotonic()))
 
     def _forget_reply(
         self, reply_id: str, done: asyncio.Future[llm.GenerationCreatedEvent]

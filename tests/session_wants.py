@@ -5,6 +5,7 @@ from __future__ import annotations
 from livekit_plugins_hydra.protocol import effects as fx
 from livekit_plugins_hydra.protocol import events as ev
 from livekit_plugins_hydra.protocol.call import Call
+from livekit_plugins_hydra.protocol.states import About
 
 from .transcript import Wish
 
@@ -67,7 +68,7 @@ def note(text: str, role: str = "user") -> Wish[Call]:
     """Note what was typed, or a message of the application."""
 
     def run(call: Call, _: float) -> list[fx.Effect]:
-        call.add_text(role, text)
+        call.add_text(role, text, About.TEXT if role == "user" else About.NEXT)
         return []
 
     return Wish(f"add_text {text!r}", run)

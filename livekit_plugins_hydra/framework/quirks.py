@@ -7,7 +7,7 @@ another module: this table says where, and what would happen to a caller without
 Beginning and end
 -----------------
 The configuration comes in three parts, and Hydra takes one.
-    Here: `session`, `_update_session`. Source: `llm/realtime.py`, `_update_session`.
+    Here: `session`, `_make_configurable`. Source: `llm/realtime.py`, `_update_session`.
     Without: it is sent with the first part, and the agent has neither tools nor memory.
 The greeting is asked for after that.
     Here: `protocol/call`, `GREETING_WINDOW_S`. Source: `voice/agent_activity.py`, `_start_session`.

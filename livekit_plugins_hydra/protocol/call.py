@@ -235,12 +235,11 @@ class Call:
             return []
         return [*self._demand.drop(self._line, now), *self._advance(now, played_until)]
 
-    def add_text(self, role: str, text: str) -> None:
+    def add_text(self, role: str, text: str, about: About) -> None:
         """Note a text item that is already in the session's history.
 
         It waits for the next request: a new connection before that has it in its history.
         """
-        about = About.TEXT if role == "user" else About.NEXT
         self._demand.texts.append(Text(role, shorten(text), about))
 
     def announce_output(self, call_id: str, *, within_s: float) -> list[fx.Effect]:

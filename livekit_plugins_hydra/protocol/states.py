@@ -195,9 +195,10 @@ AWAITED: Final[dict[tuple[Awaited, Input], Awaited]] = {
     (Awaited.LATE, Signal.BEGINS): Awaited.NOTHING,
 }
 
-# Later connections are configured in DUE; a second CONFIGURABLE changes nothing.
+# Later connections are configured in DUE. Until then, each CONFIGURABLE begins the window anew.
 SETUP: Final[dict[tuple[Setup, Input], Setup]] = {
     (Setup.INCOMPLETE, Signal.CONFIGURABLE): Setup.WINDOW,
+    (Setup.WINDOW, Signal.CONFIGURABLE): Setup.WINDOW,
     (Setup.WINDOW, Signal.OVERDUE): Setup.DUE,
     (Setup.WINDOW, Signal.CONFIGURE): Setup.DUE,
 }

@@ -114,6 +114,21 @@ class ChatLog:
         call = self._calls.get(call_id)
         return call.name if call else ""
 
+    def as_text(self, item: llm.ChatItem) -> tuple[str, str]:
+        """Return the role and the text in which a live server is told of an item."""
+        match item:
+            case llm.ChatMessage(role="assistant"):
+                return "system", ""
+            case llm.ChatMessage(role="user"):
+                return "user", item.text_content or ""
+            case llm.ChatMessage():
+                return "system", item.text_content or ""
+            case llm.FunctionCallOutput() if item.output:
+                name = self.name_of(item.call_id) or item.name
+                return "system", output_as_text(name, item.output)
+            case _:
+                return "system", ""
+
     def lines(self) -> list[Line]:
         """Return the conversation as text, oldest first."""
         return [line for item in self._ctx.items for line in self._lines_of(item)]

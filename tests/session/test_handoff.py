@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import asyncio
 from typing import Any
 
 import pytest
-from livekit.agents import Agent, APIConnectOptions, function_tool
+from livekit.agents import Agent, APIConnectOptions, function_tool, llm
 from livekit.agents.llm import RealtimeModelFallbackAdapter
 
 import livekit_plugins_hydra as hydra
 from livekit_plugins_hydra.protocol import events as ev
-from livekit_plugins_hydra.testing import Emulator, Say, Scenario
+from livekit_plugins_hydra.protocol.states import About
+from livekit_plugins_hydra.testing import Emulator, Microphone, Say, Scenario
 from tests.calls import KEY, call, tone
+from tests.clock import in_virtual_time
 
 YES = Say(duration_s=0.3, tone_hz=500, text="Yes, of course.")
 POLITE = Scenario(default_reply=YES, transcripts=True, user_text="Is anybody there?")
@@ -120,6 +123,91 @@ async def test_behind_an_adapter_a_call_is_as_without() -> None:
         assert [each.trigger for each in server.responses] == ["greeting", "user_turn"]
         assert len(server.dials) == 1
         assert spare.dials == []
+
+
+def with_history(*items: llm.ChatItem) -> llm.ChatContext:
+    """Return a context of what was said, and called, in an earlier call."""
+    said = llm.ChatMessage(role="user", content=["Please connect me to sales."])
+    return llm.ChatContext([said, *items])
+
+
+HISTORIES = {
+    "the user": with_history(),
+    "the agent": with_history(llm.ChatMessage(role="assistant", content=["I will."])),
+    "the application": with_history(llm.ChatMessage(role="system", content=["They are angry."])),
+    "a function": with_history(
+        llm.FunctionCall(call_id="c1", name="clock", arguments="{}"),
+        llm.FunctionCallOutput(call_id="c1", name="clock", output="noon", is_error=False),
+    ),
+}
+
+
+class Host(Agent):
+    """Speaks first, about nothing in particular."""
+
+    async def on_enter(self) -> None:
+        """Speak."""
+        self.session.generate_reply()
+
+
+class Reader(Agent):
+    """Answers a letter at once."""
+
+    async def on_enter(self) -> None:
+        """Answer."""
+        self.session.generate_reply(user_input="Where is room twelve?")
+
+
+async def configured_with(agent: Agent, *, is_behind_an_adapter: bool) -> ev.ClientSession:
+    """Return what the server is configured with for the first words of an agent."""
+    async with Emulator(Scenario(default_reply=YES)) as server:
+        model: llm.RealtimeModel = hydra_at(server)
+        if is_behind_an_adapter:
+            model = RealtimeModelFallbackAdapter([model])
+        async with call(Scenario(), agent, model=model) as desk:
+            await desk.until_heard(1)
+        (record,) = server.connections
+        return record.configuration
+
+
+@pytest.mark.parametrize("last", HISTORIES)
+async def test_behind_an_adapter_a_history_is_no_request(last: str) -> None:
+    """Whoever spoke last in it: the first words are asked for in the same words as without."""
+    plain, behind = [
+        await configured_with(
+            Host(instructions="Be kind.", chat_ctx=HISTORIES[last], tools=[clock]),
+            is_behind_an_adapter=is_behind,
+        )
+        for is_behind in (False, True)
+    ]
+
+    assert "Please connect me to sales." in (plain.instructions or "")
+    assert behind == plain
+
+
+@pytest.mark.parametrize("is_behind_an_adapter", [False, True])
+async def test_what_is_typed_at_once_is_answered(is_behind_an_adapter: bool) -> None:
+    """Text of this call that comes before the configuration is a request, and no history."""
+    agent = Reader(instructions="Be kind.", chat_ctx=HISTORIES["the agent"])
+    configured = await configured_with(agent, is_behind_an_adapter=is_behind_an_adapter)
+
+    assert (configured.instructions or "").endswith(About.TEXT.value)
+
+
+@in_virtual_time
+async def test_behind_an_adapter_a_phone_may_ring_for_long() -> None:
+    """Nobody is in the room yet: the one connection is configured, and kept alive."""
+    microphone = Microphone()
+    microphone.mute()
+    async with Emulator(Scenario()) as server:
+        adapter = RealtimeModelFallbackAdapter([hydra_at(server)])
+        agent = Agent(instructions="Be kind.")
+        async with call(Scenario(), agent, model=adapter, microphone=microphone) as desk:
+            await asyncio.sleep(150.0)
+
+            assert len(server.dials) == 1
+            assert server.connection.configured_at_s is not None
+            assert desk.of("error") == []
 
 
 async def test_where_the_first_model_refuses_the_second_takes_over() -> None:

@@ -134,6 +134,29 @@ async def test_what_was_updated_first_is_in_the_configuration() -> None:
         assert texts_sent(opened) == []
 
 
+@in_virtual_time
+async def test_a_session_that_is_updated_piece_by_piece_is_configured_after_the_last() -> None:
+    """50 ms after it, without a frame or a reply: an adapter never calls `_update_session`."""
+    async with line(FAST) as opened:
+        await opened.until(lambda: opened.session.session_id)
+        await opened.session.update_instructions("You are a pirate.")
+        await asyncio.sleep(0.04)
+        await opened.session.update_chat_ctx(llm.ChatContext([typed("My name is Ann.")]))
+        await asyncio.sleep(0.04)
+        await opened.session.update_tools([weather])
+        updated_at = time.monotonic()
+        await opened.until(lambda: opened.of("hydra_client_event"))
+        took_s = time.monotonic() - updated_at
+        await opened.ready()
+
+        (configure,) = opened.server.connection.configures
+        assert took_s == pytest.approx(0.05, abs=0.005)
+        assert (configure.session.instructions or "").startswith("You are a pirate.")
+        assert "My name is Ann." in (configure.session.instructions or "")
+        assert [tool.name for tool in configure.session.tools or ()] == ["weather"]
+        assert len(opened.server.connections) == 1
+
+
 async def test_a_later_reply_is_one_text_and_one_request() -> None:
     """On a connection with a past, instructions are a text item before one `response.create`."""
     async with line(FAST) as opened:

@@ -2,7 +2,7 @@
 
 When every task waits, the clock jumps to the next timer. Over loopback, what was sent has arrived,
 so nothing is skipped that was on its way. Each turn of the loop takes a little time, so that code
-that polls comes to an end.
+that polls comes to an end. LiveKit's chat items are dated by it, too.
 """
 
 from __future__ import annotations
@@ -16,6 +16,13 @@ from collections.abc import Callable, Coroutine
 from contextlib import ExitStack
 from typing import Any, Final, ParamSpec, TypeVar
 from unittest.mock import patch
+
+from livekit.agents import llm
+
+for _item in (llm.ChatMessage, llm.FunctionCall, llm.FunctionCallOutput):
+    # They hold the function, and not its name: it would stay that of the real time.
+    _item.model_fields["created_at"].default_factory = lambda: time.time()
+    _item.model_rebuild(force=True)
 
 TURN_S: Final = 50e-6
 """What one turn of the loop takes."""

@@ -24,7 +24,6 @@ from .protocol import effects as fx
 from .protocol import errors, events, voices, wire
 from .protocol.call import Call
 from .protocol.ceiling import MAX_ITEM_BYTES, size_of
-from .protocol.demand import CONFIGURED
 from .protocol.learned import Learned
 from .protocol.states import Handshake, Turn
 from .timers import Timers
@@ -128,11 +127,6 @@ class Performer:
         await self.keeper.aclose()
         for transcriber in filter(None, self._transcribers):
             await transcriber.aclose()
-
-    @property
-    def was_configured(self) -> bool:
-        """Whether a server was sent a configuration."""
-        return self.keeper.was_ready or self.call.conversation.handshake in CONFIGURED
 
     def moment(self) -> tuple[float, float]:
         """Return the time, and when playback of all audio so far ends."""

@@ -66,6 +66,8 @@ class RealtimeSession(llm.RealtimeSession[SessionEvents]):
         self._call = self._performer.call
         self._began_at = time.time()
         self._is_configurable = False
+        self._has_tools = False
+        """Whether there is a list of tools, be it empty."""
         self._closing: asyncio.Task[None] | None = None
 
     def __repr__(self) -> str:
@@ -148,15 +150,16 @@ class RealtimeSession(llm.RealtimeSession[SessionEvents]):
         """Replace the tools; needs no new connection.
 
         Raises:
-            ValueError: a schema has what can't be JSON; before the call is configured, that ends
-                it: LiveKit does not close a session that could not be started.
+            ValueError: a schema has what can't be JSON. The first tools of a call end it so:
+                LiveKit does not close a session that could not be started.
         """
         try:
             unsupported = self._performer.configuration.set_tools(tools)
         except ValueError:
-            if not self._performer.was_configured:
+            if not self._has_tools:
                 await self.aclose()
             raise
+        self._has_tools = True
         if unsupported:
             self._performer.warn_once(
                 f"Hydra can't run provider tools, the model does not see: {', '.join(unsupported)}"

@@ -498,7 +498,7 @@ async def test_the_emulator_plays_and_records(tmp_path: Path) -> None:
     assert (tmp_path / "tape" / "connection-2.wav").read_bytes() == b"an earlier one"
     ((user_begin, user_end),) = heard_s(samples[:, 0], rate_hz)
     ((begin, end),) = heard_s(samples[:, 1], rate_hz)
-    assert user_end - user_begin == pytest.approx(0.6, abs=0.05)
+    assert user_end - user_begin == pytest.approx(0.6, abs=0.12)  # a burst may get 0.1 s more
     assert end - begin == pytest.approx(0.5, abs=0.05)
     assert begin > user_end
 

@@ -27,6 +27,7 @@ from .options import (
 from .protocol import voices
 from .protocol.learned import Learned
 from .session import CLOSE_BUDGET_S, RealtimeSession
+from .transport import wirelog
 from .transport.spare import Spare
 
 PROVIDER: Final = "SmallestAI"
@@ -187,3 +188,5 @@ class RealtimeModel(llm.RealtimeModel):
             _, late = await asyncio.wait(closers, timeout=CLOSE_BUDGET_S / 2)
             for closer in late:
                 closer.cancel()
+        if self._options.wire_log is not None:
+            await asyncio.to_thread(wirelog.finish)

@@ -122,4 +122,4 @@ async def _serve(server: Emulator, tape: Tape | None) -> None:
         running.cancel()
         with contextlib.suppress(asyncio.CancelledError):
             await running
-        await tape.finish()
+        tape.finish()

@@ -55,17 +55,17 @@ class Tape:
         """Write the audio of each connection that ends, until cancelled."""
         while True:
             record = await server.wait_for(self._ended, timeout=_FOR_EVER_S)
-            await self._finish(record)
+            self._finish(record)
 
-    async def finish(self) -> None:
+    def finish(self) -> None:
         """Write what is left."""
         for reel in list(self._open.values()):
-            await self._finish(reel.record)
+            self._finish(reel.record)
 
     def _ended(self, server: Emulator) -> ConnectionRecord | None:
         return next((reel.record for reel in self._open.values() if not reel.record.is_open), None)
 
-    async def _finish(self, record: ConnectionRecord) -> None:
+    def _finish(self, record: ConnectionRecord) -> None:
         reel = self._open.pop(record.number)
         path = self._folder / f"connection-{self._n_before + record.number}.wav"
         try:
@@ -74,7 +74,7 @@ class Tape:
             self._write(f"{path} can't be written: {error.strerror or error}")
         else:
             self._write(f"{path} has connection {record.number}: user left, agent right")
-        await reel.close()
+        reel.close()
 
 
 def _number(path: Path) -> int:
@@ -159,11 +159,11 @@ class _Reel:
         ]
         self._played_until_s = min(self._played_until_s, at_s)
 
-    async def close(self) -> None:
+    def close(self) -> None:
         record = self.record
         self._flush()
         by_server = None if record.closed_by_client is None else not record.closed_by_client
-        await self._tap.closed(
+        self._tap.closed(
             record.close_code, record.close_reason, by_server=by_server, at=record.closed_at_s
         )
 

@@ -89,7 +89,7 @@ async def _open(options: Options, trace: Trace | None) -> Connection:
     try:
         socket = await _websocket(options, key)
     except BaseException as error:
-        await tap.failed(error)
+        tap.failed(error)
         raise
     tap.note("connection.opened", {})
     return Connection(socket, secret=key, tap=tap)

@@ -150,7 +150,7 @@ class Connection:
             await self._socket.close()
         finally:
             end = self._socket.protocol
-            await self._tap.closed(
+            self._tap.closed(
                 end.close_code, end.close_reason or "", by_server=end.close_rcvd_then_sent
             )
 

@@ -24,17 +24,14 @@ appended in one write, so that all calls may share a file, those of other proces
 
 from __future__ import annotations
 
-import asyncio
-import atexit
 import base64
-import contextlib
+import functools
 import os
 import queue
 import re
 import threading
 import time
 import uuid
-import weakref
 from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import Any, Final, Literal
@@ -48,7 +45,7 @@ MAX_WAITING_LINES: Final = 20_000
 """Lines that wait for the disk, three minutes of one call; after that the log ends."""
 
 STOP_BUDGET_S: Final = 0.5
-"""How long the end of a connection, or of the process, waits for the last lines to be written."""
+"""How long the end of a process waits for the last lines of a connection."""
 
 _AUDIO: Final = re.compile(r"[A-Za-z0-9+/]{256,}={0,2}")
 """Long text without a space, whatever the event and the field are called: 4 ms of audio or more."""
@@ -58,16 +55,15 @@ Content = bytes | dict[str, Any]
 """A frame, or the fields of a note."""
 Line = tuple[float, Direction, Content]
 
+_LAST_LINES: Final = "hydra.wirelog: last lines"
+"""The name of threads that wait for the disk; the end of the process waits for them."""
 
-_threads: Final[weakref.WeakSet[threading.Thread]] = weakref.WeakSet()
 
-
-@atexit.register
-def _wait_for_threads() -> None:
-    """Let them write what came last; one that hangs does not keep the process."""
-    until = time.monotonic() + STOP_BUDGET_S
-    for thread in list(_threads):
-        thread.join(max(0.0, until - time.monotonic()))
+def finish() -> None:
+    """Wait a moment until what was logged is on the disk; one that hangs is not waited for."""
+    for thread in threading.enumerate():
+        if thread.name == _LAST_LINES:
+            thread.join()
 
 
 class Trace:
@@ -124,13 +120,10 @@ class Tap:
         self.session: str | None = None
         """The server's id; set by the thread, when `session.created` passes."""
         self._lines: queue.SimpleQueue[Line | None] = queue.SimpleQueue()
-        self._loop = asyncio.get_running_loop()
-        self._written = asyncio.Event()
+        self._thread = threading.Thread(target=self._write, args=(trace.path,), daemon=True)
         self._is_over = trace.path is None
-        if trace.path is not None:
-            thread = threading.Thread(target=self._write, args=(trace.path,), daemon=True)
-            thread.start()
-            _threads.add(thread)
+        if not self._is_over:
+            self._thread.start()
 
     def sent(self, frame: bytes, *, at: float | None = None) -> None:
         """Log a frame of this side; `at` is by `time.monotonic`, and now by default."""
@@ -144,18 +137,18 @@ class Tap:
         """Log what happened to the connection."""
         self._put("note", {"type": kind, **fields}, at)
 
-    async def failed(self, error: BaseException) -> None:
+    def failed(self, error: BaseException) -> None:
         """Log that the connection could not be opened; the last line."""
         self.note("connection.failed", {"error": str(error) or type(error).__name__})
-        await self._end()
+        self._end()
 
-    async def closed(
+    def closed(
         self, code: int | None, reason: str, *, by_server: bool | None, at: float | None = None
     ) -> None:
         """Log the end of the connection, the last line; `by_server` is None if nobody closed it."""
         by = {True: "server", False: "client", None: "nobody"}[by_server]
         self.note("connection.closed", {"code": code, "reason": reason, "by": by}, at=at)
-        await self._end()
+        self._end()
 
     def _put(self, direction: Direction, content: Content, at: float | None) -> None:
         if not self._is_over:
@@ -163,14 +156,12 @@ class Tap:
             if self._lines.qsize() > MAX_WAITING_LINES:
                 self._give_up("the disk is too slow")
 
-    async def _end(self) -> None:
-        """Write no more; wait a moment for what is not written yet."""
+    def _end(self) -> None:
         if not self._is_over:
             self._is_over = True
             self._lines.put(None)
-            with contextlib.suppress(TimeoutError):
-                async with asyncio.timeout(STOP_BUDGET_S):
-                    await self._written.wait()
+            wait = functools.partial(self._thread.join, STOP_BUDGET_S)
+            threading.Thread(target=wait, name=_LAST_LINES).start()
 
     def _write(self, path: str) -> None:
         try:
@@ -179,9 +170,6 @@ class Tap:
                     file.write(_render(self, *line).encode() + b"\n")
         except OSError as error:
             self._give_up(error.strerror or type(error).__name__)
-        finally:
-            with contextlib.suppress(RuntimeError):  # the event loop did not wait, and is closed
-                self._loop.call_soon_threadsafe(self._written.set)
 
     def _give_up(self, why: str) -> None:
         path, self.trace.path = self.trace.path, None

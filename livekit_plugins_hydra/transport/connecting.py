@@ -21,6 +21,7 @@ import websockets
 from livekit.agents import __version__ as livekit_version
 from livekit.agents import get_job_context
 
+from livekit_plugins_hydra.log import Redactor
 from livekit_plugins_hydra.options import ApiKey, Options, check_key
 from livekit_plugins_hydra.protocol.errors import (
     RETRYABLE_STATUSES,
@@ -85,14 +86,15 @@ async def _open(options: Options, trace: Trace | None) -> Connection:
         "auth": options.auth,
         "livekit-agents": livekit_version,
     }
-    tap = (trace or Trace(None)).connect(secret=key, about=about)
+    redact = Redactor(key)
+    tap = (trace or Trace(None)).connect(redact=redact, about=about)
     try:
         socket = await _websocket(options, key)
     except BaseException as error:
         tap.failed(error)
         raise
     tap.note("connection.opened", {})
-    return Connection(socket, secret=key, tap=tap)
+    return Connection(socket, redact=redact, tap=tap)
 
 
 async def _websocket(options: Options, key: str) -> WebSocket:

@@ -12,7 +12,7 @@ from typing import Final
 from websockets.frames import CloseCode
 from websockets.protocol import State
 
-from livekit_plugins_hydra.log import REDACTED, SECRET_CHARS, logger, redacted
+from livekit_plugins_hydra.log import Redactor, logger
 from livekit_plugins_hydra.protocol import events, wire
 from livekit_plugins_hydra.protocol.errors import (
     ConnectionLost,
@@ -46,11 +46,10 @@ Deliver = Callable[[events.ServerEvent | events.UnknownEvent], None]
 class Connection:
     """An open connection; `connect` makes one."""
 
-    def __init__(self, socket: WebSocket, *, secret: str, tap: Tap) -> None:
-        """Take an open socket; the key, `secret`, is removed from what the server sends."""
+    def __init__(self, socket: WebSocket, *, redact: Redactor, tap: Tap) -> None:
+        """Take an open socket; the key is cut out of what the server sends."""
         self._socket = socket
-        self._secret = secret
-        self._needle = secret.encode() if len(secret) >= SECRET_CHARS else None
+        self._redact = redact
         self._socket.on_drained = self._write
         self._tap = tap
         self._control: deque[bytes] = deque()
@@ -108,7 +107,7 @@ class Connection:
             self.leave(ServerFull())
         else:
             came = None if code == CloseCode.ABNORMAL_CLOSURE else code  # it stands for no frame
-            self.leave(ConnectionLost(came, redacted(reason, self._secret)))
+            self.leave(ConnectionLost(came, self._redact(reason.encode()).decode()))
 
     async def run(self, deliver: Deliver) -> None:
         """Deliver the server's events until `leave` is called, in the caller's context.
@@ -157,8 +156,7 @@ class Connection:
     def _receive(self, deliver: Deliver, message: bytes) -> None:
         if self._left.done():
             return
-        if self._needle is not None and self._needle in message:
-            message = message.replace(self._needle, REDACTED.encode())
+        message = self._redact(message)
         self._tap.received(message)
         try:
             event = self._read(message)

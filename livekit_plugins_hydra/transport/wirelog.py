@@ -32,14 +32,14 @@ import re
 import threading
 import time
 import uuid
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
 from typing import Any, Final, Literal
 
 import msgspec
 import numpy as np
 
-from livekit_plugins_hydra.log import logger, redacted
+from livekit_plugins_hydra.log import logger
 
 MAX_WAITING_LINES: Final = 20_000
 """Lines that wait for the disk, three minutes of one call; after that the log ends."""
@@ -83,14 +83,14 @@ class Trace:
     def connect(
         self,
         *,
-        secret: str = "",
+        redact: Callable[[bytes], bytes] = bytes,
         about: Mapping[str, Any] | None = None,
         at: float | None = None,
     ) -> Tap:
         """Return the tap of the next connection.
 
         Args:
-            secret: the key; it is removed from every line.
+            redact: cuts the key out of each line.
             about: the server and the options, for the first line.
             at: when, by `time.monotonic`; now by default.
         """
@@ -99,7 +99,7 @@ class Trace:
         if not self._n_connections:
             self.began_at, self.began_wall = at, time.time() + at - now
         self._n_connections += 1
-        self._tap = Tap(self, connection=self._n_connections, secret=secret)
+        self._tap = Tap(self, connection=self._n_connections, redact=redact)
         self._tap.note("connection.opening", about or {}, at=at)
         return self._tap
 
@@ -112,11 +112,11 @@ class Trace:
 class Tap:
     """One connection's lines, and the thread that writes them. Nothing here waits for the disk."""
 
-    def __init__(self, trace: Trace, *, connection: int, secret: str) -> None:
+    def __init__(self, trace: Trace, *, connection: int, redact: Callable[[bytes], bytes]) -> None:
         """Open the file; `Trace.connect` makes one."""
         self.trace = trace
         self.connection = connection
-        self.secret = secret
+        self.redact = redact
         self.session: str | None = None
         """The server's id; set by the thread, when `session.created` passes."""
         self._lines: queue.SimpleQueue[Line | None] = queue.SimpleQueue()
@@ -167,7 +167,7 @@ class Tap:
         try:
             with open(path, "ab", buffering=0) as file:
                 for line in iter(self._lines.get, None):
-                    file.write(_render(self, *line).encode() + b"\n")
+                    file.write(_render(self, *line) + b"\n")
         except OSError as error:
             self._give_up(error.strerror or type(error).__name__)
 
@@ -184,8 +184,8 @@ class Tap:
 # ------------------------------------------------------------------------- rendering
 
 
-def _render(tap: Tap, at: float, direction: Direction, content: Content) -> str:
-    """Return a line's text: one JSON object."""
+def _render(tap: Tap, at: float, direction: Direction, content: Content) -> bytes:
+    """Return a line: one JSON object."""
     if isinstance(content, bytes):
         kind, shown = _read(content)
     else:
@@ -206,7 +206,7 @@ def _render(tap: Tap, at: float, direction: Direction, content: Content) -> str:
         "size": len(content) if isinstance(content, bytes) else None,
         "frame": shown,
     }
-    return redacted(msgspec.json.encode(fields).decode(), tap.secret)
+    return tap.redact(msgspec.json.encode(fields))
 
 
 def _read(frame: bytes) -> tuple[str, Any]:

@@ -6,6 +6,7 @@ import asyncio
 import base64
 import json
 import logging
+import re
 import socket
 import ssl
 import time
@@ -13,8 +14,9 @@ import traceback
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
 from http import HTTPStatus
+from pathlib import Path
 from types import SimpleNamespace
-from typing import Any, Literal
+from typing import Any
 from urllib.parse import quote_plus
 
 import pytest
@@ -922,28 +924,53 @@ async def test_the_key_is_not_in_what_the_framework_shows(everything: Everything
         assert quote_plus(SECRET) not in text
 
 
-@pytest.mark.parametrize("where", ["error frame", "close reason"])
+FORMS: dict[str, str] = {
+    "as it is": SECRET,
+    "in a URL": quote_plus(SECRET),
+    "in a URL, in small letters": quote_plus(SECRET).replace("%2B", "%2b").replace("%3D", "%3d"),
+    "in a URL in a URL": quote_plus(quote_plus(SECRET)),
+    "each character in a URL": "".join(f"%{ord(each):02X}" for each in SECRET),
+    "in JSON": SECRET.replace("/", r"\/"),
+    "in JSON, in escapes": "".join(rf"\u{ord(each):04x}" for each in SECRET),
+    "in JSON in JSON": SECRET.replace("/", r"\\\/").replace("+", r"\\u002B"),
+    "in all of them": SECRET.replace("/", r"\/").replace("+", "%2b").replace("s", r"\u0073"),
+}
+
+
+def decoded(text: str) -> str:
+    """Return text as whoever looks for a key would read it."""
+    text = re.sub(r"\\+u([0-9a-fA-F]{4})", lambda found: chr(int(found[1], 16)), text)
+    text = re.sub(r"%(?:25)*([0-9a-fA-F]{2})", lambda found: chr(int(found[1], 16)), text)
+    return re.sub(r"\\+/", "/", text)
+
+
+@pytest.mark.parametrize("form", FORMS)
+@pytest.mark.parametrize("where", ["error frame", "no frame", "close reason"])
 async def test_a_key_that_the_server_repeats_is_shown_to_nobody(
-    where: Literal["error frame", "close reason"], caplog: pytest.LogCaptureFixture
+    where: str, form: str, caplog: pytest.LogCaptureFixture, tmp_path: Path
 ) -> None:
-    """The wire log cuts it out; logs, errors and exceptions must, too."""
+    """However it is written: logs, errors, events, exceptions and the wire log don't have it."""
 
     async def refuse(client: ServerConnection) -> None:
-        if where == "error frame":
+        if where == "close reason":
+            await client.close(4001, f"invalid key {FORMS[form]}")
+        else:
             await client.send('{"type":"session.created","session_id":"s"}')
             await client.recv()
-            body = {"code": "invalid_api_key", "message": f"Invalid API key: {SECRET}"}
-            await client.send(json.dumps({"type": "error", "error": body}))
-        else:
-            await client.close(4001, f"invalid key {SECRET}")
+            begin = '{"type":"error","error":{"code":"invalid_api_key","message":"Invalid API key: '
+            await client.send(begin + FORMS[form] + ('"' if where == "no frame" else '"}}'))
+            if where == "no frame":
+                await client.close(4001, "invalid key")
         await client.wait_closed()
 
+    assert SECRET in decoded(FORMS[form])
     caplog.set_level(logging.DEBUG)
     shown: list[str] = []
+    log = tmp_path / "wire.jsonl"
     async with serve(refuse, "127.0.0.1", 0) as server:
         port = next(iter(server.sockets)).getsockname()[1]
         url = f"ws://127.0.0.1:{port}/"
-        model = hydra.RealtimeModel(api_key=SECRET, base_url=url, conn_options=ONCE)
+        model = hydra.RealtimeModel(api_key=SECRET, base_url=url, conn_options=ONCE, wire_log=log)
         session = model.session()
         session.on("error", lambda error: shown.append(repr(error)))
         session.on("hydra_server_event", lambda event: shown.append(repr(event)))
@@ -952,4 +979,7 @@ async def test_a_key_that_the_server_repeats_is_shown_to_nobody(
         shown.append(repr(caught.value))
         await model.aclose()
     records = [r.getMessage() for r in caplog.records if r.name == "livekit.plugins.hydra"]
-    assert [each for each in [*shown, *records] if SECRET in each] == []
+    lines = log.read_text(encoding="utf-8").splitlines()
+    assert any("<redacted>" in line for line in lines)
+    assert all(json.loads(line) for line in lines)
+    assert [each for each in [*shown, *records, *lines] if SECRET in decoded(each)] == []

@@ -8,14 +8,15 @@ would show it.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import functools
 import logging
 import os
 import ssl
 from inspect import isawaitable
-from typing import Any, Final, cast
+from typing import Any, Final, Literal, cast
 from urllib.parse import parse_qsl, urlencode, urlsplit, urlunsplit
-from urllib.request import proxy_bypass
+from urllib.request import getproxies, proxy_bypass
 
 import websockets
 from livekit.agents import __version__ as livekit_version
@@ -34,6 +35,7 @@ from livekit_plugins_hydra.protocol.errors import (
 )
 
 from .connection import Connection
+from .reaching import reach
 from .websocket import WebSocket
 from .wirelog import Trace
 
@@ -101,22 +103,29 @@ async def _websocket(options: Options, key: str) -> WebSocket:
     headers = dict(_HEADERS)
     if options.auth == "header":
         headers["Authorization"] = f"Bearer {key}"
-    # Not happy_eyeballs_delay: asyncio leaves a socket open if that is cancelled.
-    tls: dict[str, Any] = {"ssl": trust()} if options.base_url.startswith("wss:") else {}
+    timeout_s = options.conn_options.timeout
+    parts = urlsplit(options.base_url)
+    is_secure = parts.scheme == "wss"
+    extra: dict[str, Any] = {"ssl": trust()} if is_secure else {}
+    proxy = _proxy(options.base_url)
     try:
-        socket = await _Connect(
-            _url(options, key if options.auth == "query" else None),
-            additional_headers=headers,
-            proxy=_job_proxy(options.base_url) or True,
-            open_timeout=options.conn_options.timeout,
-            create_connection=cast(Any, WebSocket),
-            compression=None,
-            max_size=None,
-            logger=_silent,
-            **tls,
-        )
+        async with asyncio.timeout(timeout_s):
+            if proxy is None:
+                port = parts.port or (443 if is_secure else 80)
+                extra["sock"] = await reach(parts.hostname or "", port)
+            socket = await _Connect(
+                _url(options, key if options.auth == "query" else None),
+                additional_headers=headers,
+                proxy=proxy,
+                open_timeout=None,
+                create_connection=cast(Any, WebSocket),
+                compression=None,
+                max_size=None,
+                logger=_silent,
+                **extra,
+            )
     except Exception as error:  # a network can raise anything
-        failure = _refusal(error, options.conn_options.timeout)
+        failure = _refusal(error, timeout_s)
     else:
         return cast(WebSocket, socket)
     # Outside of the handler, so that its context is not the exception with the URL.
@@ -159,16 +168,18 @@ async def _key(api_key: ApiKey, *, timeout_s: float) -> str:
     raise ConnectionLost(reason=reason)
 
 
-def _job_proxy(url: str) -> str | None:
-    """Return the worker's proxy, except for hosts in NO_PROXY; None for the environment's.
+def _proxy(url: str) -> str | Literal[True] | None:
+    """Return the worker's proxy, True for the environment's, or None for a direct connection.
 
     A worker without a proxy of its own has the environment's, but ignores NO_PROXY.
     """
-    try:
-        proxy = get_job_context().proc.http_proxy
-    except RuntimeError:
+    if proxy_bypass(urlsplit(url).netloc):
         return None
-    return None if proxy_bypass(urlsplit(url).netloc) else proxy
+    with contextlib.suppress(RuntimeError):  # in no job
+        if proxy := get_job_context().proc.http_proxy:
+            return proxy
+    schemes = ["socks", "https", *(["wss"] if url.startswith("wss:") else ["ws", "http"])]
+    return True if any(getproxies().get(scheme) for scheme in schemes) else None
 
 
 @functools.cache

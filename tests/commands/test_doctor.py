@@ -342,6 +342,21 @@ async def test_a_name_on_this_machine() -> None:
     assert found["tls"].answer == "not used: the URL begins with ws://"
 
 
+async def test_a_name_whose_first_address_is_dead(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Calls get past it, so it is no failure."""
+    async with Emulator() as server:
+
+        async def getaddrinfo(*_: Any, **__: Any) -> list[Any]:
+            kind = (socket.AF_INET, socket.SOCK_STREAM, socket.IPPROTO_TCP, "")
+            return [(*kind, (host, server.port)) for host in ("127.0.0.2", "127.0.0.1")]
+
+        monkeypatch.setattr(asyncio.get_running_loop(), "getaddrinfo", getaddrinfo)
+        found = await looked_at(server.url.replace("127.0.0.1", "hydra.test"))
+
+    assert found["dns"].facts["addresses"] == 2
+    assert found["tcp"].status == "ok"
+
+
 async def test_a_proxy_is_named_without_its_password(monkeypatch: pytest.MonkeyPatch) -> None:
     """A proxy of the environment is said, and what fails on the direct way is no failure then."""
     async with Emulator() as server:

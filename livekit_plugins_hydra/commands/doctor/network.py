@@ -17,6 +17,7 @@ from urllib.parse import urlsplit
 
 from livekit_plugins_hydra.report.counting import counted
 from livekit_plugins_hydra.transport.connecting import trust
+from livekit_plugins_hydra.transport.reaching import reach
 
 from .findings import Finding, Status, in_ms
 
@@ -64,7 +65,7 @@ async def look_at(address: Address) -> AsyncIterator[Finding]:
     name, addresses = await _name(address)
     yield name
     if addresses:
-        for found in await _connect(address, addresses[0]):
+        for found in await _connect(address):
             yield found
     else:
         yield _skipped("tcp", "TCP")
@@ -107,11 +108,12 @@ async def _name(address: Address) -> tuple[Finding, list[str]]:
     return found, addresses
 
 
-async def _connect(address: Address, where: str) -> list[Finding]:
+async def _connect(address: Address) -> list[Finding]:
     began_at = time.monotonic()
     try:
         async with asyncio.timeout(TIMEOUT_S):
-            _, writer = await asyncio.open_connection(where, address.port)
+            connected = await reach(address.host, address.port)
+            _, writer = await asyncio.open_connection(sock=connected)
     except (OSError, TimeoutError) as error:
         return [
             _found(

@@ -7,7 +7,7 @@ from collections import deque
 from collections.abc import Callable, Iterator
 from typing import Final
 
-from .errors import ConnectionLost, HandshakeRefused, is_retryable
+from .errors import ConnectionLost, CouldNotConnect, HandshakeRefused, is_retryable
 
 FIRST_DELAY_S: Final = 0.5
 """Upper bound of the first delay; each further one doubles."""
@@ -113,7 +113,7 @@ class Recovery:
             self._lost_at = now
         if not is_retryable(error) and not self._forgives(error, was_stable=was_stable):
             return None
-        if is_new and isinstance(error, ConnectionLost) and error.code not in CLOSES_OF_THE_SERVER:
+        if is_new and _may_be_up(error):
             return self._uniform(0.0, AT_ONCE_S)
         asked_s = _retry_after_s(error)
         if asked_s > MAX_RETRY_AFTER_S:
@@ -140,6 +140,12 @@ class Recovery:
             return False
         self._has_forgiven = True
         return True
+
+
+def _may_be_up(error: Exception) -> bool:
+    """Return whether nothing is known against the server."""
+    is_lost = isinstance(error, ConnectionLost) and error.code not in CLOSES_OF_THE_SERVER
+    return is_lost or isinstance(error, CouldNotConnect)
 
 
 def _retry_after_s(error: Exception) -> float:

@@ -7,9 +7,10 @@
     ├── ConnectionFailed         the connection
     │   ├── AuthenticationFailed     401 or 403 at the handshake
     │   ├── HandshakeRefused         any other HTTP answer than 101
-    │   ├── HandshakeTimeout         no answer, or no `session.configured`
+    │   ├── CouldNotConnect          no server was reached, or none that speaks WebSocket
+    │   ├── HandshakeTimeout         no `session.created`, or no `session.configured`
     │   ├── ServerFull               close 1013, or an `error` frame `server_full`
-    │   └── ConnectionLost           every other end of a connection
+    │   └── ConnectionLost           every other end of a connection that was
     ├── ProtocolError            a rule of the protocol
     │   ├── LocalProtocolError       we broke it: a bug in this plugin
     │   └── RemoteProtocolError      they broke it: dropped and counted
@@ -36,6 +37,9 @@ RETRYABLE_CLOSE_CODES: Final = frozenset({1000, 1001, 1005, 1006, 1011, 1012, 10
 """Close codes after which a new connection may work; the others would come again."""
 
 
+_NO_PATH: Final = " base_url has no path; that of Smallest AI's server is /waves/v1/s2s."
+
+
 class HydraError(Exception):
     """Anything that this package raises."""
 
@@ -58,23 +62,27 @@ class AuthenticationFailed(ConnectionFailed):
 
     retryable = False
 
-    def __init__(self, status: int) -> None:
+    def __init__(self, status: int, *, has_path: bool = True) -> None:
         super().__init__(status)
         self.status = status
+        self._has_path = has_path
 
     def __str__(self) -> str:
         return (
-            f"Hydra refused the API key (HTTP {self.status}); the call can't start. "
-            "Check SMALLEST_API_KEY or api_key=, and that the key may use speech-to-speech."
+            f"Hydra refused the API key (HTTP {self.status}). Check SMALLEST_API_KEY or api_key=,"
+            f" and that the key may use speech-to-speech.{'' if self._has_path else _NO_PATH}"
         )
 
 
 class HandshakeRefused(ConnectionFailed):
     """The server answered the upgrade with another HTTP status than 101."""
 
-    def __init__(self, status: int, *, retry_after_s: float | None = None) -> None:
+    def __init__(
+        self, status: int, *, retry_after_s: float | None = None, has_path: bool = True
+    ) -> None:
         super().__init__(status)
         self.status = status
+        self._has_path = has_path
         self.retry_after_s = retry_after_s
         """What the server's `Retry-After` header asks for, in seconds."""
 
@@ -93,11 +101,27 @@ class HandshakeRefused(ConnectionFailed):
             )
         else:
             remedy = "check base_url= and model=, and the plan of the account"
-        return f"Hydra refused the connection (HTTP {self.status}); {remedy}."
+        hint = "" if self._has_path else _NO_PATH
+        return f"Hydra refused the connection (HTTP {self.status}); {remedy}.{hint}"
+
+
+class CouldNotConnect(ConnectionFailed):
+    """No connection could be made."""
+
+    def __init__(self, address: str, reason: str, *, retryable: bool = True) -> None:
+        super().__init__(address, reason)
+        self.address = address
+        """``host:port/path``, of the server."""
+        self.reason = reason
+        self.retryable = retryable
+
+    def __str__(self) -> str:
+        remedy = "" if self.retryable else " It would happen again, so the call ends here."
+        return f"Could not connect to {self.address}: {self.reason}.{remedy}"
 
 
 class HandshakeTimeout(ConnectionFailed):
-    """The server did not answer in time."""
+    """The server did not take the session in time."""
 
     def __init__(self, waiting_for: str, timeout_s: float) -> None:
         super().__init__(waiting_for, timeout_s)
@@ -122,19 +146,15 @@ class ServerFull(ConnectionFailed):
 
 
 class ConnectionLost(ConnectionFailed):
-    """An established connection ended, or none could be made."""
+    """An established connection ended."""
 
-    def __init__(
-        self, code: int | None = None, reason: str = "", *, retryable: bool | None = None
-    ) -> None:
+    def __init__(self, code: int | None = None, reason: str = "") -> None:
         super().__init__(code, reason)
         self.code = code
         """The WebSocket close code, if a close frame came."""
         self.reason = reason
         """The server's words, or what the transport said."""
-        if retryable is None:
-            retryable = code is None or code in RETRYABLE_CLOSE_CODES
-        self.retryable = retryable
+        self.retryable = code is None or code in RETRYABLE_CLOSE_CODES
 
     def __str__(self) -> str:
         what = f"closed by the server with code {self.code}" if self.code else "lost"

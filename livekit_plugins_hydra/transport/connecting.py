@@ -1,9 +1,4 @@
-"""From a call's options to an open connection: only here the key is used.
-
-Every failure is raised as a `ConnectionFailed` that holds no URL, no header and no foreign
-exception: the key travels in the URL, and exceptions, their causes and websockets' own debug log
-would show it.
-"""
+"""From a call's options to an open connection: only here the key is used."""
 
 from __future__ import annotations
 
@@ -14,27 +9,25 @@ import logging
 import os
 import ssl
 from inspect import isawaitable
-from typing import Any, Final, Literal, cast
+from typing import Any, Final, cast
 from urllib.parse import parse_qsl, urlencode, urlsplit, urlunsplit
 from urllib.request import getproxies, proxy_bypass
 
 import websockets
 from livekit.agents import __version__ as livekit_version
 from livekit.agents import get_job_context
+from websockets.uri import parse_uri
 
 from livekit_plugins_hydra.log import Redactor
-from livekit_plugins_hydra.options import ApiKey, Options, check_key
+from livekit_plugins_hydra.options import Options, check_key
 from livekit_plugins_hydra.protocol.errors import (
-    RETRYABLE_STATUSES,
     AuthenticationFailed,
     ConfigurationError,
-    ConnectionFailed,
-    ConnectionLost,
-    HandshakeRefused,
-    HandshakeTimeout,
+    CouldNotConnect,
 )
 
 from .connection import Connection
+from .failures import address_of, failure_of
 from .reaching import reach
 from .websocket import WebSocket
 from .wirelog import Trace
@@ -68,8 +61,7 @@ async def connect(
     Raises:
         AuthenticationFailed: the server answered 401 or 403.
         HandshakeRefused: it answered another status than 101.
-        HandshakeTimeout: it did not answer in time.
-        ConnectionLost: no server was reached, or the key could not be had.
+        CouldNotConnect: no server was reached, or answered in time, or the key could not be had.
     """
     try:
         return await _open(options, trace)
@@ -80,7 +72,7 @@ async def connect(
 
 
 async def _open(options: Options, trace: Trace | None) -> Connection:
-    key = await _key(options.api_key, timeout_s=options.conn_options.timeout)
+    key = await _key(options)
     about = {
         "server": urlsplit(options.base_url).hostname,
         "model": options.model,
@@ -103,16 +95,13 @@ async def _websocket(options: Options, key: str) -> WebSocket:
     headers = dict(_HEADERS)
     if options.auth == "header":
         headers["Authorization"] = f"Bearer {key}"
-    timeout_s = options.conn_options.timeout
-    parts = urlsplit(options.base_url)
-    is_secure = parts.scheme == "wss"
-    extra: dict[str, Any] = {"ssl": trust()} if is_secure else {}
     proxy = _proxy(options.base_url)
+    extra: dict[str, Any] = {"ssl": trust()} if options.base_url.startswith("wss:") else {}
     try:
-        async with asyncio.timeout(timeout_s):
+        async with asyncio.timeout(options.conn_options.timeout):
+            url = parse_uri(options.base_url)
             if proxy is None:
-                port = parts.port or (443 if is_secure else 80)
-                extra["sock"] = await reach(parts.hostname or "", port)
+                extra["sock"] = await reach(url.host, url.port)
             socket = await _Connect(
                 _url(options, key if options.auth == "query" else None),
                 additional_headers=headers,
@@ -125,7 +114,7 @@ async def _websocket(options: Options, key: str) -> WebSocket:
                 **extra,
             )
     except Exception as error:  # a network can raise anything
-        failure = _refusal(error, timeout_s)
+        failure = failure_of(error, options, proxy)
     else:
         return cast(WebSocket, socket)
     # Outside of the handler, so that its context is not the exception with the URL.
@@ -145,8 +134,9 @@ def _url(options: Options, api_key: str | None) -> str:
     return urlunsplit(parts._replace(query=urlencode(query)))
 
 
-async def _key(api_key: ApiKey, *, timeout_s: float) -> str:
+async def _key(options: Options) -> str:
     """Return the key; a callable mints one for each connection."""
+    api_key, timeout_s = options.api_key, options.conn_options.timeout
     if isinstance(api_key, str):
         return api_key
     try:
@@ -165,11 +155,11 @@ async def _key(api_key: ApiKey, *, timeout_s: float) -> str:
     except Exception as error:
         reason = f"api_key() raised {type(error).__name__}"
     # Outside of the handler: the error of a token service may hold secrets.
-    raise ConnectionLost(reason=reason)
+    raise CouldNotConnect(address_of(options.base_url), reason)
 
 
-def _proxy(url: str) -> str | Literal[True] | None:
-    """Return the worker's proxy, True for the environment's, or None for a direct connection.
+def _proxy(url: str) -> str | None:
+    """Return the worker's proxy, or else the environment's; None for hosts in NO_PROXY.
 
     A worker without a proxy of its own has the environment's, but ignores NO_PROXY.
     """
@@ -178,41 +168,19 @@ def _proxy(url: str) -> str | Literal[True] | None:
     with contextlib.suppress(RuntimeError):  # in no job
         if proxy := get_job_context().proc.http_proxy:
             return proxy
-    schemes = ["socks", "https", *(["wss"] if url.startswith("wss:") else ["ws", "http"])]
-    return True if any(getproxies().get(scheme) for scheme in schemes) else None
+    # What follows is websockets' way to find one, so that an error can name it.
+    proxies = getproxies()
+    if (socks := proxies.get("socks", "")).startswith("http://"):  # macOS
+        proxies["socks"] = socks.replace("http", "socks5h", 1)
+    schemes = ["wss", "socks", "https"]
+    if url.startswith("ws:"):
+        schemes = ["ws", "socks", "https", "http"]
+    return next((proxies[scheme] for scheme in schemes if proxies.get(scheme)), None)
 
 
 @functools.cache
 def trust() -> ssl.SSLContext:
     """Return whom to trust. Reading the certificates takes 20 ms, so a process does it once."""
-    return ssl.create_default_context(
-        cafile=os.environ.get("SSL_CERT_FILE") or None,
-        capath=os.environ.get("SSL_CERT_DIR") or None,
-    )
-
-
-def _refusal(error: Exception, timeout_s: float) -> ConnectionFailed:
-    """Return why it could not be opened, without the foreign exception's text."""
-    match error:
-        case websockets.InvalidStatus():
-            status = error.response.status_code
-            if status in (401, 403):
-                return AuthenticationFailed(status)
-            retry_after = next(iter(error.response.headers.get_all("Retry-After")), "")
-            retry_after_s = float(retry_after) if retry_after.isdecimal() else None
-            return HandshakeRefused(status, retry_after_s=retry_after_s)
-        case websockets.InvalidProxyStatus():
-            status = error.response.status_code
-            is_passing = status >= 500 or status in RETRYABLE_STATUSES
-            return ConnectionLost(reason=f"the proxy answered HTTP {status}", retryable=is_passing)
-        case websockets.InvalidProxy() | ImportError():
-            return ConnectionLost(
-                reason="the proxy's URL can't be used; for SOCKS, install python-socks",
-                retryable=False,
-            )
-        case TimeoutError():
-            return HandshakeTimeout("answer to the WebSocket upgrade", timeout_s)
-        case OSError():
-            return ConnectionLost(reason=error.strerror or type(error).__name__)
-        case _:
-            return ConnectionLost(reason=f"{type(error).__name__} at the handshake")
+    cafile = os.environ.get("SSL_CERT_FILE") or None
+    capath = os.environ.get("SSL_CERT_DIR") or None
+    return ssl.create_default_context(cafile=cafile, capath=capath)

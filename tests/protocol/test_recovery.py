@@ -19,6 +19,7 @@ from livekit_plugins_hydra.protocol.errors import (
     AuthenticationFailed,
     ConnectionFailed,
     ConnectionLost,
+    CouldNotConnect,
     HandshakeRefused,
     HandshakeTimeout,
     ServerError,
@@ -30,7 +31,8 @@ FIRST_S, SECOND_S, THIRD_S = 0.5, 1.0, 2.0
 """The longest delays before the first retries."""
 
 TRANSPORT = ConnectionLost(reason="no route to host")
-LINK_LOST = [TRANSPORT, ConnectionLost(1000), ConnectionLost(1005)]
+UNREACHED = CouldNotConnect("host:443/s2s", "Connection refused")
+LINK_LOST = [TRANSPORT, UNREACHED, ConnectionLost(1000), ConnectionLost(1005)]
 """Ends that say nothing against the server."""
 
 UNRECOVERABLE = [

@@ -263,7 +263,7 @@ async def test_nobody_there() -> None:
         async with line(base_url=url, conn_options=TWICE) as opened:
             failure = await given_up(opened)
     assert isinstance(failure.error, APIConnectionError)
-    assert "Connect call failed" in str(failure.error)
+    assert "Connection refused" in str(failure.error)
     assert [error.recoverable for error in opened.of("error")] == [True, False]
 
 

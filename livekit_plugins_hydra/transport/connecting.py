@@ -62,6 +62,7 @@ async def connect(
         AuthenticationFailed: the server answered 401 or 403.
         HandshakeRefused: it answered another status than 101.
         CouldNotConnect: no server was reached, or answered in time, or the key could not be had.
+        ConfigurationError: the certificates, the proxy or the URL can't be used.
     """
     try:
         return await _open(options, trace)
@@ -180,7 +181,15 @@ def _proxy(url: str) -> str | None:
 
 @functools.cache
 def trust() -> ssl.SSLContext:
-    """Return whom to trust. Reading the certificates takes 20 ms, so a process does it once."""
+    """Return whom to trust. Reading the certificates takes 20 ms, so a process does it once.
+
+    Raises:
+        ConfigurationError: the environment names a file that has none.
+    """
     cafile = os.environ.get("SSL_CERT_FILE") or None
     capath = os.environ.get("SSL_CERT_DIR") or None
-    return ssl.create_default_context(cafile=cafile, capath=capath)
+    try:
+        return ssl.create_default_context(cafile=cafile, capath=capath)
+    except (OSError, ssl.SSLError) as error:
+        reason = error.strerror or type(error).__name__
+    raise ConfigurationError(f"SSL_CERT_FILE can't be used: {cafile} ({reason})")

@@ -16,9 +16,10 @@ from livekit_plugins_hydra.options import Options
 from livekit_plugins_hydra.protocol.errors import (
     RETRYABLE_STATUSES,
     AuthenticationFailed,
-    ConnectionFailed,
+    ConfigurationError,
     CouldNotConnect,
     HandshakeRefused,
+    HydraError,
 )
 
 
@@ -29,7 +30,7 @@ def address_of(url: str) -> str:
     return f"{host}:{parts.port or (443 if parts.scheme == 'wss' else 80)}{parts.path}"
 
 
-def failure_of(error: Exception, options: Options, proxy: str | None) -> ConnectionFailed:
+def failure_of(error: Exception, options: Options, proxy: str | None) -> HydraError:
     """Return why a connection could not be opened.
 
     Args:
@@ -53,9 +54,14 @@ def failure_of(error: Exception, options: Options, proxy: str | None) -> Connect
             is_passing = status >= 500 or status in RETRYABLE_STATUSES
             reason = f"the proxy answered HTTP {status}"
             return CouldNotConnect(address, reason, retryable=is_passing)
-        case websockets.InvalidProxy() | ImportError():
-            reason = "the proxy's URL can't be used; for SOCKS, install python-socks"
-            return CouldNotConnect(address, reason, retryable=False)
+        case websockets.InvalidProxy() | ImportError() | ValueError() if proxy is not None:
+            socks = "; for socks5://, pip install python-socks" if proxy.startswith("socks") else ""
+            return ConfigurationError(
+                f"the proxy {_without_password(proxy)} can't be used: HTTPS_PROXY, or the worker's"
+                f" http_proxy, must look like http://host:port{socks}"
+            )
+        case websockets.InvalidURI() | UnicodeError():
+            return ConfigurationError(f"base_url (or HYDRA_BASE_URL) can't be used: {address}")
         case _:
             return CouldNotConnect(address, _reason(error, options.conn_options.timeout) + through)
 

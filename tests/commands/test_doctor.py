@@ -29,6 +29,7 @@ from livekit_plugins_hydra.commands.doctor.experiments import Patience
 from livekit_plugins_hydra.commands.doctor.findings import Finding
 from livekit_plugins_hydra.options import Options, resolve_auth
 from livekit_plugins_hydra.testing import Call, Context, Emulator, Reply, Say, Scenario, recordings
+from livekit_plugins_hydra.transport.connecting import trust
 from tests.calls import KEY, tone
 from tests.command_line import ENVIRONMENT, SPEECH, here, hydra, without_voices
 
@@ -330,6 +331,24 @@ async def test_a_port_that_speaks_no_tls() -> None:
     assert found["tcp"].status == "ok"
     assert found["tls"].status == "fail"
     assert "does not speak TLS" in found["tls"].remedy
+
+
+async def test_certificates_that_can_not_be_read(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """The network is all right, and the file is named: there, and where the connection failed."""
+    monkeypatch.setenv("SSL_CERT_FILE", str(tmp_path / "company.pem"))
+    trust.cache_clear()
+    async with Emulator() as server:
+        url = server.url.replace("ws://", "wss://")
+        examined = await examine(options(server, base_url=url), patience=HURRY)
+        found = {each.id: each for each in examined.findings}
+
+    assert found["tcp"].status == "ok"
+    for name in ("tls", "connection"):
+        assert found[name].status == "fail"
+        assert f"SSL_CERT_FILE can't be used: {tmp_path / 'company.pem'}" in found[name].answer
+    trust.cache_clear()
 
 
 async def test_a_name_on_this_machine() -> None:

@@ -4,25 +4,27 @@ from __future__ import annotations
 
 import asyncio
 import ssl
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import asynccontextmanager
 from dataclasses import replace
 from http import HTTPStatus
+from pathlib import Path
 from typing import Any
 
 import pytest
 import trustme
-from livekit.agents import APIConnectOptions
+from livekit.agents import APIConnectOptions, APIError
 from websockets.asyncio.server import ServerConnection, serve
 from websockets.http11 import Request, Response
 
 from livekit_plugins_hydra.protocol.errors import (
     AuthenticationFailed,
+    ConfigurationError,
     CouldNotConnect,
     HandshakeRefused,
 )
 from livekit_plugins_hydra.testing import Say, Scenario
-from livekit_plugins_hydra.transport.connecting import connect
+from livekit_plugins_hydra.transport.connecting import connect, trust
 from tests.calls import KEY
 from tests.direct import line
 from tests.transport.test_connection import answered, given_up, options_for
@@ -148,6 +150,97 @@ async def test_what_never_was_is_never_called_lost(caplog: pytest.LogCaptureFixt
         await opened.ready(2)
         (lost,) = opened.of("error")
     assert "The connection to Hydra was lost" in str(lost.error)
+
+
+# ------------------------------------------------------------------------- what is set wrong
+
+
+@pytest.fixture
+def _fresh_trust() -> Iterator[None]:
+    trust.cache_clear()
+    yield
+    trust.cache_clear()
+
+
+async def misconfigured(base_url: str, caplog: pytest.LogCaptureFixture) -> str:
+    """Hold a call that is set up wrong, and return what it says."""
+    async with line(base_url=base_url) as opened:
+        failure = await given_up(opened)
+        assert len(opened.of("error")) == 1
+    assert isinstance(failure.error, APIError)
+    assert not failure.error.retryable
+    assert "a bug" not in caplog.text
+    with pytest.raises(ConfigurationError) as caught:
+        await connect(options_for(base_url))
+    assert caught.value.__cause__ is None
+    assert str(caught.value) in str(failure.error)
+    return str(caught.value)
+
+
+@pytest.mark.usefixtures("_fresh_trust")
+@pytest.mark.parametrize("content", [None, "", "no certificate"])
+async def test_certificates_that_can_not_be_read_are_named(
+    content: str | None,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    """A file that is not there, or has none, ends the call with one sentence about it."""
+    path = tmp_path / "company.pem"
+    if content is not None:
+        path.write_text(content)
+    monkeypatch.setenv("SSL_CERT_FILE", str(path))
+    text = await misconfigured("wss://127.0.0.1:9/s2s", caplog)
+
+    assert "SSL_CERT_FILE" in text
+    assert str(path) in text
+
+
+@pytest.mark.parametrize(
+    ("proxy", "shown"),
+    [
+        ("nonsense://me:hush@127.0.0.1:9", "nonsense://127.0.0.1:9"),
+        ("http://me:hush@127.0.0.1:99999", "http://127.0.0.1:99999"),
+        ("http://me:hush@127.0.0.1:9/path", "http://127.0.0.1:9/path"),
+        ("http://me:hu//sh@127.0.0.1:9", "http://127.0.0.1:9"),
+        ("me:hush@127.0.0.1:9", "127.0.0.1:9"),
+        ("http://[::1", "http://[::1"),
+        ("socks5://me:hush@127.0.0.1:9", "socks5://127.0.0.1:9"),
+    ],
+)
+async def test_a_proxy_that_can_not_be_used_is_named(
+    proxy: str, shown: str, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """With what it is, but for its password; and it is not tried again."""
+    for name in ("no_proxy", "NO_PROXY"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("https_proxy", proxy)
+    text = await misconfigured("wss://hydra.invalid/s2s", caplog)
+
+    assert f"the proxy {shown} can't be used" in text
+    assert "HTTPS_PROXY" in text
+    assert "hu" not in text
+    assert ("python-socks" in text) == proxy.startswith("socks")
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "wss://ex..ample/s2s",
+        f"wss://{'a' * 70}.com/s2s",
+        "wss://\u202ehydra.invalid/s2s",
+        "wss://me@hydra.invalid/s2s",
+    ],
+)
+async def test_a_url_that_can_not_be_used_is_named(
+    url: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    """It has passed the constructor, which looks at its form alone; it is not tried again."""
+    text = await misconfigured(f"{url}?token=private", caplog)
+
+    assert "base_url" in text
+    assert url.partition("//")[2].rpartition("@")[2].partition("/")[0] in text
+    assert "private" not in text
 
 
 # ------------------------------------------------------------------------- who answers: no

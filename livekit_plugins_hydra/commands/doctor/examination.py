@@ -14,8 +14,10 @@ from livekit_plugins_hydra.protocol import backoff
 from livekit_plugins_hydra.protocol import events as ev
 from livekit_plugins_hydra.protocol.errors import (
     AuthenticationFailed,
+    ConfigurationError,
     ConnectionFailed,
     ConnectionLost,
+    HydraError,
 )
 from livekit_plugins_hydra.protocol.voices import SERVER_DEFAULT_VOICE, is_known_voice
 from livekit_plugins_hydra.testing import recordings
@@ -180,7 +182,7 @@ async def _first(
             found.observe(shaken)
             if shaken.is_ready and not is_quick:
                 await _ask(found, probe, patience, progress, audio or question())
-    except ConnectionFailed as error:
+    except (ConnectionFailed, ConfigurationError) as error:
         await _observe_refusal(found, options, error, trace, patience)
         return None
     if shaken.is_ready:
@@ -244,7 +246,7 @@ def _with_consequence(refused: Finding, voice: str, again: Examination) -> Findi
 async def _observe_refusal(
     found: Examination,
     options: Options,
-    error: ConnectionFailed,
+    error: HydraError,
     trace: Trace,
     patience: Patience,
 ) -> None:

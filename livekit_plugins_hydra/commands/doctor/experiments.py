@@ -10,7 +10,11 @@ from livekit_plugins_hydra.options import Options
 from livekit_plugins_hydra.protocol import events as ev
 from livekit_plugins_hydra.protocol import wire
 from livekit_plugins_hydra.protocol.ceiling import CEILING_BYTES
-from livekit_plugins_hydra.protocol.errors import AuthenticationFailed, ConnectionFailed
+from livekit_plugins_hydra.protocol.errors import (
+    AuthenticationFailed,
+    ConfigurationError,
+    ConnectionFailed,
+)
 from livekit_plugins_hydra.transport.wirelog import Trace
 
 from .findings import Ledger, in_ms
@@ -119,7 +123,7 @@ async def try_key(options: Options, ledger: Ledger, trace: Trace, patience: Pati
             return f"no session.created ({probe.ended or 'silence'})"
     except AuthenticationFailed as error:
         return f"HTTP {error.status}"
-    except ConnectionFailed as error:
+    except (ConnectionFailed, ConfigurationError) as error:
         return str(error)
 
 
@@ -135,7 +139,7 @@ async def find_ceiling(
         try:
             async with open_probe(options, ledger, trace) as probe:
                 result, error = await _speaks_with(probe, options.voice, n_bytes, patience)
-        except ConnectionFailed as failure:
+        except (ConnectionFailed, ConfigurationError) as failure:
             result = str(failure)
         results[str(n_bytes)] = {"result": result, "ms": in_ms(time.monotonic() - began_at)}
         if error is not None:

@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from typing import Any, Final
 from urllib.parse import urlsplit
 
+from livekit_plugins_hydra.protocol.errors import ConfigurationError
 from livekit_plugins_hydra.report.counting import counted
 from livekit_plugins_hydra.transport.connecting import trust
 from livekit_plugins_hydra.transport.reaching import reach
@@ -151,6 +152,8 @@ async def _encrypt(address: Address, writer: asyncio.StreamWriter) -> Finding:
     try:
         async with asyncio.timeout(TIMEOUT_S):
             await writer.start_tls(trust(), server_hostname=address.host)
+    except ConfigurationError as error:
+        return _found("tls", "TLS", "fail", str(error), "Name another file there, or none.")
     except (OSError, TimeoutError, ssl.SSLError, ssl.CertificateError) as error:
         is_certificate = isinstance(error, ssl.SSLCertVerificationError)
         remedy = (

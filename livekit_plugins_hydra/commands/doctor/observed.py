@@ -10,7 +10,6 @@ from livekit_plugins_hydra.options import Auth
 from livekit_plugins_hydra.protocol import events as ev
 from livekit_plugins_hydra.protocol.errors import (
     AuthenticationFailed,
-    ConnectionFailed,
     ConnectionLost,
     HydraError,
 )
@@ -32,7 +31,7 @@ class Authentication:
 class NoConnection:
     """A connection that could not be made."""
 
-    error: ConnectionFailed
+    error: HydraError
 
 
 @dataclass(frozen=True)

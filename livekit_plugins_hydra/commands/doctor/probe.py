@@ -218,6 +218,7 @@ async def open_probe(options: Options, ledger: Ledger, trace: Trace) -> AsyncIte
 
     Raises:
         ConnectionFailed: it could not be made.
+        ConfigurationError: it never can.
     """
     connection = await connect(options, trace)
     probe = Probe(connection)

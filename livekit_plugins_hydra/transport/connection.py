@@ -33,10 +33,6 @@ DEAD_AFTER_S: Final = 10.0
 SUSPECT_AFTER_S: Final = 1.0
 """A link that takes longer to answer a ping may have died. Our choice."""
 
-MAX_UNSENT: Final = 400
-"""How many appends are kept, the newest, while the server does not read: 8 s of the shortest, 10 s
-of a room's frames in halves."""
-
 WRITTEN_AT_ONCE: Final = 8
 """How many frames are joined in one write, at most, so that the server reads meanwhile."""
 
@@ -53,7 +49,7 @@ class Connection:
         self._socket.on_drained = self._write
         self._tap = tap
         self._control: deque[bytes] = deque()
-        self._audio: deque[bytes] = deque(maxlen=MAX_UNSENT)
+        self._audio: deque[bytes] = deque()
         self._left: asyncio.Future[Exception | None] = asyncio.get_running_loop().create_future()
         self._pinged_at = 0.0
         self._heartbeat: asyncio.TimerHandle
@@ -102,7 +98,8 @@ class Connection:
             self._left.set_result(error)
 
     def _end(self) -> None:
-        code, reason = self._socket.protocol.close_code, self._socket.protocol.close_reason or ""
+        code = self._socket.protocol.close_code
+        reason = self._socket.protocol.close_reason or self._socket.lost_because
         if code == CloseCode.TRY_AGAIN_LATER:
             self.leave(ServerFull())
         else:

@@ -10,6 +10,7 @@ it does not check that text is UTF-8.
 from __future__ import annotations
 
 import asyncio
+import socket
 import time
 from collections import deque
 from collections.abc import Callable, Iterable
@@ -21,6 +22,10 @@ from websockets.protocol import State
 
 CLOSE_TIMEOUT_S: Final = 1.0
 """How long a server may take to close the socket after a close frame of either side."""
+
+STUCK_AFTER_S: Final = 10.0
+"""A server that reads nothing for so long is gone, and so is one whose system acknowledges nothing:
+pings show neither, if they were never answered."""
 
 WRITE_LIMIT_BYTES: Final = 32 * 1024
 """How much may wait for the server to read before the socket is full."""
@@ -48,8 +53,11 @@ class WebSocket(asyncio.Protocol):
         """Wakes those who wait, at each answer to a ping."""
         self.is_full = False
         """Whether to write no more until `on_drained`."""
+        self._stuck: asyncio.TimerHandle | None = None
         self.on_drained: Callable[[], None] | None = None
         """Called when it is no longer full."""
+        self.lost_because = ""
+        """Why it has ended, without a close frame."""
         self.on_lost: Callable[[], None] | None = None
         """Called when it has ended."""
         self._answered = asyncio.Event()
@@ -128,6 +136,9 @@ class WebSocket(asyncio.Protocol):
         """Take the socket."""
         self.transport = cast(asyncio.Transport, transport)
         self.transport.set_write_buffer_limits(WRITE_LIMIT_BYTES)
+        if hasattr(socket, "TCP_USER_TIMEOUT"):
+            raw = transport.get_extra_info("socket")
+            raw.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, int(STUCK_AFTER_S * 1000))
 
     def data_received(self, data: bytes) -> None:
         """Take what was read: deliver its messages, and answer pings and close frames."""
@@ -146,6 +157,10 @@ class WebSocket(asyncio.Protocol):
 
     def connection_lost(self, exc: Exception | None) -> None:
         """The socket is closed."""
+        if self._stuck is not None:
+            self._stuck.cancel()
+        if isinstance(exc, OSError):
+            self.lost_because = exc.strerror or type(exc).__name__
         self.protocol.receive_eof()
         self._answered.set()
         self._lost.set()
@@ -155,12 +170,19 @@ class WebSocket(asyncio.Protocol):
     def pause_writing(self) -> None:
         """The server reads too slowly."""
         self.is_full = True
+        self._stuck = self._loop.call_later(STUCK_AFTER_S, self._give_up)
 
     def resume_writing(self) -> None:
         """The server has read enough."""
         self.is_full = False
+        if self._stuck is not None:
+            self._stuck.cancel()
         if self.on_drained is not None:
             self.on_drained()
+
+    def _give_up(self) -> None:
+        self.lost_because = f"nothing was read for {STUCK_AFTER_S:g} s"
+        self.transport.abort()
 
     # ---------------------------------------------------------------------------- frames
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextvars
+import socket
 import ssl
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
@@ -20,7 +21,7 @@ from livekit_plugins_hydra.protocol import events as ev
 from livekit_plugins_hydra.protocol.errors import ConnectionLost
 from livekit_plugins_hydra.testing import Emulator
 from livekit_plugins_hydra.transport.connecting import connect
-from livekit_plugins_hydra.transport.websocket import WebSocket
+from livekit_plugins_hydra.transport.websocket import STUCK_AFTER_S, WebSocket
 from tests.calls import PATIENCE_S
 from tests.transport.test_connection import options_for
 
@@ -296,6 +297,17 @@ async def test_a_pong_that_answers_no_ping_is_none() -> None:
         socket.write([b"and now"])
         await box.until(2)
         assert socket.n_answered == ping
+
+
+@pytest.mark.skipif(not hasattr(socket, "TCP_USER_TIMEOUT"), reason="this system has it not")
+@with_and_without_tls
+async def test_the_system_gives_up_what_nobody_acknowledges(has_tls: bool) -> None:
+    """A dead link is noticed without pings, too; by default it would take a quarter of an hour."""
+    async with opened(echo, has_tls=has_tls) as client:
+        raw = client.transport.get_extra_info("socket")
+        limit_ms = raw.getsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT)
+
+    assert limit_ms == STUCK_AFTER_S * 1000
 
 
 async def test_a_peer_that_does_not_read_is_not_written_to() -> None:

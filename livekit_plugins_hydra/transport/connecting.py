@@ -8,6 +8,7 @@ import functools
 import logging
 import os
 import ssl
+from collections.abc import Collection
 from inspect import isawaitable
 from typing import Any, Final, cast
 from urllib.parse import parse_qsl, urlencode, urlsplit, urlunsplit
@@ -48,7 +49,11 @@ class _Connect(websockets.connect):
 
 
 async def connect(
-    options: Options, trace: Trace | None = None, *, is_reconnect: bool = False
+    options: Options,
+    trace: Trace | None = None,
+    *,
+    is_reconnect: bool = False,
+    goodbyes: Collection[asyncio.Task[None]] = (),
 ) -> Connection:
     """Open a connection.
 
@@ -57,6 +62,7 @@ async def connect(
         trace: logs its frames.
         is_reconnect: whether the call was up before, so its key was good once. If the key is
             refused then, a callable is asked once more: its token may have expired.
+        goodbyes: of other connections; a server that counts sessions should have them first.
 
     Raises:
         AuthenticationFailed: the server answered 401 or 403.
@@ -65,14 +71,16 @@ async def connect(
         ConfigurationError: the certificates, the proxy or the URL can't be used.
     """
     try:
-        return await _open(options, trace)
+        return await _open(options, trace, goodbyes)
     except AuthenticationFailed:
         if not is_reconnect or isinstance(options.api_key, str):
             raise
-    return await _open(options, trace)
+    return await _open(options, trace, goodbyes)
 
 
-async def _open(options: Options, trace: Trace | None) -> Connection:
+async def _open(
+    options: Options, trace: Trace | None, goodbyes: Collection[asyncio.Task[None]]
+) -> Connection:
     key = await _key(options)
     about = {
         "server": urlsplit(options.base_url).hostname,
@@ -84,7 +92,7 @@ async def _open(options: Options, trace: Trace | None) -> Connection:
     redact = Redactor(key)
     tap = (trace or Trace(None)).connect(redact=redact, about=about)
     try:
-        socket = await _websocket(options, key)
+        socket = await _websocket(options, key, goodbyes)
     except BaseException as error:
         tap.failed(error)
         raise
@@ -92,7 +100,9 @@ async def _open(options: Options, trace: Trace | None) -> Connection:
     return Connection(socket, redact=redact, tap=tap)
 
 
-async def _websocket(options: Options, key: str) -> WebSocket:
+async def _websocket(
+    options: Options, key: str, goodbyes: Collection[asyncio.Task[None]]
+) -> WebSocket:
     headers = dict(_HEADERS)
     if options.auth == "header":
         headers["Authorization"] = f"Bearer {key}"
@@ -108,7 +118,7 @@ async def _websocket(options: Options, key: str) -> WebSocket:
                 additional_headers=headers,
                 proxy=proxy,
                 open_timeout=None,
-                create_connection=cast(Any, WebSocket),
+                create_connection=cast(Any, functools.partial(WebSocket, goodbyes=goodbyes)),
                 compression=None,
                 max_size=None,
                 logger=_silent,

@@ -179,6 +179,6 @@ class Connection:
             self._pinged_at = now
             self._socket.send_ping()
         elif now - self._pinged_at > DEAD_AFTER_S - PING_EVERY_S / 2 and self._socket.n_answered:
-            self.leave(ConnectionLost(reason=f"no sign of life for {DEAD_AFTER_S:g} s"))
+            self._socket.give_up(f"no sign of life for {DEAD_AFTER_S:g} s")
         loop = asyncio.get_running_loop()
         self._heartbeat = loop.call_later(PING_EVERY_S, self._keep_alive)

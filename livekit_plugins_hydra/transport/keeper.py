@@ -141,8 +141,12 @@ class Keeper:
         connection = await self._spare.take() if self._spare is not None else None
         self._spare = None
         is_spare = connection is not None
+        loop = asyncio.get_running_loop()
         connection = self.connection = connection or await connect(
-            self._options, self.trace, is_reconnect=self.was_ready
+            self._options,
+            self.trace,
+            is_reconnect=self.was_ready,
+            goodbyes=[each for each in self._closers if each.get_loop() is loop],
         )
         took_s = time.monotonic() - began_at
         try:

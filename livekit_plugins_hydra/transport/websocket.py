@@ -13,7 +13,7 @@ import asyncio
 import socket
 import time
 from collections import deque
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Collection, Iterable
 from typing import Any, Final, cast
 
 from websockets.client import ClientProtocol
@@ -22,6 +22,9 @@ from websockets.protocol import State
 
 CLOSE_TIMEOUT_S: Final = 1.0
 """How long a server may take to close the socket after a close frame of either side."""
+
+GOODBYE_S: Final = 0.5
+"""How long a new connection waits for others to be closed: an account may have room for one."""
 
 STUCK_AFTER_S: Final = 10.0
 """A server that reads nothing for so long is gone, and so is one whose system acknowledges nothing:
@@ -39,8 +42,16 @@ class WebSocket(asyncio.Protocol):
 
     transport: asyncio.Transport
 
-    def __init__(self, protocol: ClientProtocol, **_: Any) -> None:
-        """Prepare a socket; the other arguments are for websockets' own pings and queues."""
+    def __init__(
+        self, protocol: ClientProtocol, *, goodbyes: Collection[asyncio.Task[None]] = (), **_: Any
+    ) -> None:
+        """Prepare a socket.
+
+        Args:
+            protocol: websockets' own.
+            goodbyes: what the upgrade request waits for a moment for; TCP and TLS do not.
+        """
+        self._goodbyes = goodbyes
         self.protocol = protocol
         """Has its state, and who closed it, with which code and reason."""
         self._loop = asyncio.get_running_loop()
@@ -110,6 +121,11 @@ class WebSocket(asyncio.Protocol):
             overdue.cancel()
             self.transport.abort()
 
+    def give_up(self, why: str) -> None:
+        """End it without a goodbye, which nobody would hear."""
+        self.lost_because = why
+        self.transport.abort()
+
     # ---------------------------------------------------------------- what `connect` calls
 
     async def handshake(self, headers: dict[str, str], user_agent: str) -> None:
@@ -118,6 +134,8 @@ class WebSocket(asyncio.Protocol):
         Raises:
             Exception: there was no answer, or not that of a WebSocket server.
         """
+        if self._goodbyes:
+            await asyncio.wait(self._goodbyes, timeout=GOODBYE_S)
         request = self.protocol.connect()
         request.headers.update(headers)
         request.headers["User-Agent"] = user_agent
@@ -170,7 +188,9 @@ class WebSocket(asyncio.Protocol):
     def pause_writing(self) -> None:
         """The server reads too slowly."""
         self.is_full = True
-        self._stuck = self._loop.call_later(STUCK_AFTER_S, self._give_up)
+        self._stuck = self._loop.call_later(
+            STUCK_AFTER_S, self.give_up, f"nothing was read for {STUCK_AFTER_S:g} s"
+        )
 
     def resume_writing(self) -> None:
         """The server has read enough."""
@@ -179,10 +199,6 @@ class WebSocket(asyncio.Protocol):
             self._stuck.cancel()
         if self.on_drained is not None:
             self.on_drained()
-
-    def _give_up(self) -> None:
-        self.lost_because = f"nothing was read for {STUCK_AFTER_S:g} s"
-        self.transport.abort()
 
     # ---------------------------------------------------------------------------- frames
 

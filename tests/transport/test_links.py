@@ -11,9 +11,9 @@ import pytest
 from livekit import rtc
 
 from livekit_plugins_hydra.protocol import events as ev
-from livekit_plugins_hydra.testing import Emulator, Scenario
+from livekit_plugins_hydra.testing import Emulator, Say, Scenario
 from livekit_plugins_hydra.transport.connecting import connect
-from livekit_plugins_hydra.transport.websocket import CLOSE_TIMEOUT_S, STUCK_AFTER_S
+from livekit_plugins_hydra.transport.websocket import CLOSE_TIMEOUT_S, GOODBYE_S, STUCK_AFTER_S
 from tests import clock
 from tests.calls import tone
 from tests.clock import in_virtual_time
@@ -179,6 +179,55 @@ async def test_a_slow_network_is_no_dead_one() -> None:
 
         assert proxy.n_connections == 1
         assert opened.of("error") == []
+
+
+@pytest.mark.parametrize("way", ["another connection", "another call"])
+@pytest.mark.parametrize("delay_s", [0.0, 0.05, 0.15])
+@in_virtual_time
+async def test_a_connection_that_is_left_is_gone_before_the_next_is_counted(
+    delay_s: float, way: str
+) -> None:
+    """An account may have room for one session: the next one does not meet the one before it."""
+    scenario = Scenario(bare_response_create="refused", default_reply=Say(duration_s=0.2))
+    async with (
+        Emulator(scenario, strict=False) as server,
+        FaultProxy(server.port) as proxy,
+        line(base_url=proxy.url, complaints_are_fine=True) as opened,
+    ):
+        proxy.delay_s = delay_s
+        await opened.session._update_session(instructions="")
+        await server.wait_for(ev.SessionConfigured)
+        if way == "another connection":
+            await asyncio.sleep(1.0)
+            await opened.session.generate_reply()
+        else:
+            await opened.session.aclose()
+            await opened.model.session()._update_session(instructions="")
+        await server.wait_for(
+            lambda books: len(books.connections) == 2 and books.connection.configured_at_s
+        )
+        old, new = server.connections
+
+        assert old.closed_at_s is not None
+        assert old.closed_at_s <= new.opened_at_s
+
+
+@in_virtual_time
+async def test_a_server_that_says_no_goodbye_is_not_waited_for_long() -> None:
+    """A new connection is asked for half a second later at most."""
+    scenario = Scenario(bare_response_create="refused", default_reply=Say(duration_s=0.2))
+    async with line(scenario, complaints_are_fine=True) as opened:
+        await opened.session._update_session(instructions="")
+        await opened.ready()
+        await asyncio.sleep(1.0)
+        opened.server.freeze()
+        left_at = time.monotonic()
+        reply = opened.session.generate_reply()
+        await opened.ready(2)
+
+        assert time.monotonic() - left_at <= GOODBYE_S + READY_AGAIN_S
+        await reply
+        opened.server.thaw()
 
 
 def test_a_call_is_back_within_a_handshake() -> None:

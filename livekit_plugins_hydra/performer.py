@@ -17,7 +17,7 @@ from livekit.agents.utils import shortuuid
 
 from .framework import quirks, reports
 from .framework.configuration import Configuration
-from .framework.tools import readable
+from .functions import Functions
 from .log import logger, warn_once
 from .options import Options
 from .protocol import effects as fx
@@ -29,7 +29,7 @@ from .protocol.states import Handshake, Turn
 from .timers import Timers
 from .transport.keeper import Keeper
 from .transport.spare import Spare
-from .voice.chat import ChatLog, output_as_text
+from .voice.chat import ChatLog
 from .voice.listening import Listening
 from .voice.speaking import Speaking
 from .voice.transcription import Transcriber
@@ -38,11 +38,6 @@ from .voice.utterance import Utterance
 SessionEvents = Literal["hydra_server_event", "hydra_client_event"]
 
 _OUTPUT_RATES_HZ: Final = range(8_000, 96_001)
-
-_NOT_RUN: Final = (
-    "Not run: it was still waiting when you were interrupted. Call it again if wanted."
-)
-_NOT_ALLOWED: Final = "Not run: no function may be called now."
 
 
 class Performer:
@@ -105,9 +100,9 @@ class Performer:
         )
         self.keeper = Keeper(options, self, closers=closers, spare=spare)
         self._timers = Timers(self._on_timer)
-        self._results = quirks.Results(self._announce_output)
-        self._announced: dict[str, llm.FunctionCallOutput] = {}
-        """By call id, the outputs that the framework may drop."""
+        self.functions = Functions(
+            self.call, self.chat, self.configuration, self.speaking, host=self
+        )
         self._effects: deque[fx.Effect] = deque()
         self._is_performing = False
         self._is_closing = False
@@ -120,7 +115,7 @@ class Performer:
         self.ended = self.ended or "the session was closed"
         self.keeper.stop()
         self.perform(self.call.end(self.ended, time.monotonic()))
-        self._results.close()
+        self.functions.results.close()
         self.listening.close()
         self.speaking.close()
         self._timers.close()
@@ -189,7 +184,7 @@ class Performer:
                     f" they were {n_bytes} bytes"
                 )
             case fx.CallFunction():
-                self._call_function(effect)
+                self.functions.begin(effect)
             case fx.UserStarted(item_id=item_id, audio_ms=audio_ms):
                 self._begin_turn(item_id, audio_ms)
             case fx.UserStopped(audio_ms=audio_ms):
@@ -216,7 +211,7 @@ class Performer:
                 if future is not None and not future.done():
                     future.set_exception(llm.RealtimeError(reason))
             case fx.OutputDropped(call_id=call_id):
-                self._add_output(self._announced.pop(call_id))
+                self.functions.post_dropped(call_id)
             case fx.UseVoice(refused=refused, voice=voice):
                 self.configuration.voice = voice
                 logger.warning(
@@ -256,7 +251,7 @@ class Performer:
         self.perform(self.call.configure(body, time.monotonic()))
 
     def _begin_response(self, effect: fx.BeginResponse) -> None:
-        self._results.watch(quirks.agent_session(self._session))
+        self.functions.results.watch(quirks.agent_session(self._session))
         generation = self.speaking.begin(effect.part_id)
         future = self.replies.get(effect.reply_id or "")
         if effect.reply_id is not None and (future is None or future.done()):
@@ -279,7 +274,7 @@ class Performer:
         self._emit("input_speech_started", llm.InputSpeechStartedEvent())
         # Only now: the framework calls interrupt() inside the emit.
         self.speaking.cut(item_id, time.monotonic())
-        self.refuse_dropped(dropped)
+        self.functions.refuse_dropped(dropped)
 
     def _become_ready(self, session: events.ServerSession) -> None:
         rate_hz = session.output_audio_sample_rate
@@ -301,58 +296,6 @@ class Performer:
             self.speaking.forget_cut()
         elif generation := self.speaking.resume():
             self._emit("generation_created", generation.created_event(user_initiated=False))
-
-    # ---------------------------------------------------------------- function calls
-
-    def _call_function(self, effect: fx.CallFunction) -> None:
-        call = llm.FunctionCall(
-            id=self.chat.unique_id(effect.item_id),
-            call_id=effect.call_id,
-            name=effect.name,
-            arguments=readable(effect.arguments),
-        )
-        self.speaking.call(effect.part_id, call)
-        if self.configuration.tool_choice == "none":
-            self._refuse(call, _NOT_ALLOWED)  # the framework never answers it
-
-    def post_output(self, output: llm.FunctionCallOutput) -> None:
-        """Send a function's output to the server; it is in the history already."""
-        name = self.chat.name_of(output.call_id) or output.name
-        self.warn_of_size(f"the result of {name}", output.output)
-        self._announced.pop(output.call_id, None)
-        now, played_until = self.moment()
-        self.perform(
-            self.call.post_output(
-                output.call_id,
-                output.output,
-                as_text=output_as_text(name, output.output),
-                now=now,
-                played_until=played_until,
-            )
-        )
-
-    def _announce_output(self, output: llm.FunctionCallOutput) -> None:
-        if self.ended is None:
-            self._announced[output.call_id] = output
-            announced = self.call.announce_output(output.call_id, within_s=quirks.DROPPED_AFTER_S)
-            self.perform(announced)
-
-    def _add_output(self, output: llm.FunctionCallOutput) -> None:
-        """Take an output that the framework does not pass on."""
-        self.chat.add(output)
-        self.post_output(output)
-
-    def refuse_dropped(self, calls: list[llm.FunctionCall]) -> None:
-        """Answer function calls that the framework will not run: the server waits for them."""
-        for call in calls:
-            if call.call_id in self.call.conversation.open_calls:
-                self._refuse(call, _NOT_RUN)
-
-    def _refuse(self, call: llm.FunctionCall, why: str) -> None:
-        """Answer a function call that is not run."""
-        self._add_output(
-            llm.FunctionCallOutput(call_id=call.call_id, name=call.name, output=why, is_error=True)
-        )
 
     # ------------------------------------------------- what the connections report
 

@@ -227,7 +227,7 @@ class RealtimeSession(llm.RealtimeSession[SessionEvents]):
         self._performer.speaking.forget_cut()
         dropped = self._performer.speaking.queued_calls()
         self._performer.perform(self._call.interrupt())
-        self._performer.refuse_dropped(dropped)
+        self._performer.functions.refuse_dropped(dropped)
 
     def truncate(
         self,
@@ -284,7 +284,7 @@ class RealtimeSession(llm.RealtimeSession[SessionEvents]):
         """
         is_new = item.created_at >= self._began_at
         if isinstance(item, llm.FunctionCallOutput) and is_new:
-            self._performer.post_output(item)
+            self._performer.functions.post(item)
             return
         role, text = self._performer.chat.as_text(item)
         is_typed = role == "user" and is_new

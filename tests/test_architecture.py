@@ -28,7 +28,11 @@ ROOMS: dict[str, set[str]] = {
     "transport": {"log", "options", "protocol"},
     "framework": {"protocol"},
     "voice": {"log", "framework", "protocol"},
-    "performer": {"framework", "log", "options", "protocol", "timers", "transport", "voice"},
+    "functions": {"framework", "protocol", "voice"},
+    "performer": {
+        *("framework", "functions", "log", "options"),
+        *("protocol", "timers", "transport", "voice"),
+    },
     "session": {"log", "options", "performer", "protocol", "transport"},
     "model": {"log", "options", "protocol", "session", "transport"},
     "version": set(),

@@ -67,7 +67,7 @@ A message that waits for playback is dropped at an interruption; its function ca
     Source: `voice/agent_activity.py`, `_realtime_generation_task_impl`.
     Without: the server waits for their results, and is silent.
 Function calls under the tool choice "none" are never answered.
-    Here: `performer`, `_call_function`. Source: `voice/generation.py`, `_execute_tools_task`.
+    Here: `functions`, `_NOT_ALLOWED`. Source: `voice/generation.py`, `_execute_tools_task`.
     Without: the server waits for their results, and is silent.
 The reply to results is not asked for if the speech that called the function was interrupted.
     Here: `protocol/results`, `NARRATE_AFTER_S`.

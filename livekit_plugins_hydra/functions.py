@@ -81,7 +81,7 @@ class Functions:
 
     def post(self, output: llm.FunctionCallOutput) -> None:
         """Send a function's output to the server; it is in the history already."""
-        name = self._chat.name_of(output.call_id) or output.name
+        name = self._chat.name_of(output)
         self._host.warn_of_size(f"the result of {name}", output.output)
         self._announced.pop(output.call_id, None)
         now, played_until = self._host.moment()

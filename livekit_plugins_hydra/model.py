@@ -41,9 +41,10 @@ class RealtimeModel(llm.RealtimeModel):
 
         session = AgentSession(llm=hydra.RealtimeModel(voice="maya"))
 
-    The server detects turns and barge-ins. Its history ends with a connection and can't be edited,
-    so `message_truncation` means that the session cuts its own history to what was played; a new
-    connection gets that history.
+    The server detects turns and barge-ins. Its history ends with a connection and can't be edited.
+    So `message_truncation` means that the session cuts its own history to what was played, and
+    `mutable_chat_context` that a server is told what is new in it, such as what `session.say()` has
+    said. What was removed or edited is so for new connections, which get that history.
     """
 
     def __init__(
@@ -96,6 +97,7 @@ class RealtimeModel(llm.RealtimeModel):
                 auto_tool_reply_generation=False,
                 audio_output=True,
                 manual_function_calls=True,
+                mutable_chat_context=True,
                 mutable_tools=True,
             )
         )

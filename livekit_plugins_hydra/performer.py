@@ -15,6 +15,7 @@ from livekit.agents import llm, stt
 from livekit.agents.metrics import STTMetrics
 from livekit.agents.utils import shortuuid
 
+from .context import Context
 from .framework import quirks, reports
 from .framework.configuration import Configuration
 from .functions import Functions
@@ -103,6 +104,7 @@ class Performer:
         self.functions = Functions(
             self.call, self.chat, self.configuration, self.speaking, host=self
         )
+        self.context = Context(session, self.call, self.chat, self.functions, host=self)
         self._effects: deque[fx.Effect] = deque()
         self._is_performing = False
         self._is_closing = False

@@ -20,7 +20,6 @@ from .options import Options
 from .performer import Performer, SessionEvents
 from .protocol.demand import CONFIGURED
 from .protocol.learned import Learned
-from .protocol.states import About
 from .transport.spare import Spare
 
 CLOSE_BUDGET_S: Final = 2.0
@@ -64,7 +63,6 @@ class RealtimeSession(llm.RealtimeSession[SessionEvents]):
             spare=spare,
         )
         self._call = self._performer.call
-        self._began_at = time.time()
         self._is_configurable = False
         self._has_tools = False
         """Whether there is a list of tools, be it empty."""
@@ -137,13 +135,13 @@ class RealtimeSession(llm.RealtimeSession[SessionEvents]):
         self._make_configurable()
 
     async def update_chat_ctx(self, chat_ctx: llm.ChatContext) -> None:
-        """Append what is new in `chat_ctx`; Hydra's history can't be edited.
+        """Take `chat_ctx` as what was said: each later connection is told that, and no more.
 
-        Outputs of functions go to the server at once, text with the next request. Only
+        The present server can only be told what is new: outputs of functions at once, text of any
+        role with the next request. It can't unhear what was removed or edited. Only
         `generate_reply` asks for a response.
         """
-        for item in self._performer.chat.add_new(chat_ctx):
-            self._tell(item)
+        self._performer.context.update(chat_ctx)
         self._make_configurable()
 
     async def update_tools(self, tools: list[llm.Tool]) -> None:
@@ -272,29 +270,11 @@ class RealtimeSession(llm.RealtimeSession[SessionEvents]):
 
     # ------------------------------------------------------------------------ details
 
-    @property
-    def _is_configured(self) -> bool:
-        """Whether the present server was sent its configuration."""
-        return self._call.conversation.handshake in CONFIGURED
-
-    def _tell(self, item: llm.ChatItem) -> None:
-        """Let the server know of an item, unless the configuration will.
-
-        What is older than the call was neither typed in it nor returned in it: it is history.
-        """
-        is_new = item.created_at >= self._began_at
-        if isinstance(item, llm.FunctionCallOutput) and is_new:
-            self._performer.functions.post(item)
-            return
-        role, text = self._performer.chat.as_text(item)
-        is_typed = role == "user" and is_new
-        if text and (is_typed or self._is_configured):
-            self._performer.warn_of_size("a message", text)
-            self._call.add_text(role, text, About.TEXT if is_typed else About.NEXT)
-
     def _sync_tools(self) -> None:
-        self._performer.perform(self._call.update_tools(self._performer.configuration.offered))
-        if self._is_configured and (excess := self._performer.configuration.excess()):
+        configuration = self._performer.configuration
+        self._performer.perform(self._call.update_tools(configuration.offered))
+        is_configured = self._call.conversation.handshake in CONFIGURED
+        if is_configured and (excess := configuration.excess()):
             self._performer.warn_once(excess)
 
     def _make_configurable(self) -> None:

@@ -68,10 +68,15 @@ def note(text: str, role: str = "user") -> Wish[Call]:
     """Note what was typed, or a message of the application."""
 
     def run(call: Call, _: float) -> list[fx.Effect]:
-        call.add_text(role, text, About.TEXT if role == "user" else About.NEXT)
+        call.texts.add(role, text, About.TEXT if role == "user" else About.NEXT)
         return []
 
     return Wish(f"add_text {text!r}", run)
+
+
+def start_over() -> Wish[Call]:
+    """The conversation is another one from now on."""
+    return Wish("start_over", Call.start_over)
 
 
 def post(call_id: str, output: str = "42") -> Wish[Call]:

@@ -29,9 +29,10 @@ ROOMS: dict[str, set[str]] = {
     "framework": {"protocol"},
     "voice": {"log", "framework", "protocol"},
     "functions": {"framework", "protocol", "voice"},
+    "context": {"framework", "functions", "protocol", "voice"},
     "performer": {
-        *("framework", "functions", "log", "options"),
-        *("protocol", "timers", "transport", "voice"),
+        *("context", "framework", "functions", "log"),
+        *("options", "protocol", "timers", "transport", "voice"),
     },
     "session": {"log", "options", "performer", "protocol", "transport"},
     "model": {"log", "options", "protocol", "session", "transport"},

@@ -89,7 +89,7 @@ A late text can't be added to the session's history, only to the agent's.
     Source: `voice/agent_activity.py`, `_on_remote_item_added`.
     Without: the next agent does not know what was said.
 `update_chat_ctx` is called with all of our history and more, or with the agent's.
-    Here: `voice/chat`, `add_new`. Source: `voice/agent_activity.py`, `update_chat_ctx`.
+    Here: `voice/chat`, `take`. Source: `voice/agent_activity.py`, `update_chat_ctx`.
     Without: the server gets again, as something new, what it knows.
 `ChatContext.copy` leaves a reference cycle behind.
     Here: `voice/chat`, `copy`. Source: `llm/chat_context.py`, `copy`.
@@ -102,6 +102,7 @@ An STT stream that LiveKit opens again has missed what was said before.
 from __future__ import annotations
 
 import asyncio
+import functools
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final
@@ -128,18 +129,41 @@ def agent_session(session: llm.RealtimeSession[Any]) -> AgentSession[Any] | None
     wait for the first one's audience, and hear nothing.
     Source: `voice/agent_activity.py`, `_start_session`.
     """
-    activity = _activity(session)
-    return activity.session if activity is not None else None
+    present = activity_of(session)
+    return present.session if present is not None else None
 
 
-def _activity(session: llm.RealtimeSession[Any]) -> AgentActivity | None:
+def activity_of(session: llm.RealtimeSession[Any]) -> AgentActivity | None:
+    """Return the agent's activity that listens to a realtime session; None if none does.
+
+    In a handoff it becomes another one, if the framework goes on with the same realtime session.
+    Source: `voice/agent_activity.py`, `_detach_reusable_resources`.
+    """
     for listener in session._events.get("error", ()):
         match getattr(listener, "__self__", None):
-            case AgentActivity() as activity:
-                return activity
+            case AgentActivity() as present:
+                return present
             case llm.RealtimeSession() as adapter:
-                return _activity(adapter)
+                return activity_of(adapter)
     return None
+
+
+def has_got(session: llm.RealtimeSession[Any]) -> Callable[[str], bool]:
+    """Return what tells whether the framework's history has an item of this id.
+
+    It adds what is said when it was played. Until then the application can't have it, so it did
+    not remove it. Who drives a session directly has all of it.
+    Source: `voice/agent_session.py`, `_conversation_item_added`.
+    """
+    served = agent_session(session)
+    if served is None:
+        return lambda _: True
+
+    @functools.cache
+    def ids() -> set[str]:
+        return {item.id for item in served.history.items}
+
+    return lambda item_id: item_id in ids()
 
 
 def collects_from(session: llm.RealtimeSession[Any], engine: stt.STT[Any]) -> bool:
@@ -149,7 +173,7 @@ def collects_from(session: llm.RealtimeSession[Any], engine: stt.STT[Any]) -> bo
     that transcribes for the realtime session, too.
     Source: `voice/agent_activity.py`, `_on_metrics_collected`.
     """
-    activity = _activity(session)
+    activity = activity_of(session)
     return activity is not None and activity.stt is engine
 
 
@@ -161,7 +185,7 @@ def is_transcribed(session: llm.RealtimeSession[Any]) -> bool:
     the user's text all the same.
     Source: `voice/agent_activity.py`, `on_final_transcript`.
     """
-    activity = _activity(session)
+    activity = activity_of(session)
     if activity is None or activity.stt is None:
         return False
     model = activity.llm
@@ -176,7 +200,7 @@ def add_message(session: llm.RealtimeSession[Any], message: llm.ChatMessage) -> 
     The framework takes what has no confidence for typed text.
     Source: `voice/agent_activity.py`, `_on_input_audio_transcription_completed`.
     """
-    if (activity := _activity(session)) is not None:
+    if (activity := activity_of(session)) is not None:
         confidence = message.transcript_confidence
         spoken = message.model_copy(
             update={

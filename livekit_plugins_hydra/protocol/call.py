@@ -21,7 +21,7 @@ from .learned import Learned
 from .line import Line
 from .memory import Memory, Side
 from .renewal import Renewal
-from .reply import Reply, Text
+from .reply import Reply
 from .results import Results
 from .states import SETUP, About, Asked, Awaited, Handshake, Input, Setup, Signal, Turn, next_state
 from .voices import SERVER_DEFAULT_VOICE, is_known_voice
@@ -63,6 +63,8 @@ class Call:
         self._line = Line(Conversation(new_event_id, self._call_ids))
         self._results = Results()
         self._demand = Demand(learned if learned is not None else Learned(), self._results)
+        self.texts = self._demand.texts
+        """What the session's history has and the server will be told."""
         self._owes_greeting = greet
         """Whether the model still has to speak first."""
         self._voice: str | None = None
@@ -125,7 +127,7 @@ class Call:
         self._voice = session.voice
         self._move_setup(Signal.CONFIGURE)
         self._renewal.configured()
-        self._demand.texts.clear()
+        self.texts.clear()
         if session.generate_initial_response:
             out += self._line.move(Signal.GREETS)
             if self._demand.reply:
@@ -235,13 +237,6 @@ class Call:
             return []
         return [*self._demand.drop(self._line, now), *self._advance(now, played_until)]
 
-    def add_text(self, role: str, text: str, about: About) -> None:
-        """Note a text item that is already in the session's history.
-
-        It waits for the next request: a new connection before that has it in its history.
-        """
-        self._demand.texts.append(Text(role, shorten(text), about))
-
     def announce_output(self, call_id: str, *, within_s: float) -> list[fx.Effect]:
         """A function has returned; the framework will post its output, or drop it.
 
@@ -261,7 +256,7 @@ class Call:
             out += self.conversation.post_output(call_id, shorten(output))
             self._results.sent(output, now)
         elif output:
-            self._demand.texts.append(Text("system", as_text, About.OUTPUTS))
+            self.texts.add("system", as_text, About.OUTPUTS)
         self._results.returned(call_id, output, now)
         return out + self._advance(now, played_until)
 
@@ -279,6 +274,16 @@ class Call:
             return []
         self._renewal.instructions_changed(now, is_stale=is_stale)
         return self._advance(now, played_until)
+
+    def start_over(self, now: float) -> list[fx.Effect]:
+        """Make a new connection at once: the conversation is another one from now on."""
+        if self.conversation.handshake not in CONFIGURED:
+            return []
+        self.texts.clear()
+        out = self._leave_if([fx.Reconnect("another agent, who knows less, goes on")], now)
+        self._was_touched = False
+        self._memory.forget()
+        return out
 
     def interrupt(self) -> list[fx.Effect]:
         """Cancel the response that is generating, if there is one.
@@ -435,15 +440,14 @@ class Call:
         if self._setup is Setup.WINDOW and reply is None:
             return []
         is_owed = self._owes_greeting or reply is not None or self._results.due_at is not None
-        if not is_owed or self._line.awaited is Awaited.TURN:
-            return [fx.Compose(greet=False, opening="", budget_bytes=self._renewal.budget_bytes)]
-        opening = reply.opening if reply else self._about().value
-        return [fx.Compose(greet=True, opening=opening, budget_bytes=self._renewal.budget_bytes)]
+        greet = is_owed and self._line.awaited is not Awaited.TURN
+        opening = (reply.opening if reply else self._about().value) if greet else ""
+        return [fx.Compose(greet, opening, self._renewal.budget_bytes)]
 
     def _about(self) -> About:
         """Return what a response without a cause on its own connection is about."""
-        if self._demand.texts:
-            return self._demand.texts[-1].about
+        if about := self.texts.last_about:
+            return about
         results = self._results
         if results.is_sent or results.has_news or results.due_at is not None:
             return About.OUTPUTS
@@ -455,13 +459,9 @@ class Call:
         return self.conversation.is_untouched and not self._was_touched
 
     def _advance_reply(self, now: float) -> list[fx.Effect]:
-        may_renew = self._wait_to_renew_s(now) <= 0
-        out = self._demand.advance(
-            self._line,
-            now,
-            renewal=self._renewal.reason if may_renew else "",
-            is_remembered=self._memory.is_complete,
-        )
+        renewal = "" if self._wait_to_renew_s(now) > 0 else self._renewal.reason
+        is_remembered = self._memory.is_complete
+        out = self._demand.advance(self._line, now, renewal=renewal, is_remembered=is_remembered)
         return [*self._leave_if(out, now), *self._demand.clock(self._line, now)]
 
     def _advance_narration(self, at: float, now: float) -> list[fx.Effect]:

@@ -26,7 +26,7 @@ from .backoff import RECONNECTS_PER_MINUTE, Allowance
 from .errors import CODES_OF_BAD_CONFIGURATION, ServerError
 from .learned import Learned, Way
 from .line import Line
-from .reply import Reply, Text
+from .reply import Reply, Text, Texts
 from .results import Results
 from .states import About, Asked, Awaited, Handshake, Signal, Turn
 
@@ -56,7 +56,7 @@ class Demand:
     def __init__(self, learned: Learned, results: Results) -> None:
         self.learned = learned
         self.reply: Reply | None = None
-        self.texts: list[Text] = []
+        self.texts = Texts()
         self.reconnects = Allowance(RECONNECTS_PER_MINUTE, 60.0)
         self._results = results
 
@@ -234,16 +234,14 @@ class Demand:
         if not line.conversation.is_ready or self.learned.is_closed(Way.ITEMS, now):
             return []
         out: list[fx.Effect] = []
-        for text in self.texts:
-            if not text.was_refused:
-                out += self._send_item(text.role, text.text, text, line)
-        self.texts = [text for text in self.texts if text.was_refused]
+        for text in self.texts.take():
+            out += self._send_item(text.role, text.text, text, line)
         return out
 
     def _send_item(self, role: str, text: str, source: Text | None, line: Line) -> list[fx.Effect]:
         """Send a text item; if it is refused, `source` waits for the next request again."""
         sent = line.conversation.add_message(role, text)
-        line.sent_texts |= dict.fromkeys(_event_ids(sent), source)
+        line.note_sent(_event_ids(sent), source)
         return sent
 
     # ---------------------------------------------------------------- what the server does
@@ -286,7 +284,7 @@ class Demand:
             if is_about_request:
                 self.learned.failed(Way.ITEMS, now)
             if text := line.sent_texts.pop(event_id):
-                self.texts.append(replace(text, was_refused=True))
+                self.texts.add_again(text)
         elif is_about_request and is_free and not is_calling and self._is_undocumented:
             self.learned.failed(Way.CREATE, now)
         if reply is None or not reply.is_asked or reply.asked is Asked.OUTPUTS:

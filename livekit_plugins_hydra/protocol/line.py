@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Final
 
 from . import effects as fx
 from .conversation import Conversation
-from .reply import Reply, Text
+from .reply import MAX_WAITING, Reply, Text
 from .states import AWAITED, Awaited, Input, Signal, Turn, next_state
 
 DEBT_S: Final = 3.0
@@ -34,7 +35,13 @@ class Line:
     answers_turn: bool = False
     """Whether the newest response answers something that the user has said."""
     sent_texts: dict[str, Text | None] = field(default_factory=dict)
-    """By event id; None for the instructions of a reply."""
+    """The newest, by event id; None for the instructions of a reply."""
+
+    def note_sent(self, event_ids: Iterable[str], source: Text | None) -> None:
+        """Remember texts that are sent: the server may refuse them."""
+        self.sent_texts |= dict.fromkeys(event_ids, source)
+        while len(self.sent_texts) > MAX_WAITING:
+            del self.sent_texts[next(iter(self.sent_texts))]
 
     @property
     def is_held_back(self) -> bool:

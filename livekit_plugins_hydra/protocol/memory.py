@@ -24,3 +24,7 @@ class Memory:
     def is_complete(self) -> bool:
         """Whether a new connection can be told all that was said."""
         return all(side.is_transcribed or not side.has_spoken for side in (self.user, self.agent))
+
+    def forget(self) -> None:
+        """What was said so far need not be told."""
+        self.user.has_spoken = self.agent.has_spoken = False

@@ -9,7 +9,7 @@ from livekit.agents import llm
 
 from livekit_plugins_hydra.log import logger
 
-from .chat import ChatLog
+from .chat import ChatLog, Place
 from .generation import Generation
 from .message import Message
 from .resumption import Cut, Speech
@@ -280,7 +280,7 @@ class Speaking:
             self._messages.pop(next(iter(self._messages))).close()
         return message
 
-    def _remember(self, message: Message, place: int) -> None:
+    def _remember(self, message: Message, place: Place) -> None:
         if not message.played_text:
             self._chat.remove(message.id)
             return

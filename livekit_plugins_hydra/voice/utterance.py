@@ -11,6 +11,7 @@ from typing import Final
 from livekit import rtc
 from livekit.agents import llm
 
+from .chat import Place
 from .transcription import Recognition
 
 
@@ -62,7 +63,7 @@ class Utterance:
     """The server's; empty where it gives none."""
     began_at: float
     """Wall clock."""
-    place: int
+    place: Place
     """In the chat log."""
     resent_since: float = math.inf
     """Since when audio is sent again, should no answer come of this connection; monotonic clock."""

@@ -2090,6 +2090,22 @@ def test_results_that_were_overtaken_by_a_response_are_not_told_again() -> None:
     connect(call)
 
 
+def test_another_conversation_begins_on_another_connection() -> None:
+    """At once: what waited is not told, and the first words are those of a beginning."""
+    call = talked()
+    assert call >> session.note("I am Ada.") >> session.start_over() << RECONNECT
+    assert call >> session.reply("g1")
+
+    connect(call, greet=True, opening=About.START.value)
+    answered(call, "r1", "g1")
+
+
+def test_a_conversation_that_has_not_begun_needs_no_other_connection() -> None:
+    """The configuration is still to come."""
+    call = new_call()
+    assert call >> session.configurable() >> session.open_socket() >> session.start_over()
+
+
 def test_what_was_typed_survives_a_lost_connection() -> None:
     """It is in the history, so it is not sent again."""
     call = talked()

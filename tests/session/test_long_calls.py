@@ -18,7 +18,6 @@ from livekit.agents import function_tool, llm
 import livekit_plugins_hydra as hydra
 from livekit_plugins_hydra.protocol import events as ev
 from livekit_plugins_hydra.testing import Call, Context, Emulator, Reply, Say, Scenario
-from livekit_plugins_hydra.voice.chat import MAX_ITEMS, ChatLog
 from tests import clock
 from tests.calls import KEY, tone
 
@@ -166,16 +165,3 @@ def test_a_call_does_not_grow() -> None:
     assert late.n_tasks <= early.n_tasks + 2
     assert late.n_files <= early.n_files + 2
     assert late.rss_bytes - early.rss_bytes < MAX_GROWTH_BYTES
-
-
-def test_the_session_s_history_does_not_grow() -> None:
-    """The newest items are kept; older ones are not taken for new when the framework has them."""
-    log = ChatLog()
-    whole = llm.ChatContext.empty()
-    for number in range(3 * MAX_ITEMS):
-        whole.items.append(llm.ChatMessage(id=str(number), role="user", content=["hello"]))
-        assert len(log.add_new(whole)) == 1
-
-    kept = [item.id for item in log.copy().items]
-    assert kept == [str(number) for number in range(2 * MAX_ITEMS, 3 * MAX_ITEMS)]
-    assert log.unique_id("0") != "0"

@@ -223,13 +223,14 @@ def test_a_voice_in_no_roster_is_passed_on_with_a_warning(
 
 
 def test_the_capabilities_are_what_hydra_can_do() -> None:
-    """Server turns, audio out, tools that change in mid-call; nothing that it can't do."""
+    """Server turns, audio out, tools and context that change in mid-call; no more than it can."""
     model = hydra.RealtimeModel(api_key=KEY)
     capabilities = dataclasses.asdict(model.capabilities)
     true = {name for name, value in capabilities.items() if value}
     assert true == {
         "turn_detection",
         "audio_output",
+        "mutable_chat_context",
         "mutable_tools",
         "message_truncation",
         "manual_function_calls",

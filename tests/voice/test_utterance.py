@@ -9,7 +9,7 @@ from livekit_plugins_hydra.voice.utterance import STATES, Cause, State, Utteranc
 
 def utterance(state: State) -> Utterance:
     """Return an utterance in a state."""
-    return Utterance("item", "item", began_at=0.0, place=1, state=state)
+    return Utterance("item", "item", began_at=0.0, place=(0.0, 1), state=state)
 
 
 @pytest.mark.parametrize("state", State)

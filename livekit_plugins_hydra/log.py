@@ -36,8 +36,9 @@ def _ways_to_write(char: int) -> bytes:
     return rb"(?:%b%b|\\+u00(?i:%02x)|%%(?:25)*(?i:%02x))" % (escape, as_it_is, char, char)
 
 
-def warn_once(warned: set[str], sentence: str) -> None:
-    """Log a warning, unless it was given before."""
-    if sentence not in warned:
-        warned.add(sentence)
+def warn_once(warned: set[str], sentence: str, *, about: str = "") -> None:
+    """Log a warning, unless it was given before, or another one `about` the same."""
+    key = about or sentence
+    if key not in warned:
+        warned.add(key)
         logger.warning("%s", sentence)

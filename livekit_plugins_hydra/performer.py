@@ -109,6 +109,7 @@ class Performer:
         self._is_performing = False
         self._is_closing = False
         self._warned: set[str] = set()
+        """What is true of this call alone."""
         self._warned_by_model = warned
 
     async def aclose(self) -> None:
@@ -134,12 +135,18 @@ class Performer:
         if (n_bytes := size_of(text)) > MAX_ITEM_BYTES:
             self.warn_once(
                 f"{what} is {n_bytes} bytes, and Hydra falls silent when it holds too much: the"
-                f" first {MAX_ITEM_BYTES} are sent, with a mark; return less"
+                f" first {MAX_ITEM_BYTES} are sent, with a mark; return less",
+                about=what,
             )
 
-    def warn_once(self, sentence: str) -> None:
-        """Warn, once in this call."""
-        warn_once(self._warned, sentence)
+    def warn_once(self, sentence: str, *, about: str = "") -> None:
+        """Warn of what is true of the model: once, and not for each agent of a workflow.
+
+        Args:
+            sentence: what is to be known.
+            about: what it is about, where agents are warned of the same in other words.
+        """
+        warn_once(self._warned_by_model, sentence, about=about)
 
     # ----------------------------------------------------------------------- effects
 
@@ -180,10 +187,12 @@ class Performer:
             case fx.EndResponse():
                 self._end_response(effect)
             case fx.FellSilent(held_bytes=n_bytes):
-                self.warn_once(
+                warn_once(
+                    self._warned,
                     "a response of Hydra's came without any audio, so the user heard nothing; it"
                     " does that when instructions, tools and conversation together are too large:"
-                    f" they were {n_bytes} bytes"
+                    f" they were {n_bytes} bytes",
+                    about="silence",
                 )
             case fx.CallFunction():
                 self.functions.begin(effect)
@@ -243,7 +252,7 @@ class Performer:
 
     def _compose(self, effect: fx.Compose) -> None:
         if excess := self.configuration.excess(effect.opening):
-            self.warn_once(excess)
+            self.warn_once(excess, about="size")
         body = self.configuration.compose(
             self.chat.lines(),
             greet=effect.greet,
@@ -411,7 +420,8 @@ class Performer:
 
     def input_audio_lost(self) -> None:
         """Warn that audio of the user was dropped."""
-        self.warn_once("Hydra was away for too long: the oldest of the user's audio is lost")
+        lost = "Hydra was away for too long: the oldest of the user's audio is lost"
+        warn_once(self._warned, lost)
 
     async def until_subscribed(self) -> None:
         """Wait until somebody in the room can hear the agent."""
@@ -436,4 +446,4 @@ class Performer:
             "Hydra sends no text of what is said, so LiveKit's history and captions lack it, and"
             f" reconnects and handoffs forget it: give hydra.RealtimeModel an STT as {remedies}"
         )
-        warn_once(self._warned_by_model, sentence)
+        self.warn_once(sentence)

@@ -275,7 +275,7 @@ class RealtimeSession(llm.RealtimeSession[SessionEvents]):
         self._performer.perform(self._call.update_tools(configuration.offered))
         is_configured = self._call.conversation.handshake in CONFIGURED
         if is_configured and (excess := configuration.excess()):
-            self._performer.warn_once(excess)
+            self._performer.warn_once(excess, about="size")
 
     def _make_configurable(self) -> None:
         """Let the first configuration be sent, in a moment."""

@@ -237,6 +237,23 @@ def test_the_capabilities_are_what_hydra_can_do() -> None:
     }
 
 
+async def test_what_is_true_of_a_model_is_warned_of_once(caplog: pytest.LogCaptureFixture) -> None:
+    """And not for each agent of a workflow: of its tag, of sizes, of what it does not have."""
+    scenario = dataclasses.replace(SEEDS_WELCOME, tolerate=frozenset({"over_ceiling"}))
+    async with Emulator(scenario) as server:
+        model = hydra.RealtimeModel(api_key=KEY, base_url=server.url, model="hydra")
+        for number in range(3):
+            session = model.session()
+            session.commit_audio()
+            await session._update_session(instructions="x" * (31_000 + number))
+            await configured(server, number + 1)
+            await session.aclose()
+        await model.aclose()
+    warned = warnings_in(caplog)
+    for words in ("commit_audio() does nothing", "too large", "Hydra warns"):
+        assert sum(words in sentence for sentence in warned) == 1
+
+
 def test_model_and_provider_are_named_for_usage() -> None:
     """Usage and traces are booked under the tag and the vendor's own name."""
     model = hydra.RealtimeModel(api_key=KEY, model="hydra-v1.0")

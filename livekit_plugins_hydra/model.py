@@ -23,6 +23,8 @@ from .options import (
     resolve_url,
     resolve_voice,
     resolve_wire_log,
+    warn_about_model,
+    warn_about_voice,
 )
 from .protocol import voices
 from .protocol.learned import Learned
@@ -68,7 +70,8 @@ class RealtimeModel(llm.RealtimeModel):
             model: "hydra-v1.1" (default), "hydra-v1.0" or "hydra"; follows from `voice` when only
                 that is given.
             voice: a name from `MODELS`; by default "aria", "sterling" or "wren". It is frozen
-                when a call begins. One that no roster has is passed on with a warning.
+                when a call begins. One that no roster has is passed on with a warning; if the
+                server refuses it, calls speak with the server's own default.
             api_key: the key, or an async function that mints a token per connection; by default
                 the environment's SMALLEST_API_KEY.
             base_url: the server; by default the environment's HYDRA_BASE_URL, else Smallest AI's.
@@ -102,6 +105,8 @@ class RealtimeModel(llm.RealtimeModel):
             )
         )
         tag, name = resolve_voice(model, voice)
+        warn_about_model(tag)
+        warn_about_voice(name, tag)
         self._options = Options(
             model=tag,
             voice=name,
@@ -164,6 +169,7 @@ class RealtimeModel(llm.RealtimeModel):
         """
         if is_given(voice) and voice is not None:
             _, name = resolve_voice(self._options.model, voice)
+            warn_about_voice(name, self._options.model)
             self._options = replace(self._options, voice=name)
 
     async def prewarm(self) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import ipaddress
 import os
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterable
 from dataclasses import dataclass
 from typing import Any, Final, Literal
 from urllib.parse import urlsplit
@@ -19,6 +19,8 @@ from .protocol.wire import plain_text
 
 DEFAULT_BASE_URL: Final = "wss://api.smallest.ai/waves/v1/s2s"
 """Source: vendor docs of 2026-08-21."""
+
+_QUOTES: Final = "\"'`"
 
 ApiKey = str | Callable[[], Awaitable[str]]
 Auth = Literal["query", "header"]
@@ -55,7 +57,6 @@ def resolve_voice(model: NotGivenOr[str | None], voice: NotGivenOr[str | None]) 
     if name is None:
         tag = tag or voices.DEFAULT_MODEL
         return tag, voices.default_voice(tag)
-    warn_about_voice(name)
     return tag or voices.model_of_voice(name), name
 
 
@@ -71,14 +72,34 @@ def _name(option: str, value: NotGivenOr[str | None]) -> str | None:
     return name
 
 
-def warn_about_voice(voice: str) -> None:
-    """Warn about a voice that is in no roster; rosters change, so it may still work."""
-    if not voices.is_known_voice(voice):
+def warn_about_model(model: str) -> None:
+    """Warn about a model that is not known; there may be new ones, so it may still work."""
+    if model not in voices.MODELS:
         logger.warning(
-            "the voice %r is in no roster of Hydra that this plugin knows; the nearest is %r",
-            voice,
-            voices.nearest_voice(voice),
+            "this plugin knows no model %r of Hydra; there are %s", model, _listed(voices.MODELS)
         )
+
+
+def warn_about_voice(voice: str, model: str) -> None:
+    """Warn about a voice that is not the model's; rosters change, so it may still work."""
+    info = voices.MODELS.get(model)
+    if not voices.is_known_voice(voice):
+        nearest = voices.nearest_voice(voice)
+        logger.warning(
+            "the voice %r is in no roster of Hydra that this plugin knows; %s is %r. If Hydra"
+            " refuses it, calls speak with %r",
+            *(voice, "the nearest" if nearest else "the default"),
+            *(nearest or voices.default_voice(model), voices.SERVER_DEFAULT_VOICE),
+        )
+    elif info is not None and voice not in info.voices:
+        logger.warning(
+            "the voice %r is one of %r; %r has %s",
+            *(voice, voices.model_of_voice(voice), model, _listed(info.voices)),
+        )
+
+
+def _listed(names: Iterable[str]) -> str:
+    return ", ".join(repr(name) for name in names)
 
 
 def resolve_key(api_key: ApiKey | None) -> ApiKey:
@@ -106,6 +127,10 @@ def check_key(key: str) -> str:
     if not key:
         raise ConfigurationError(
             "no API key: set SMALLEST_API_KEY, or pass api_key= to hydra.RealtimeModel"
+        )
+    if key[0] in _QUOTES or key[-1] in _QUOTES:
+        raise ConfigurationError(
+            "the API key has quotes around it; take them out of SMALLEST_API_KEY, or of api_key="
         )
     if not key.isascii() or not key.isprintable() or " " in key:
         raise ConfigurationError(

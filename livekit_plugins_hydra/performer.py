@@ -7,6 +7,7 @@ framework -> the room. The core decides; `session` takes LiveKit's requests.
 from __future__ import annotations
 
 import asyncio
+import logging
 import time
 from collections import deque
 from typing import Any, Final, Literal
@@ -225,7 +226,9 @@ class Performer:
                 self.functions.post_dropped(call_id)
             case fx.UseVoice(refused=refused, voice=voice):
                 self.configuration.voice = voice
-                logger.warning(
+                # Of a voice that it does not know, the plugin has warned before.
+                logger.log(
+                    logging.WARNING if voices.is_known_voice(refused) else logging.INFO,
                     "Hydra refused the voice %r; calls of this model speak with %r instead",
                     *(refused, voice),
                 )

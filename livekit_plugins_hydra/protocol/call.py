@@ -24,7 +24,7 @@ from .renewal import Renewal
 from .reply import Reply
 from .results import Results
 from .states import SETUP, About, Asked, Awaited, Handshake, Input, Setup, Signal, Turn, next_state
-from .voices import SERVER_DEFAULT_VOICE, is_known_voice
+from .voices import SERVER_DEFAULT_VOICE
 
 GREETING_WINDOW_S: Final = 0.05
 """How long the first configuration waits for a greeting to join it.
@@ -359,12 +359,12 @@ class Call:
         return [*self.lose(now, keeps_turn=has_asked), fx.Reconnect("the server has failed")]
 
     def _fall_back(self, now: float) -> list[fx.Effect]:
-        """The server refuses the voice; a listed one is replaced by the server's default.
+        """The server refuses the voice: any other than its default is replaced by that.
 
         Source: the six voices of `hydra` were refused on 2026-08-20 (probe).
         """
         voice = self._voice or ""
-        if voice == SERVER_DEFAULT_VOICE or not is_known_voice(voice):
+        if voice == SERVER_DEFAULT_VOICE:
             return []
         self._demand.learned.voices_refused.add(voice)
         instead = fx.UseVoice(refused=voice, voice=SERVER_DEFAULT_VOICE)

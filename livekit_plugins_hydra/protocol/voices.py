@@ -91,7 +91,7 @@ def is_known_voice(voice: str) -> bool:
     return any(voice in info.voices for info in MODELS.values())
 
 
-def nearest_voice(voice: str) -> str:
-    """Return the known voice whose name is most like `voice`."""
+def nearest_voice(voice: str) -> str | None:
+    """Return the known voice that was probably meant; None if `voice` is like none."""
     known = [name for info in MODELS.values() for name in info.voices]
-    return difflib.get_close_matches(voice.lower(), known, n=1, cutoff=0.0)[0]
+    return next(iter(difflib.get_close_matches(voice.strip().lower(), known, n=1)), None)

@@ -73,6 +73,13 @@ def test_a_misspelt_voice_is_near_the_one_that_was_meant(typo: str, voice: str) 
 
 
 @given(st.text(max_size=50))
-def test_there_is_always_a_nearest_voice(text: str) -> None:
-    """However strange the name, the warning can name a known voice."""
-    assert voices.is_known_voice(voices.nearest_voice(text))
+def test_only_a_known_voice_is_the_nearest(text: str) -> None:
+    """However strange the name, what a warning names is there."""
+    nearest = voices.nearest_voice(text)
+    assert nearest is None or voices.is_known_voice(nearest)
+
+
+@pytest.mark.parametrize("name", ["alloy", "shimmer", "Puck", "en-US-JennyNeural", ""])
+def test_a_voice_that_is_like_none_has_no_nearest(name: str) -> None:
+    """Another vendor's voice was not misspelt."""
+    assert voices.nearest_voice(name) is None

@@ -12,6 +12,7 @@ from livekit.agents import APIConnectOptions, llm
 from livekit.agents.types import NOT_GIVEN
 
 import livekit_plugins_hydra as hydra
+from livekit_plugins_hydra.protocol import events as ev
 from livekit_plugins_hydra.protocol import voices
 from livekit_plugins_hydra.protocol.errors import ConfigurationError
 from livekit_plugins_hydra.testing import Emulator, Scenario
@@ -86,6 +87,15 @@ async def test_the_key_comes_from_the_environment(monkeypatch: pytest.MonkeyPatc
         wake(model.session())
         await configured(server)
         await model.aclose()
+
+
+@pytest.mark.parametrize("quoted", [f'"{KEY}"', f"'{KEY}'", f' "{KEY}" ', f'{KEY}"'])
+def test_a_key_in_quotes_is_refused(quoted: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Docker's env files keep them, and Hydra would refuse the key in mid-dial."""
+    monkeypatch.setenv("SMALLEST_API_KEY", quoted)
+    with pytest.raises(ValueError, match="the API key has quotes around it") as refused:
+        hydra.RealtimeModel()
+    assert KEY not in str(refused.value)
 
 
 def test_configuration_errors_are_hydra_errors() -> None:
@@ -201,11 +211,47 @@ def test_a_name_that_is_no_text_is_refused(name: str) -> None:
         hydra.RealtimeModel(api_key=KEY, **options)
 
 
-def test_a_voice_of_another_model_stays_with_the_model_that_was_named() -> None:
-    """The server keeps one list of voices for all tags, so both are taken as they are."""
+def test_a_voice_of_another_model_stays_with_the_model_that_was_named(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    """The server has one list of voices for all tags: both are taken, and one warning names what
+    there is.
+    """
     model = hydra.RealtimeModel(api_key=KEY, model="hydra-v1.1", voice="sterling")
     assert model.model == "hydra-v1.1"
     assert "sterling" in repr(model)
+    (warned,) = warnings_in(caplog)
+    assert warned.startswith("the voice 'sterling' is one of 'hydra-v1.0'; 'hydra-v1.1' has 'zoe',")
+
+
+def test_a_model_that_is_not_known_is_passed_on_with_a_warning(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    """Another vendor's, or a new one: one warning names those that there are."""
+    model = hydra.RealtimeModel(api_key=KEY, model="gpt-4")
+    model.update_options(voice="sterling")
+    assert model.model == "gpt-4"
+    assert warnings_in(caplog) == [
+        "this plugin knows no model 'gpt-4' of Hydra; there are 'hydra-v1.1', 'hydra-v1.0', 'hydra'"
+    ]
+
+
+async def test_a_voice_of_another_vendor_costs_one_warning(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    """It is like none of Hydra's; where the server refuses it, calls speak with its default."""
+    async with Emulator() as server:
+        model = hydra.RealtimeModel(api_key=KEY, base_url=server.url, voice="shimmer")
+        for number in (2, 3):
+            wake(model.session())
+            await configured(server, number)
+        await model.aclose()
+    asked = [event.session.voice for event in server.events_of(ev.SessionConfigure)]
+    assert asked == ["shimmer", "sterling", "sterling"]
+    (warned,) = warnings_in(caplog)
+    assert "'shimmer' is in no roster" in warned
+    assert "the default is 'aria'" in warned
+    assert "calls speak with 'sterling'" in warned
 
 
 def test_a_voice_in_no_roster_is_passed_on_with_a_warning(

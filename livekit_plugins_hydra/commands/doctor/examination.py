@@ -19,7 +19,7 @@ from livekit_plugins_hydra.protocol.errors import (
     ConnectionLost,
     HydraError,
 )
-from livekit_plugins_hydra.protocol.voices import SERVER_DEFAULT_VOICE, is_known_voice
+from livekit_plugins_hydra.protocol.voices import SERVER_DEFAULT_VOICE
 from livekit_plugins_hydra.testing import recordings
 from livekit_plugins_hydra.transport.wirelog import Trace
 
@@ -231,7 +231,7 @@ def _with_consequence(refused: Finding, voice: str, again: Examination) -> Findi
         voice: the voice.
         again: what was found with the server's default in its place.
     """
-    if not is_known_voice(voice):  # of these, calls take no other one
+    if voice == SERVER_DEFAULT_VOICE:
         then = "Calls with it fail."
     elif again.has("voice", "fail"):
         then = f"Calls with it fail: {SERVER_DEFAULT_VOICE!r}, its substitute, is refused, too."

@@ -11,6 +11,7 @@ import logging
 import time
 from collections import deque
 from typing import Any, Final, Literal
+from urllib.parse import urlsplit
 
 from livekit.agents import llm, stt
 from livekit.agents.metrics import STTMetrics
@@ -20,6 +21,7 @@ from .context import Context
 from .framework import quirks, reports
 from .framework.configuration import Configuration
 from .functions import Functions
+from .journal import Journal
 from .log import logger, warn_once
 from .options import Options
 from .protocol import effects as fx
@@ -102,6 +104,7 @@ class Performer:
         )
         self.keeper = Keeper(options, self, closers=closers, spare=spare)
         self._timers = Timers(self._on_timer)
+        self._journal = Journal(urlsplit(options.base_url).hostname or "")
         self.functions = Functions(
             self.call, self.chat, self.configuration, self.speaking, host=self
         )
@@ -124,6 +127,7 @@ class Performer:
         self.speaking.close()
         self._timers.close()
         await self.keeper.aclose()
+        self._journal.end()
         for transcriber in filter(None, self._transcribers):
             await transcriber.aclose()
 
@@ -160,6 +164,8 @@ class Performer:
         try:
             while self._effects:
                 effect = self._effects.popleft()
+                if type(effect) is not fx.OutputAudio:  # fifty a second
+                    self._journal.note(effect, self.speaking.played_until())
                 try:
                     self._perform_one(effect)
                 except Exception:
@@ -297,7 +303,7 @@ class Performer:
         is_reconnect = self.keeper.was_ready
         self.keeper.ready(time.monotonic())
         self.listening.start()
-        logger.debug("Hydra session %s is ready at %d Hz", self.session_id, self.speaking.rate_hz)
+        self._journal.ready(self.session_id)
         if is_reconnect:
             self._emit("session_reconnected", llm.RealtimeSessionReconnectedEvent())
 
@@ -320,6 +326,7 @@ class Performer:
 
     def connection_opened(self, took_s: float, *, is_spare: bool) -> None:
         """Begin a conversation; it took so long to get its connection."""
+        self._journal.opened(took_s)
         self.perform(self.call.open())
         metrics = reports.of_acquisition(self._model, took_s, is_reused=is_spare)
         # Listeners take time: first the configuration is sent, if it can be.
@@ -343,11 +350,13 @@ class Performer:
 
     def connection_lost(self, alive_at: float) -> None:
         """End the conversation; the server may not have received audio sent after `alive_at`."""
+        self._journal.lost()
         keeps_turn = self.listening.stop(alive_at)
         self.perform(self.call.lose(time.monotonic(), keeps_turn=keeps_turn))
 
     def connection_left(self, alive_at: float, *, is_suspect: bool) -> None:
         """Keep audio that the server may not have received, if the connection may be dead."""
+        self._journal.lost()
         if self.listening.stop(alive_at) and is_suspect:
             self.perform(self.call.lose(time.monotonic(), keeps_turn=True))
 
@@ -359,6 +368,7 @@ class Performer:
 
     def connection_failed(self, error: errors.HydraError) -> None:
         """Report a failure; another connection is tried."""
+        self._journal.failed()
         self._report(error, recoverable=True)
 
     def gave_up(self, error: Exception) -> None:

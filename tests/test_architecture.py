@@ -29,9 +29,10 @@ ROOMS: dict[str, set[str]] = {
     "framework": {"protocol"},
     "voice": {"log", "framework", "protocol"},
     "functions": {"framework", "protocol", "voice"},
+    "journal": {"log", "protocol"},
     "context": {"framework", "functions", "protocol", "voice"},
     "performer": {
-        *("context", "framework", "functions", "log"),
+        *("context", "framework", "functions", "journal", "log"),
         *("options", "protocol", "timers", "transport", "voice"),
     },
     "session": {"log", "options", "performer", "protocol", "transport"},

@@ -301,9 +301,6 @@ class Demand:
             now: monotonic clock.
             is_remembered: whether the text of all that was said is known.
         """
-        reply = self.reply
-        if reply is None or not reply.is_asked:
-            return []
         if not line.conversation.is_free:  # somebody speaks: look again when that is over
             return [fx.StartTimer("reply_silence", REPLY_SILENCE_S)]
         self.learned.failed(Way.ANSWER, now)

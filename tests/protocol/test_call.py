@@ -912,6 +912,18 @@ def test_text_that_is_refused_while_the_user_speaks_is_not_lost() -> None:
     assert not learned.is_closed(Way.ITEMS, call.now), "one refusal may be about that moment"
 
 
+def test_text_that_a_failing_server_has_lost_is_told_by_a_new_connection() -> None:
+    """A failure inside the server says nothing of texts in general, and loses none."""
+    learned = Learned()
+    call = talked(learned=learned)
+    assert call >> session.note("Who?") >> session.reply("g1") << item("Who?") << ASK
+
+    assert call >> refused(call, ev.ConversationItemCreate, "internal_error") << RECONNECT
+    connect(call, greet=True, opening=About.TEXT.value)
+    answered(call, "r1", "g1")
+    assert learned == Learned()
+
+
 def test_text_that_goes_out_with_the_users_speech_may_be_refused() -> None:
     """The error is told, the text waits, and the user's own answer is not disturbed."""
     call = talked()

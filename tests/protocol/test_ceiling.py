@@ -83,6 +83,21 @@ def test_silence_on_a_connection_that_holds_much_is_answered_by_another() -> Non
     assert call >> server.audio("r1") << fx.OutputAudio("r1", "a1", b"\1\0")
 
 
+def test_silence_that_goes_on_is_not_met_by_one_connection_after_another() -> None:
+    """The second silence within a minute is the server's answer: the call goes on with it."""
+    call = ready("p" * SUSPECT_BYTES)
+    held = call.conversation.load.bytes
+    ask(call)
+    call = call >> server.done("r1") << fx.EndStreams("r1", cut=False) << ended("r1")
+    assert call << fx.FellSilent(held) << RECONNECT
+    connect(call, "p" * SUSPECT_BYTES, budget_bytes=held // 2)
+    ask(call)
+
+    call = call >> server.done("r1") << fx.EndStreams("r1", cut=False) << ended("r1")
+    assert call << fx.FellSilent(held)
+    assert call.has_answered
+
+
 def test_silence_on_a_small_connection_is_the_servers_answer() -> None:
     """A response may be empty; nothing is laid to a size of a few hundred bytes."""
     call = ready()

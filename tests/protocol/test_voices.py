@@ -7,6 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from livekit_plugins_hydra.protocol import voices
+from livekit_plugins_hydra.protocol.learned import Learned
 
 
 def test_every_voice_has_one_home() -> None:
@@ -42,6 +43,16 @@ def test_the_default_model_is_known() -> None:
 def test_the_servers_own_default_is_known() -> None:
     """What an unheard-of voice is replaced by is a voice of the catalogue."""
     assert voices.is_known_voice(voices.SERVER_DEFAULT_VOICE)
+
+
+def test_a_voice_that_the_server_has_refused_is_not_asked_for_again() -> None:
+    """The next calls of a model speak with the server's default voice from their first word."""
+    learned = Learned()
+    assert learned.voice_for("maya") == "maya"
+
+    learned.voices_refused.add("maya")
+    assert learned.voice_for("maya") == voices.SERVER_DEFAULT_VOICE
+    assert learned.voice_for("zara") == "zara"
 
 
 def test_an_unknown_model_gets_what_the_server_would_choose() -> None:

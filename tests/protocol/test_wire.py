@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+from enum import Enum
 from typing import Any
 
 import msgspec
@@ -583,6 +584,17 @@ def test_a_text_may_be_a_subclass_of_str(text: str) -> None:
 
     assert wire.encode(event) == wire.encode(plain)
     assert wire.escaped_size(event) == wire.escaped_size(plain)
+
+
+class Persona(Enum):
+    """An application's own list."""
+
+    KIND = "Be kind."
+
+
+def test_a_text_may_be_a_value_of_an_enumeration() -> None:
+    """What is sent is the value, and not the name in the program."""
+    assert wire.plain_text(Persona.KIND) == "Be kind."
 
 
 @pytest.mark.parametrize("text", [None, 7, b"bytes"])

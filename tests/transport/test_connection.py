@@ -30,6 +30,7 @@ import livekit_plugins_hydra as hydra
 from livekit_plugins_hydra.options import Options
 from livekit_plugins_hydra.protocol import events as ev
 from livekit_plugins_hydra.protocol.errors import ConfigurationError, ConnectionFailed
+from livekit_plugins_hydra.protocol.voices import SERVER_DEFAULT_VOICE
 from livekit_plugins_hydra.testing import Call, Emulator, Reply, Say, Scenario
 from livekit_plugins_hydra.transport.connecting import connect
 from tests.calls import KEY, PATIENCE_S, call, tone
@@ -161,41 +162,68 @@ async def _nobody(_: ServerConnection) -> None:
     """Serve nothing."""
 
 
-@pytest.mark.parametrize("switch", ["none", "errors_all_invalid_frame", "refused_configure_closes"])
-async def test_an_unknown_voice_ends_the_call_at_once(switch: str) -> None:
-    """One attempt, one unrecoverable error with the server's words about the voice."""
-    scenario = FAST if switch == "none" else FAST.with_switches(switch)
-    async with line(scenario, voice="nobody") as opened:
+@asynccontextmanager
+async def refuses_to_configure(*, closes: bool = False) -> AsyncIterator[str]:
+    """Run a server that has no voice at all; yields its URL."""
+
+    async def refuse(client: ServerConnection) -> None:
+        await client.send('{"type":"session.created","session_id":"s"}')
+        await client.recv()
+        await client.send(
+            '{"type":"error","error":{"code":"invalid_request_error","message":"no voice",'
+            '"param":"session.configure.session.voice"}}'
+        )
+        if closes:
+            await client.close(1008, "session.configure was refused")
+        await client.wait_closed()
+
+    unheard = logging.getLogger("a server's own")  # it writes the URL that it was asked for
+    unheard.propagate = False
+    async with serve(refuse, "127.0.0.1", 0, logger=unheard) as server:
+        port = next(iter(server.sockets)).getsockname()[1]
+        yield f"ws://127.0.0.1:{port}/"
+
+
+@pytest.mark.parametrize("closes", [False, True])
+async def test_a_configuration_that_is_refused_ends_the_call_at_once(closes: bool) -> None:
+    """One unrecoverable error with the server's words and the field; nothing is tried again."""
+    async with (
+        refuses_to_configure(closes=closes) as url,
+        line(base_url=url, voice=SERVER_DEFAULT_VOICE) as opened,
+    ):
         reply = opened.session.generate_reply()
         failure = await given_up(opened)
 
-        assert "nobody" in str(failure.error)
+        assert "no voice" in str(failure.error)
         assert "session.configure.session.voice" in str(failure.error)
-        assert len(opened.of("error")) == len(opened.server.dials) == 1
-        with pytest.raises(llm.RealtimeError, match="nobody"):
+        assert len(opened.of("error")) == 1
+        with pytest.raises(llm.RealtimeError, match="no voice"):
             await reply
 
 
-@pytest.mark.parametrize("switch", ["none", "refused_configure_closes", "errors_name_no_event"])
-async def test_a_launch_voice_that_is_refused_is_replaced(
-    switch: str, caplog: pytest.LogCaptureFixture
+@pytest.mark.parametrize(
+    "switch",
+    ["none", "refused_configure_closes", "errors_name_no_event", "errors_all_invalid_frame"],
+)
+@pytest.mark.parametrize(("model", "voice"), [("hydra", "wren"), ("hydra-v1.1", "nobody")])
+async def test_a_voice_that_is_refused_is_replaced(
+    model: str, voice: str, switch: str, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """`wren` is tried, then `sterling` on a new connection: one warning, and it is remembered."""
+    """It is tried, then `sterling` on a new connection: one warning, and it is remembered."""
     scenario = FAST if switch == "none" else FAST.with_switches(switch)
-    async with line(scenario, model="hydra", voice="wren") as opened:
+    async with line(scenario, model=model, voice=voice) as opened:
         await hear(await opened.session.generate_reply(instructions="Say hello."))
 
         voices = [record.configures[0].session.voice for record in opened.server.connections]
-        assert voices == ["wren", "sterling"]
+        assert voices == [voice, "sterling"]
         assert opened.of("error") == []
-        (warning,) = [text for text in warnings_in(caplog) if "deprecated" not in text]
-        assert "'wren'" in warning
+        (warning,) = [text for text in warnings_in(caplog) if f"'{voice}'" in text]
         assert "'sterling'" in warning
 
         later = opened.model.session()
         await hear(await later.generate_reply())
         voices = [record.configures[0].session.voice for record in opened.server.connections]
-        assert voices == ["wren", "sterling", "sterling"]
+        assert voices == [voice, "sterling", "sterling"]
 
 
 # ------------------------------------------------------------------------- refused for now
@@ -847,11 +875,22 @@ WAYS_TO_FAIL: dict[str, Scenario] = {
     "busy": Scenario(http_refusals=9, http_retry_after_s=None),
     "full": Scenario(server_full_connections=9),
     "slow": Scenario(connect_delay_s=60),
-    "unknown voice": FAST,
+    "unconfigured": FAST,
     "nobody there": FAST,
     "bad proxy": FAST,
     "fine": FAST,
 }
+
+
+def options_of_way(way: str, rude_url: str) -> dict[str, Any]:
+    """Return the options of a model that fails in a way."""
+    match way:
+        case "unconfigured":
+            return {"base_url": rude_url, "voice": SERVER_DEFAULT_VOICE}
+        case "nobody there":
+            return {"base_url": "ws://127.0.0.1:9/"}
+        case _:
+            return {}
 
 
 @pytest.mark.parametrize("auth", ["query", "header"])
@@ -862,16 +901,15 @@ async def test_the_key_is_nowhere(
     """No log record at any level, no exception, cause, context or repr ever shows the key."""
     options: dict[str, Any] = {"auth": auth, "api_key": SECRET}
     options["conn_options"] = APIConnectOptions(max_retry=1, timeout=0.3 if way == "slow" else 5.0)
-    if way == "unknown voice":
-        options["voice"] = "nobody"
-    if way == "nobody there":
-        options["base_url"] = "ws://127.0.0.1:9/"
     if way == "bad proxy":
         monkeypatch.setenv("http_proxy", "nonsense://127.0.0.1:9")
     errors: list[BaseException | None] = []
     shown: list[str] = []
     asyncio.get_running_loop().set_debug(True)
-    async with line(WAYS_TO_FAIL[way], **options) as opened:
+    async with (
+        refuses_to_configure() as url,
+        line(WAYS_TO_FAIL[way], **options, **options_of_way(way, url)) as opened,
+    ):
         reply = opened.session.generate_reply()
         if way == "fine":
             await hear(await reply)

@@ -9,37 +9,35 @@
 """
 
 from .desk import Loudspeaker, Microphone, Playout, Samples, write_call
-from .emulator import (
-    FAULTS,
-    PATH,
+from .emulator.books import Observed, Observer, describe
+from .emulator.door import PATH
+from .emulator.records import (
     RULES,
-    SWITCHES,
-    Call,
     ConnectionRecord,
-    Context,
     Dial,
-    Emulator,
-    End,
-    Observed,
-    Observer,
-    Piece,
     ProtocolViolation,
     Received,
-    Reply,
     ResponseRecord,
     Rule,
-    Say,
-    Scenario,
-    Script,
     Sent,
+    Violation,
+)
+from .emulator.replies import (
+    Call,
+    Context,
+    End,
+    Piece,
+    Reply,
+    Say,
+    Script,
     ToolOutput,
     Trigger,
     UserTurn,
-    Violation,
     Wait,
-    describe,
-    random_switches,
 )
+from .emulator.scenario import Scenario, random_switches
+from .emulator.server import Emulator
+from .emulator.switches import FAULTS, SWITCHES
 
 __all__ = [
     "FAULTS",

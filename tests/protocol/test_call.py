@@ -131,6 +131,21 @@ def untouched(*, greet: bool = False, **options: Any) -> CallTranscript:
     return call
 
 
+def configuring() -> CallTranscript:
+    """Return the transcript of a call whose configuration is on its way, without a greeting."""
+    call = new_call()
+    assert call >> session.configurable() >> after(GREETING_WINDOW_S)
+    assert (
+        call
+        >> session.open_socket()
+        >> ev.SessionCreated()
+        << fx.Compose(greet=False, opening="")
+        >> session.configure()
+        << configured()
+    )
+    return call
+
+
 def plain_turn(call: CallTranscript, n: int, *, is_written: bool = False) -> None:
     """Let the user speak, and the server answer; the server may write both down."""
     user, response = f"u{n}", f"r{n}"
@@ -429,16 +444,7 @@ def test_a_later_greeting_reconnects(instructions: str) -> None:
 
 def test_a_later_greeting_does_not_wait_for_the_handshake() -> None:
     """A configuration that is on its way without the greeting is left at once."""
-    call = new_call()
-    assert call >> session.configurable() >> after(GREETING_WINDOW_S)
-    assert (
-        call
-        >> session.open_socket()
-        >> ev.SessionCreated()
-        << fx.Compose(greet=False, opening="")
-        >> session.configure()
-        << configured()
-    )
+    call = configuring()
 
     assert call >> session.reply("g1", "Say hi.") << RECONNECT
     connect(call, greet=True, opening="Say hi.")
@@ -1828,15 +1834,9 @@ def test_instructions_before_the_configuration_are_part_of_it() -> None:
 
 def test_instructions_that_change_while_the_connection_is_configured_are_not_lost() -> None:
     """What was sent a moment ago is out of date."""
-    call = new_call()
-    assert call >> session.configurable() >> after(GREETING_WINDOW_S)
+    call = configuring()
     assert (
         call
-        >> session.open_socket()
-        >> ev.SessionCreated()
-        << fx.Compose(greet=False, opening="")
-        >> session.configure()
-        << configured()
         >> session.change_instructions()
         >> after(1.0)
         >> ev.SessionConfigured()

@@ -124,7 +124,8 @@ async def test_a_peer_that_stops_reading_and_never_answered_a_ping_is_noticed(
         talking = asyncio.ensure_future(talk(opened, 60.0))
         await opened.ready(2)
 
-        assert time.monotonic() - began_at <= FULL_WITHIN_S + STUCK_AFTER_S
+        # The kernel's late acknowledgements, in real time, may make room once more: twice ten.
+        assert time.monotonic() - began_at <= FULL_WITHIN_S + 2 * STUCK_AFTER_S
         (error,) = opened.of("error")
         assert "nothing was read for 10 s" in str(error.error)
         talking.cancel()

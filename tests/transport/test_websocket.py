@@ -6,6 +6,7 @@ import asyncio
 import contextvars
 import socket
 import ssl
+import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from typing import Any, cast
@@ -23,6 +24,7 @@ from livekit_plugins_hydra.testing import Emulator
 from livekit_plugins_hydra.transport.connecting import connect
 from livekit_plugins_hydra.transport.websocket import STUCK_AFTER_S, WebSocket
 from tests.calls import PATIENCE_S
+from tests.clock import in_virtual_time
 from tests.transport.test_connection import options_for
 
 
@@ -330,3 +332,20 @@ async def test_a_peer_that_does_not_read_is_not_written_to() -> None:
             await drained.wait()
 
         assert not socket.is_full
+
+
+@in_virtual_time
+async def test_a_socket_that_stays_full_is_given_up_after_ten_seconds() -> None:
+    """Each time that the peer reads something, the ten seconds begin again."""
+    lost = asyncio.Event()
+    async with opened(echo) as client:
+        client.on_lost = lost.set
+        client.pause_writing()
+        await asyncio.sleep(0.99 * STUCK_AFTER_S)
+        client.resume_writing()
+        client.pause_writing()
+        began_at = time.monotonic()
+        await lost.wait()
+
+        assert time.monotonic() - began_at == pytest.approx(STUCK_AFTER_S, abs=0.01)
+        assert client.lost_because == "nothing was read for 10 s"

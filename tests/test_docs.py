@@ -1,10 +1,11 @@
-"""The README says what is true: its code runs, its names and sentences exist."""
+"""The documents say what is true: their code runs; their names, sentences and links exist."""
 
 from __future__ import annotations
 
 import ast
 import importlib.util
 import inspect
+import itertools
 import re
 from collections.abc import Iterator
 from pathlib import Path
@@ -18,20 +19,37 @@ from . import draw_protocol
 from .lk import CONSOLE, Console
 from .processes import TOP, python, python_running
 
-README = (TOP / "README.md").read_text(encoding="utf-8")
 PATIENCE_S = 60.0
 
 
-def python_blocks() -> list[str]:
-    """Return the README's Python, block by block."""
-    return re.findall(r"^```python\n(.*?)^```$", README, re.DOTALL | re.MULTILINE)
+def documents() -> list[Path]:
+    """Return every document of the checkout, the README first."""
+    folders = [TOP / name for name in (".github", "examples", "livekit_plugins_hydra", "tests")]
+    found = sorted(path for folder in folders for path in folder.rglob("*.md"))
+    return [TOP / "README.md", *(path for path in found if "node_modules" not in path.parts)]
 
 
-def section(title: str) -> str:
+TEXTS = {path: path.read_text(encoding="utf-8") for path in documents()}
+README = TOP / "README.md"
+SUPPORT = README
+OF_TESTING = README
+
+
+def blocks(page: Path, language: str) -> list[str]:
+    """Return a document's code in a language, block by block."""
+    return re.findall(rf"^```{language}\n(.*?)^```$", TEXTS[page], re.DOTALL | re.MULTILINE)
+
+
+def section(page: Path, title: str) -> str:
     """Return the text under a heading."""
-    _, _, rest = README.partition(f"\n## {title}\n")
-    assert rest, f"the README has no section {title!r}"
+    _, _, rest = TEXTS[page].partition(f"\n## {title}\n")
+    assert rest, f"{page} has no section {title!r}"
     return rest.partition("\n## ")[0]
+
+
+def found_in_all(pattern: str) -> list[tuple[Path, str]]:
+    """Return what a pattern finds in each document."""
+    return [(page, found) for page, text in TEXTS.items() for found in re.findall(pattern, text)]
 
 
 def rows(text: str) -> list[list[str]]:
@@ -65,7 +83,7 @@ def folder_of(module: str) -> Path:
 
 def quoted_messages(source: str) -> list[str]:
     """Return what the troubleshooting table of the plugin, or of LiveKit, quotes."""
-    _, _, table = section("Troubleshooting").partition(f"From {source}:\n\n")
+    _, _, table = section(SUPPORT, "Troubleshooting").partition(f"From {source}:\n\n")
     table = table.partition("\n\n")[0]
     return [message.strip("`") for message, _ in rows(table)]
 
@@ -76,7 +94,7 @@ def test_options_table_is_the_constructor() -> None:
         (name, parameter.default)
         for name, parameter in inspect.signature(hydra.RealtimeModel).parameters.items()
     ]
-    told = [(name.strip("`"), default) for name, default, _ in rows(section("Options"))]
+    told = [(name.strip("`"), default) for name, default, _ in rows(section(README, "Options"))]
 
     assert [name for name, _ in told] == [name for name, _ in parameters]
     for (name, default), (_, cell) in zip(parameters, told, strict=True):
@@ -90,13 +108,13 @@ def test_defaults_in_the_options_table_are_those_of_a_model(
 ) -> None:
     """Model and voice of a `RealtimeModel()` are what the table says."""
     monkeypatch.setenv("SMALLEST_API_KEY", "any-key")
-    defaults = {name.strip("`"): default for name, default, _ in rows(section("Options"))}
+    defaults = {name.strip("`"): default for name, default, _ in rows(section(README, "Options"))}
     model, voice = (defaults[name].strip('`"') for name in ("model", "voice"))
 
     assert repr(hydra.RealtimeModel()) == f"hydra.RealtimeModel(model={model!r}, voice={voice!r})"
     for tag, info in hydra.MODELS.items():
-        assert f'"{tag}"' in section("Options")
-        assert f'"{info.default_voice}"' in section("Options")
+        assert f'"{tag}"' in section(README, "Options")
+        assert f'"{info.default_voice}"' in section(README, "Options")
 
 
 def test_messages_of_the_plugin_exist() -> None:
@@ -118,35 +136,34 @@ def test_messages_of_livekit_exist() -> None:
     assert [words for words in messages if not any(words in each for each in sentences)] == []
 
 
-@pytest.mark.parametrize("page", [TOP / "README.md", draw_protocol.README])
-def test_links_lead_to_files(page: Path) -> None:
+def test_links_lead_to_files() -> None:
     """Each link that is not to the web leads to a file or folder of the checkout."""
-    targets = re.findall(r"\]\(([^)]+)\)", page.read_text(encoding="utf-8"))
-    ours = [target for target in targets if not target.startswith("https://")]
+    targets = found_in_all(r"\]\(([^)]+)\)")
+    ours = [(page, target) for page, target in targets if not target.startswith("https://")]
 
-    assert ours
-    assert [target for target in ours if not (page.parent / target).exists()] == []
+    assert {README, draw_protocol.README} <= {page for page, _ in ours}
+    assert [target for page, target in ours if not (page.parent / target).exists()] == []
 
 
 def test_commands_name_files_that_exist() -> None:
-    """Each script that a command of the README runs is there."""
-    scripts = re.findall(r"(?:sh|python) ((?:examples|tests)/[\w./]+)", README)
+    """Each script that a command runs is there."""
+    scripts = {found for _, found in found_in_all(r"(?:sh|python) ((?:examples|tests)/[\w./]+)")}
 
-    assert {"examples/demo.sh", "tests/run.sh"} <= set(scripts)
+    assert {"examples/demo.sh", "tests/run.sh"} <= scripts
     assert [script for script in scripts if not (TOP / script).is_file()] == []
 
 
 def test_sequences_and_tables_are_drawn_from_the_core() -> None:
     """What protocol/README.md shows is what the core does; draw_protocol.py --write renews it."""
-    text = draw_protocol.README.read_text(encoding="utf-8")
+    text = TEXTS[draw_protocol.README]
 
     assert draw_protocol.redrawn(text) == text
 
 
 async def test_code_type_checks(tmp_path: Path) -> None:
-    """The README's Python is correct for a strict mypy."""
+    """The documents' Python is correct for a strict mypy."""
     files = []
-    for number, block in enumerate(python_blocks()):
+    for number, block in enumerate(itertools.chain(*(blocks(page, "python") for page in TEXTS))):
         file = tmp_path / f"block_{number}.py"
         file.write_text(block, encoding="utf-8")
         files.append(str(file))
@@ -158,7 +175,7 @@ async def test_code_type_checks(tmp_path: Path) -> None:
 
 async def test_first_agent_works(tmp_path: Path) -> None:
     """The README's agent starts as a worker in LiveKit's console, and greets, on one connection."""
-    agent, *_ = python_blocks()
+    agent, *_ = blocks(README, "python")
     assert 10 < len(agent.strip().splitlines()) <= 20
     file = tmp_path / "agent.py"
     file.write_text(agent, encoding="utf-8")
@@ -181,8 +198,8 @@ async def test_first_agent_works(tmp_path: Path) -> None:
 
 
 async def test_users_test_works(tmp_path: Path) -> None:
-    """The README's test of an agent passes under pytest as it is: no setting, plugin or warning."""
-    test = python_blocks()[-1]
+    """The test that is shown to users passes under pytest: no setting, plugin or warning."""
+    test = blocks(OF_TESTING, "python")[-1]
     file = tmp_path / "test_weather.py"
     file.write_text(test, encoding="utf-8")
 

@@ -31,8 +31,8 @@ def documents() -> list[Path]:
 
 TEXTS = {path: path.read_text(encoding="utf-8") for path in documents()}
 README = TOP / "README.md"
-SUPPORT = README
-OF_TESTING = README
+SUPPORT = TOP / ".github" / "SUPPORT.md"
+OF_TESTING = TOP / "livekit_plugins_hydra" / "testing" / "README.md"
 
 
 def blocks(page: Path, language: str) -> list[str]:

@@ -11,52 +11,33 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+import typer
+from livekit.plugins import openai
 
 import livekit_plugins_hydra as hydra
+from livekit_plugins_hydra.commands.cli import app
 from livekit_plugins_hydra.testing import Emulator, Scenario
+from livekit_plugins_hydra.testing.emulator.scenario_file import read_scenario
 
-from . import draw_protocol
+from . import draw_commands, draw_protocol
+from .documents import (
+    EXAMPLES,
+    PROTOCOL,
+    README,
+    SUPPORT,
+    TESTING,
+    TEXTS,
+    anchors,
+    blocks,
+    found_in_all,
+    links,
+    section,
+    tables,
+)
 from .lk import CONSOLE, Console
 from .processes import TOP, python, python_running
 
 PATIENCE_S = 60.0
-
-
-def documents() -> list[Path]:
-    """Return every document of the checkout, the README first."""
-    folders = [TOP / name for name in (".github", "examples", "livekit_plugins_hydra", "tests")]
-    found = sorted(path for folder in folders for path in folder.rglob("*.md"))
-    return [TOP / "README.md", *(path for path in found if "node_modules" not in path.parts)]
-
-
-TEXTS = {path: path.read_text(encoding="utf-8") for path in documents()}
-README = TOP / "README.md"
-SUPPORT = TOP / ".github" / "SUPPORT.md"
-OF_TESTING = TOP / "livekit_plugins_hydra" / "testing" / "README.md"
-
-
-def blocks(page: Path, language: str) -> list[str]:
-    """Return a document's code in a language, block by block."""
-    return re.findall(rf"^```{language}\n(.*?)^```$", TEXTS[page], re.DOTALL | re.MULTILINE)
-
-
-def section(page: Path, title: str) -> str:
-    """Return the text under a heading."""
-    _, _, rest = TEXTS[page].partition(f"\n## {title}\n")
-    assert rest, f"{page} has no section {title!r}"
-    return rest.partition("\n## ")[0]
-
-
-def found_in_all(pattern: str) -> list[tuple[Path, str]]:
-    """Return what a pattern finds in each document."""
-    return [(page, found) for page, text in TEXTS.items() for found in re.findall(pattern, text)]
-
-
-def rows(text: str) -> list[list[str]]:
-    """Return the cells of a Markdown table's rows, without its head."""
-    lines = [line for line in text.splitlines() if line.startswith("|")]
-    cells = [[cell.strip() for cell in line.strip("|").split(" | ")] for line in lines]
-    return [row for row in cells[2:] if not set(row[0]) <= set("|-")]
 
 
 def sentences_in(*sources: Path) -> Iterator[str]:
@@ -83,9 +64,13 @@ def folder_of(module: str) -> Path:
 
 def quoted_messages(source: str) -> list[str]:
     """Return what the troubleshooting table of the plugin, or of LiveKit, quotes."""
-    _, _, table = section(SUPPORT, "Troubleshooting").partition(f"From {source}:\n\n")
-    table = table.partition("\n\n")[0]
-    return [message.strip("`") for message, _ in rows(table)]
+    _, _, text = section(SUPPORT, "Troubleshooting").partition(f"From {source}:\n\n")
+    return [message.strip("`") for message, _ in tables(text)[0]]
+
+
+def test_the_readme_is_short() -> None:
+    """A first reader is not stopped by its length."""
+    assert len(TEXTS[README].splitlines()) <= 200
 
 
 def test_options_table_is_the_constructor() -> None:
@@ -94,7 +79,8 @@ def test_options_table_is_the_constructor() -> None:
         (name, parameter.default)
         for name, parameter in inspect.signature(hydra.RealtimeModel).parameters.items()
     ]
-    told = [(name.strip("`"), default) for name, default, _ in rows(section(README, "Options"))]
+    options, _ = tables(section(README, "Options"))
+    told = [(name.strip("`"), default) for name, default, _ in options]
 
     assert [name for name, _ in told] == [name for name, _ in parameters]
     for (name, default), (_, cell) in zip(parameters, told, strict=True):
@@ -108,13 +94,43 @@ def test_defaults_in_the_options_table_are_those_of_a_model(
 ) -> None:
     """Model and voice of a `RealtimeModel()` are what the table says."""
     monkeypatch.setenv("SMALLEST_API_KEY", "any-key")
-    defaults = {name.strip("`"): default for name, default, _ in rows(section(README, "Options"))}
+    options, _ = tables(section(README, "Options"))
+    defaults = {name.strip("`"): default for name, default, _ in options}
     model, voice = (defaults[name].strip('`"') for name in ("model", "voice"))
 
     assert repr(hydra.RealtimeModel()) == f"hydra.RealtimeModel(model={model!r}, voice={voice!r})"
-    for tag, info in hydra.MODELS.items():
-        assert f'"{tag}"' in section(README, "Options")
-        assert f'"{info.default_voice}"' in section(README, "Options")
+
+
+def test_voices_table_is_the_catalogue() -> None:
+    """The voices table has each model, its voices with the default first, and its rate."""
+    _, voices = tables(section(README, "Options"))
+    told = {}
+    for model, names, rate in voices:
+        (tag,) = re.findall(r"`(\S+)`", model)
+        told[tag] = (re.findall(r"\w+", names.partition(":")[0]), rate)
+
+    assert told == {
+        tag: (
+            [info.default_voice, *(name for name in info.voices if name != info.default_voice)],
+            f"{info.output_rate_hz // 1000} kHz",
+        )
+        for tag, info in hydra.MODELS.items()
+    }
+
+
+def test_openais_keywords_are_openais() -> None:
+    """What is said to be left out for Hydra is a keyword of OpenAI's model, and none of ours."""
+    theirs = inspect.signature(openai.realtime.RealtimeModel).parameters
+    ours = inspect.signature(hydra.RealtimeModel).parameters
+    told = [
+        keyword
+        for row in tables(section(EXAMPLES, "Coming from OpenAI Realtime"))[0]
+        for keyword in re.findall(r"`(\w+)", row[0])
+    ]
+
+    assert len(told) > 5
+    assert [keyword for keyword in told if keyword not in theirs] == []
+    assert [keyword for keyword in told if keyword in ours] == ["voice"]
 
 
 def test_messages_of_the_plugin_exist() -> None:
@@ -136,26 +152,99 @@ def test_messages_of_livekit_exist() -> None:
     assert [words for words in messages if not any(words in each for each in sentences)] == []
 
 
-def test_links_lead_to_files() -> None:
-    """Each link that is not to the web leads to a file or folder of the checkout."""
-    targets = found_in_all(r"\]\(([^)]+)\)")
-    ours = [(page, target) for page, target in targets if not target.startswith("https://")]
+def test_the_commonest_errors_are_among_all() -> None:
+    """The README's five are messages that Troubleshooting has, too."""
+    (commonest,) = tables(section(README, "The five commonest errors"))
+    known = {*quoted_messages("this plugin"), *quoted_messages("LiveKit")}
 
-    assert {README, draw_protocol.README} <= {page for page, _ in ours}
-    assert [target for page, target in ours if not (page.parent / target).exists()] == []
+    assert len(commonest) == 5
+    assert {message.strip("`") for message, _ in commonest} <= known
+
+
+def leads_somewhere(page: Path, target: str) -> bool:
+    """Return whether a link leads to a file or folder of the checkout, and to a heading there."""
+    path, _, anchor = target.partition("#")
+    there = (page.parent / path).resolve() if path else page
+    return there.exists() and (not anchor or anchor in anchors(there))
+
+
+def test_links_lead_to_files() -> None:
+    """Each link that is not to the web leads to a file, a folder or a heading of the checkout."""
+    ours = [
+        (page, target)
+        for page in TEXTS
+        for target in links(page)
+        if not target.startswith(("https://", "mailto:"))
+    ]
+
+    assert {README, PROTOCOL} <= {page for page, _ in ours}
+    assert [(page, to) for page, to in ours if not leads_somewhere(page, to)] == []
 
 
 def test_commands_name_files_that_exist() -> None:
-    """Each script that a command runs is there."""
-    scripts = {found for _, found in found_in_all(r"(?:sh|python) ((?:examples|tests)/[\w./]+)")}
+    """Each script and module that a command runs is there, and the script knows its word."""
+    scripts = found_in_all(r"(?:sh|python|console|dev|start) ((?:examples|tests)/[\w./]+)")
+    modules = found_in_all(r"-m (tests[\w.]*)")
+    words = found_in_all(r"sh tests/run\.sh (\w+)")
+    known_words = re.findall(r"^    (\w+)\)", (TOP / "tests/run.sh").read_text(), re.MULTILINE)
 
     assert {"examples/demo.sh", "tests/run.sh"} <= scripts
     assert [script for script in scripts if not (TOP / script).is_file()] == []
+    assert modules
+    assert [module for module in modules if importlib.util.find_spec(module) is None] == []
+    assert words <= set(known_words)
+
+
+def test_the_command_line_takes_what_is_written() -> None:
+    """Each ``livekit-hydra`` in a document names a command, and options that it has."""
+    commands = typer.main.get_command(app)
+    assert isinstance(commands, typer.core.TyperGroup)
+    written = found_in_all(r"livekit-hydra ([a-z]+[^`\n#]*)")
+
+    assert {text.split()[0] for text in written} == set(commands.commands)
+    for text in written:
+        options = {
+            option
+            for parameter in commands.commands[text.split()[0]].params
+            for option in parameter.opts
+        }
+        assert set(re.findall(r"--[\w-]+", text)) <= options, text
+
+
+def test_the_picture_of_the_command_line_shows_each_command() -> None:
+    """Whoever adds a command draws the picture anew."""
+    shown = draw_commands.PICTURE.read_text(encoding="utf-8").replace("&#160;", " ")
+    commands = typer.main.get_command(app)
+    assert isinstance(commands, typer.core.TyperGroup)
+
+    assert [name for name in commands.commands if f"$ livekit-hydra {name}" not in shown] == []
+
+
+def test_names_of_the_plugin_exist() -> None:
+    """What a document takes from `hydra`, and each variable that it sets, is there."""
+    names = found_in_all(r"\bhydra\.([A-Za-z]\w*)")
+    variables = found_in_all(r"\bHYDRA_[A-Z_]+\b")
+    sentences = set(sentences_in(*(TOP / "livekit_plugins_hydra").rglob("*.py")))
+
+    assert "RealtimeModel" in names
+    assert [name for name in names if not hasattr(hydra, name)] == []
+    assert variables <= sentences
+
+
+def test_scenario_files_are_read(tmp_path: Path) -> None:
+    """The scenarios that are shown can be used as they are."""
+    shown = section(TESTING, "Scenario files")
+    for language, suffix in (("toml", ".toml"), ("python", ".py")):
+        (block,) = re.findall(rf"^```{language}\n(.*?)^```$", shown, re.DOTALL | re.MULTILINE)
+        file = (tmp_path / "scenario").with_suffix(suffix)
+        file.write_text(block, encoding="utf-8")
+
+        assert read_scenario(file).replies
 
 
 def test_sequences_and_tables_are_drawn_from_the_core() -> None:
     """What protocol/README.md shows is what the core does; draw_protocol.py --write renews it."""
-    text = TEXTS[draw_protocol.README]
+    text = TEXTS[PROTOCOL]
 
     assert draw_protocol.redrawn(text) == text
 
@@ -170,7 +259,8 @@ async def test_code_type_checks(tmp_path: Path) -> None:
 
     # With the project's own options, so that its cache serves.
     checked = await python("-m", "mypy", *files)
-    assert "no issues found in 3 source files" in checked.text, checked.text
+    assert len(files) > 3
+    assert f"no issues found in {len(files)} source files" in checked.text, checked.text
 
 
 async def test_first_agent_works(tmp_path: Path) -> None:
@@ -199,7 +289,7 @@ async def test_first_agent_works(tmp_path: Path) -> None:
 
 async def test_users_test_works(tmp_path: Path) -> None:
     """The test that is shown to users passes under pytest: no setting, plugin or warning."""
-    test = blocks(OF_TESTING, "python")[-1]
+    test = blocks(TESTING, "python")[0]
     file = tmp_path / "test_weather.py"
     file.write_text(test, encoding="utf-8")
 

@@ -84,7 +84,7 @@ async def livekit() -> AsyncIterator[dict[str, str]]:
     if shutil.which("livekit-server") is None:
         raise SystemExit(
             "There is no LiveKit server: set LIVEKIT_URL, LIVEKIT_API_KEY and LIVEKIT_API_SECRET,"
-            " or put livekit-server on your PATH; see README, 'Try it in a browser'."
+            " or put livekit-server on your PATH; see examples/README.md, 'In the browser'."
         )
     options = ("--bind", "127.0.0.1", "--node-ip", "127.0.0.1")
     async with program("livekit-server", "--dev", *options, **ALONE):

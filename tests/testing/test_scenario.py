@@ -16,6 +16,7 @@ from livekit_plugins_hydra.testing import (
     Say,
     Scenario,
 )
+from tests.documents import TESTING, section, tables
 from tests.raw_client import KEY
 
 
@@ -39,6 +40,37 @@ def test_every_switch_changes_a_field() -> None:
     for name, fields in ({**SWITCHES, **FAULTS}).items():
         scenario = dataclasses.replace(Scenario(), **fields)
         assert scenario != Scenario(), name
+
+
+def test_every_switch_is_in_the_document() -> None:
+    """Its tables have each switch and fault, in order, with the fields that it sets."""
+    told = [
+        {name.strip("`"): fields for name, fields, _ in table}
+        for table in tables(section(TESTING, "Switches"))
+    ]
+
+    assert told == [
+        {
+            name: ", ".join(f"`{field}={value!r}`" for field, value in fields.items())
+            for name, fields in switches.items()
+        }
+        for switches in (SWITCHES, FAULTS)
+    ]
+    assert [list(table) for table in told] == [list(SWITCHES), list(FAULTS)]
+
+
+def test_every_other_field_is_in_the_document() -> None:
+    """The last table has each field that no switch sets, with its default."""
+    (table,) = tables(section(TESTING, "Other fields"))
+    told = {name.strip("`"): default.strip("`") for name, default, _ in table}
+    set_by_switches = {name for fields in ({**SWITCHES, **FAULTS}).values() for name in fields}
+    others = {
+        field.name: "a sentence" if field.name == "default_reply" else repr(field.default)
+        for field in dataclasses.fields(Scenario)
+        if field.name not in set_by_switches
+    }
+
+    assert told == others
 
 
 def test_random_scenarios_are_reproducible() -> None:

@@ -15,8 +15,9 @@ import typer
 from livekit.plugins import openai
 
 import livekit_plugins_hydra as hydra
+from livekit_plugins_hydra import events
 from livekit_plugins_hydra.commands.cli import app
-from livekit_plugins_hydra.testing import Emulator, Scenario
+from livekit_plugins_hydra.testing import Call, Emulator, Scenario
 from livekit_plugins_hydra.testing.emulator.scenario_file import read_scenario
 
 from . import draw_commands, draw_protocol
@@ -264,7 +265,7 @@ async def test_code_type_checks(tmp_path: Path) -> None:
 
 
 async def test_first_agent_works(tmp_path: Path) -> None:
-    """The README's agent starts as a worker in LiveKit's console, and greets, on one connection."""
+    """The README's agent starts in LiveKit's console, greets and is of use, on one connection."""
     agent, *_ = blocks(README, "python")
     assert 10 < len(agent.strip().splitlines()) <= 20
     file = tmp_path / "agent.py"
@@ -281,9 +282,13 @@ async def test_first_agent_works(tmp_path: Path) -> None:
         ),
     ):
         await server.wait_for(lambda _: console.heard_s == [2.0], timeout=PATIENCE_S)
+        assert [response.trigger for response in server.responses] == ["greeting"]
+
+        server.speak(Call("get_weather", {"city": "Pune"}))
+        sent = await server.wait_for(events.ConversationItemCreate, timeout=PATIENCE_S)
+        assert sent.item.output == "Sunny in Pune."
 
     assert len(server.dials) == 1
-    assert [response.trigger for response in server.responses] == ["greeting"]
     assert "Greet the user" in (server.connection.configuration.instructions or "")
 
 

@@ -99,7 +99,7 @@ async def test_wheel_has_the_package_twice_under_its_names_and_nothing_else(whee
     # LiveKit's own packages live in these namespaces: an __init__.py here would hide them.
     assert not {"livekit/__init__.py", "livekit/plugins/__init__.py"} & names
     assert not any(name.startswith("livekit_plugins_hydra/_namespace") for name in names)
-    assert not any(name.endswith("README.md") for name in names)
+    assert not any(name.endswith(".md") for name in names)
     tops = {name.split("/")[0] for name in names}
     assert tops == {
         "livekit",

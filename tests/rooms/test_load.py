@@ -1,4 +1,4 @@
-"""The load test itself, small: that its figures are figures. The README has those of large runs."""
+"""The load test itself, small: that its figures are figures. The documents have large runs'."""
 
 from __future__ import annotations
 

@@ -83,7 +83,7 @@ async def test_agents_words_arrive_as_they_were_spoken(rooms: Rooms) -> None:
 )
 async def test_user_is_heard_by_hydra_as_spoken(rooms: Rooms, microphone: dict[str, Any]) -> None:
     """A tone in the guest's microphone reaches Hydra at its pitch and length, and real speech a
-    turn: with the frames that LiveKit gives by default, and with those that the README names.
+    turn: with the frames that LiveKit gives by default, and with those that the documents name.
     """
     async with Emulator(Scenario()) as server, rooms.call(server, microphone=microphone) as guest:
         await guest.say(tone(2.0, hz=440.0, rate_hz=48_000))

@@ -184,12 +184,13 @@ def test_links_lead_to_files() -> None:
 
 def test_commands_name_files_that_exist() -> None:
     """Each script and module that a command runs is there, and the script knows its word."""
-    scripts = found_in_all(r"(?:sh|python|console|dev|start) ((?:examples|tests)/[\w./]+)")
+    pattern = r"(?:sh|python|console|dev|start) ((?:examples|tests)/[\w./]+)"
+    scripts = found_in_all(pattern)
     modules = found_in_all(r"-m (tests[\w.]*)")
     words = found_in_all(r"sh tests/run\.sh (\w+)")
     known_words = re.findall(r"^    (\w+)\)", (TOP / "tests/run.sh").read_text(), re.MULTILINE)
 
-    assert {"examples/demo.sh", "tests/run.sh"} <= scripts
+    assert {"examples/demo.sh", "tests/run.sh"} <= set(re.findall(pattern, TEXTS[README]))
     assert [script for script in scripts if not (TOP / script).is_file()] == []
     assert modules
     assert [module for module in modules if importlib.util.find_spec(module) is None] == []

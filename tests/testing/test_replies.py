@@ -7,6 +7,7 @@ import json
 import os
 import wave
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -94,6 +95,24 @@ async def test_a_callable_script_knows_everything() -> None:
     assert contexts[2].text == "and now?"
     assert contexts[3].texts == ()
     assert (contexts[0].model, contexts[0].voice) == ("hydra-v1.1", "aria")
+
+
+@pytest.mark.parametrize("create_beside_turn", ["one_answer", "two_answers"])
+async def test_all_that_is_to_be_said_unasked_is_said(create_beside_turn: Any) -> None:
+    """Nothing that is asked for within the time to think takes the place of another."""
+    scenario = dataclasses.replace(
+        FAST, think_s=0.2, default_reply=Say(duration_s=0.05), create_beside_turn=create_beside_turn
+    )
+    async with Emulator(scenario) as server, RawClient(server) as client:
+        await client.configure()
+        await client.hear(TURN)
+        await client.wait("input_audio_buffer.speech_stopped")
+        server.speak(Say(duration_s=0.05))
+        server.speak(Say(duration_s=0.05))
+        await client.wait("response.done", 3)
+
+        triggers = [response.trigger for response in server.responses]
+        assert sorted(triggers) == ["unasked", "unasked", "user_turn"]
 
 
 async def test_a_failing_script_is_raised_at_the_end() -> None:

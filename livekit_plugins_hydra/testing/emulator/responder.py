@@ -2,7 +2,8 @@
 
 A reason to answer waits `think_s`, and while the user speaks; the answer takes up every output and
 text that came until then. A later reason replaces an earlier one that has not been answered, unless
-the scenario answers both a `response.create` and what else there is.
+one of them is the test's own wish, or the scenario answers both a `response.create` and what else
+there is.
 """
 
 from __future__ import annotations
@@ -99,7 +100,7 @@ class Responder:
             return
         if self._pending and self._scenario.create_beside_turn == "one_answer":
             # Client and server had the same idea.
-            self._pending = [replace(self._pending[0], is_create=True)]
+            self._pending[0] = replace(self._pending[0], is_create=True)
             self._calls.stop_timer_if_answered()
             return
         active = self._active
@@ -158,14 +159,18 @@ class Responder:
         self._link.send_error(code, message, param="response", event_id=event_id)
 
     def _ask(self, pending: _Pending) -> None:
-        kept = []
-        if self._scenario.create_beside_turn == "two_answers":
-            kept = [each for each in self._pending if each.is_create != pending.is_create]
+        kept = [each for each in self._pending if not self._is_replaced(each, pending)]
         self._pending = [*kept, pending]
         if kept:
             self._continue()
         else:
             self._think()
+
+    def _is_replaced(self, earlier: _Pending, later: _Pending) -> bool:
+        if "unasked" in (earlier.trigger, later.trigger):
+            return False
+        answers_both = self._scenario.create_beside_turn == "two_answers"
+        return not answers_both or earlier.is_create == later.is_create
 
     def _think(self) -> None:
         if self._thinking is not None:

@@ -73,12 +73,14 @@ def to_opus(samples: Samples, *, rate_hz: int) -> bytes:
     """Return audio as an Ogg Opus file.
 
     Args:
-        samples: int16 (n_samples, n_channels).
+        samples: int16 (n_samples, n_channels); none make a file without sound.
         rate_hz: of the samples.
     """
     import av
 
     n_channels = samples.shape[1]
+    if not samples.size:  # FFmpeg takes no empty frame
+        samples = np.zeros((1, n_channels), dtype=np.int16)
     layout = "mono" if n_channels == 1 else "stereo"
     file = io.BytesIO()
     with av.open(file, "w", format="ogg") as container:

@@ -727,14 +727,29 @@ def test_sound_files_of_any_kind_are_read(
     assert np.abs(middle).max() > 4_000
 
 
-def test_opus_keeps_the_time() -> None:
+def test_opus_keeps_the_time(tmp_path: Path) -> None:
     """The compact sound is as long as the recording, and each side stays on its side."""
     samples = speech(2.5)
     samples[:, 1] = 0
-    file = recordings.to_opus(samples, rate_hz=24_000)
+    path = tmp_path / "speech.ogg"
+    path.write_bytes(recordings.to_opus(samples, rate_hz=24_000))
 
-    assert len(file) < 20_000
-    assert file[:4] == b"OggS"
+    assert path.stat().st_size < 20_000
+    assert path.read_bytes()[:4] == b"OggS"
+    left, right = recordings.read(path, rate_hz=24_000, n_channels=2).T
+    assert left.size == pytest.approx(len(samples), abs=480)
+    assert np.abs(left).max() > 4_000
+    assert np.abs(right).max() < 400
+
+
+@pytest.mark.parametrize("n_channels", [1, 2])
+def test_opus_of_nothing_plays_nothing(n_channels: int, tmp_path: Path) -> None:
+    """Audio that has no samples is a file all the same, and there is no sound in it."""
+    path = tmp_path / "nothing.ogg"
+    path.write_bytes(recordings.to_opus(np.zeros((0, n_channels), np.int16), rate_hz=24_000))
+
+    with pytest.raises(recordings.RecordingUnreadable, match=r"nothing\.ogg has no audio in it"):
+        recordings.read(path, rate_hz=24_000)
 
 
 @pytest.mark.parametrize("content", [b"", b"no sound"])

@@ -565,13 +565,14 @@ class Storm:
             case "busy":
                 server.scenario = dataclasses.replace(
                     server.scenario,
-                    http_refusals=len(server.dials) + 1 + int(2 * size),
+                    http_refusals=1 + int(2 * size),
                     http_refusal_status=503 if size < 0.5 else 429,
+                    server_full_connections=0,
                 )
                 proxy.reset()
             case "full":
                 server.scenario = dataclasses.replace(
-                    server.scenario, server_full_connections=len(server.connections) + 1
+                    server.scenario, http_refusals=0, server_full_connections=1
                 )
                 proxy.reset()
             case "freeze" if is_open:

@@ -183,7 +183,7 @@ async def test_a_full_server_does_not_make_the_bot_speak_over_the_user() -> None
         await asyncio.sleep(1.0)
         reply = opened.session.generate_reply(instructions="Tell them that the shop closes soon.")
         await asyncio.sleep(0.4)
-        opened.server.scenario = dataclasses.replace(scenario, server_full_connections=2)
+        opened.server.scenario = dataclasses.replace(scenario, server_full_connections=1)
         opened.server.drop()
         await speaking
 

@@ -96,6 +96,30 @@ async def test_an_expired_token_may_end_its_session() -> None:
         assert await client.closed() == 1008
 
 
+@pytest.mark.parametrize("status", [503, 429])
+async def test_a_server_can_become_busy_in_mid_call(status: int) -> None:
+    """The first attempts under a scenario are refused, however many came before it."""
+    async with Emulator(FAST) as server, RawClient(server):
+        server.scenario = dataclasses.replace(FAST, http_refusals=2, http_refusal_status=status)
+        for _ in range(2):
+            with pytest.raises(InvalidStatus) as attempt:
+                async with RawClient(server):
+                    pass
+            assert refused(attempt) == status
+        async with RawClient(server) as client:
+            await client.wait("session.created")
+
+
+async def test_a_server_can_become_full_in_mid_call() -> None:
+    """The first connections under a scenario get `server_full`, however many came before it."""
+    async with Emulator(FAST) as server, RawClient(server):
+        server.scenario = dataclasses.replace(FAST, server_full_connections=1)
+        async with RawClient(server) as client:
+            assert await client.closed() == 1013
+        async with RawClient(server) as client:
+            await client.configure()
+
+
 async def test_a_full_server_says_so_and_closes() -> None:
     """`server_full` is followed by close 1013; the next connection finds room."""
     async with Emulator(dataclasses.replace(FAST, server_full_connections=1)) as server:

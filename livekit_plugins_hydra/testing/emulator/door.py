@@ -89,7 +89,7 @@ class Door:
         Args:
             client: who wants to connect.
             scenario: how the server behaves.
-            n_attempts: how many attempts to connect came before.
+            n_attempts: how many attempts to connect came before, since it behaves so.
         """
         if scenario.connect_delay_s:
             with contextlib.suppress(TimeoutError):

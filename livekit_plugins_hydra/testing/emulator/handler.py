@@ -32,9 +32,10 @@ _UPDATE_FIELDS: Final = frozenset({"type", "event_id", "session"})
 
 
 class Handler:
-    """Serves one client."""
+    """Serves one client, or has no room for it."""
 
-    def __init__(self, link: Link) -> None:
+    def __init__(self, link: Link, *, is_full: bool) -> None:
+        self._is_full = is_full
         self._link = link
         self._scenario = link.scenario
         self._record = link.record
@@ -53,7 +54,7 @@ class Handler:
 
     def open(self) -> None:
         """Say hello."""
-        if self._record.number <= self._scenario.server_full_connections:
+        if self._is_full:
             self._link.send_error("server_full", "no capacity for another session")
             return
         if self._record.model in self._scenario.deprecated_models:

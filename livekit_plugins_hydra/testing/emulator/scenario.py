@@ -93,14 +93,15 @@ class Scenario:
     """Whether a session survives its token, or ends with 1008 when it expires."""
 
     http_refusals: int = 0
-    """The first so many attempts to connect are answered with `http_refusal_status`."""
+    """The first so many attempts to connect are answered with `http_refusal_status`; counted from
+    when the emulator got the scenario."""
 
     http_refusal_status: int = 503
     http_retry_after_s: int | None = 1
     """The `Retry-After` of those answers."""
 
     server_full_connections: int = 0
-    """The first so many connections get `server_full` and close 1013."""
+    """The first so many connections get `server_full` and close 1013; counted in the same way."""
 
     deprecated_models: Collection[str] = frozenset({"hydra"})
     """The tags whose connections begin with a `warning` frame."""

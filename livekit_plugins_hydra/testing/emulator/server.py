@@ -97,7 +97,6 @@ class Emulator(Books):
         on_end: Callable[[Dial | ConnectionRecord], None] = lambda ended: None,
     ) -> None:
         super().__init__(observer=observer)
-        self.scenario = scenario or Scenario()
         self.host = host
         self.strict = strict
         self.offline = False
@@ -106,6 +105,7 @@ class Emulator(Books):
         self.n_dialling = 0
         """How many attempts to connect have not been answered yet."""
 
+        self.scenario = scenario or Scenario()
         self._wanted_port = port
         self._server: Server | None = None
         self._closing = asyncio.Event()
@@ -114,6 +114,17 @@ class Emulator(Books):
         self._on_end = on_end
         self._live: dict[int, tuple[Link, Handler]] = {}
         self._door = door.Door(self._closing)
+
+    @property
+    def scenario(self) -> Scenario:
+        """How it behaves from here on."""
+        return self._scenario
+
+    @scenario.setter
+    def scenario(self, scenario: Scenario) -> None:
+        self._scenario = scenario
+        self._n_attempts_before = len(self.dials) + self.n_dialling
+        self._n_connections_before = len(self.connections)
 
     def __repr__(self) -> str:
         where = self.url if self._server else "not listening"
@@ -255,7 +266,7 @@ class Emulator(Books):
 
     async def _answer_request(self, socket: ServerConnection, request: Request) -> Response | None:
         client = door.read(request)
-        n_attempts = len(self.dials) + self.n_dialling
+        n_attempts = len(self.dials) + self.n_dialling - self._n_attempts_before
         self.n_dialling += 1
         self.changed()
         if self.offline:
@@ -328,7 +339,8 @@ class Emulator(Books):
             socket.protocol.answers_pings = scenario.answers_pings
         async with asyncio.TaskGroup() as tasks:
             link = Link(socket, scenario, record, self, tasks)
-            handler = Handler(link)
+            n_earlier = record.number - 1 - self._n_connections_before
+            handler = Handler(link, is_full=n_earlier < scenario.server_full_connections)
             self._live[record.number] = link, handler
             link.spawn(link.write())
             if client.model is None:

@@ -148,10 +148,11 @@ def resolve_url(base_url: str | None) -> str:
     url = (base_url or os.environ.get("HYDRA_BASE_URL") or DEFAULT_BASE_URL).strip()
     try:
         parts = urlsplit(url)
-        host, _ = parts.hostname, parts.port
+        host, port = parts.hostname, parts.port
     except ValueError:
-        parts, host = urlsplit(""), None
-    if parts.scheme not in ("ws", "wss") or not host or parts.fragment:
+        parts, host, port = urlsplit(""), None, None
+    # Port 0 means none to whoever connects: another server would get the key.
+    if parts.scheme not in ("ws", "wss") or not host or port == 0 or parts.fragment:
         raise ConfigurationError(
             "base_url (or HYDRA_BASE_URL) must look like wss://host/path; leave it out for"
             " Smallest AI's server"

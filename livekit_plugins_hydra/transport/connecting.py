@@ -107,7 +107,8 @@ async def _websocket(
     if options.auth == "header":
         headers["Authorization"] = f"Bearer {key}"
     proxy = _proxy(options.base_url)
-    extra: dict[str, Any] = {"ssl": trust()} if options.base_url.startswith("wss:") else {}
+    is_secure = urlsplit(options.base_url).scheme == "wss"
+    extra: dict[str, Any] = {"ssl": trust()} if is_secure else {}
     try:
         async with asyncio.timeout(options.conn_options.timeout):
             url = parse_uri(options.base_url)
@@ -184,7 +185,7 @@ def _proxy(url: str) -> str | None:
     if (socks := proxies.get("socks", "")).startswith("http://"):  # macOS
         proxies["socks"] = socks.replace("http", "socks5h", 1)
     schemes = ["wss", "socks", "https"]
-    if url.startswith("ws:"):
+    if urlsplit(url).scheme == "ws":
         schemes = ["ws", "socks", "https", "http"]
     return next((proxies[scheme] for scheme in schemes if proxies.get(scheme)), None)
 

@@ -108,7 +108,11 @@ def test_configuration_errors_are_hydra_errors() -> None:
 
 
 @pytest.mark.parametrize(
-    "url", ["api.smallest.ai", "https://api.smallest.ai", "wss://", "wss://host:port/", "wss://[1/"]
+    "url",
+    [
+        *("api.smallest.ai", "https://api.smallest.ai", "wss://", "wss://host:port/", "wss://[1/"),
+        *("ws://localhost:0/", "wss://host:00/"),
+    ],
 )
 def test_a_malformed_url_says_how_one_looks(url: str) -> None:
     """A base URL that is no WebSocket URL is refused with an example of a good one."""

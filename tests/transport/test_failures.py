@@ -178,9 +178,13 @@ async def misconfigured(base_url: str, caplog: pytest.LogCaptureFixture) -> str:
 
 
 @pytest.mark.usefixtures("_fresh_trust")
-@pytest.mark.parametrize("content", [None, "", "no certificate"])
+@pytest.mark.parametrize(
+    ("content", "scheme"),
+    [(None, "wss"), ("", "wss"), ("no certificate", "wss"), ("no certificate", "WSS")],
+)
 async def test_certificates_that_can_not_be_read_are_named(
     content: str | None,
+    scheme: str,
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
     caplog: pytest.LogCaptureFixture,
@@ -190,7 +194,7 @@ async def test_certificates_that_can_not_be_read_are_named(
     if content is not None:
         path.write_text(content)
     monkeypatch.setenv("SSL_CERT_FILE", str(path))
-    text = await misconfigured("wss://127.0.0.1:9/s2s", caplog)
+    text = await misconfigured(f"{scheme}://127.0.0.1:9/s2s", caplog)
 
     assert "SSL_CERT_FILE" in text
     assert str(path) in text

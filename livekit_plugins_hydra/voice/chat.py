@@ -39,6 +39,8 @@ class _Entry:
     place: Place
     is_own: bool
     """Whether it is of this call, so that the application may not have it yet."""
+    shown: str = ""
+    """What the application has of it, where that is another text: it was corrected since."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,20 +81,21 @@ class ChatLog:
         self._latest = max(self._latest, time.time())
         return self._latest, next(self._numbers)
 
-    def add(self, item: llm.ChatItem, *, place: Place | None = None) -> None:
+    def add(self, item: llm.ChatItem, *, place: Place | None = None, shown: str = "") -> None:
         """Add an item of this call, at the end or in its place, or in place of that with its id.
 
         Args:
             item: what was said or called.
             place: from `take_place`; None for the end.
+            shown: the text that the application has of it, if it has another.
         """
         if item.id in self._forgotten:
             return
-        if entry := self._entries.get(item.id):
-            entry.item = item
-        else:
+        if item.id not in self._entries:
             self._insert(item, place or self.take_place(), is_own=True)
-            self._trim()
+        entry = self._entries[item.id]
+        entry.item, entry.shown = item, shown
+        self._trim()
 
     def _insert(self, item: llm.ChatItem, place: Place, *, is_own: bool) -> None:
         self._entries[item.id] = _Entry(item, place, is_own)
@@ -144,7 +147,9 @@ class ChatLog:
             return False
         if entry.is_own and _is_whole(item, entry.item):
             return False
-        entry.item = item
+        if entry.shown and _content(item)[1:] == tuple(entry.shown.split()):
+            return False
+        entry.item, entry.shown = item, ""
         return True
 
     def _reorder(self, given: list[str], has: Callable[[str], bool]) -> None:

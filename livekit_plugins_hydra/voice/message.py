@@ -70,8 +70,10 @@ class Message:
         """When all audio so far could have been played, once it has begun; monotonic clock."""
         self._played_s: float | None = None
         """How much was played, where that is not all."""
-        self._played_words = ""
-        """What the framework says was played, where it knows better than by length."""
+        self._read = ""
+        """What the framework has read of the text."""
+        self._reported: str | None = None
+        """What the framework says was played, in the words that it has read."""
         self._is_missed = False
         self._text_may_lag_s = 0.0
         self._deadline: asyncio.TimerHandle | None = None
@@ -86,9 +88,16 @@ class Message:
         """The text of what was played, or still can be."""
         if not self.was_cut:
             return self.text
-        if self._played_words:
-            return self._played_words
+        words = self._reported
+        # All of the text says nothing: it ran ahead of the audio. Others are not the server's.
+        if words and words != self.text and self.text.startswith(words):
+            return words
         return cut_to_played(self.text, played_s=self._played_s or 0.0, duration_s=self._duration_s)
+
+    @property
+    def framework_text(self) -> str:
+        """What the framework's history has, which can't be corrected once it was read."""
+        return self._read if self._reported is None else self._reported
 
     @property
     def was_cut(self) -> bool:
@@ -172,7 +181,11 @@ class Message:
             self._recognition.drop()
             self._recognition = None
         self.text = self._transcript.text
-        if piece := self._transcript.take():
+        self._send_text(self._transcript.take())
+
+    def _send_text(self, piece: str) -> None:
+        if piece:
+            self._read += piece
             self._text.send(piece)
 
     def _close_text(self) -> None:
@@ -239,9 +252,8 @@ class Message:
         """Take the framework's report of how much was played."""
         self._played_s = played_s
         self._is_missed = not words
+        self._reported = words
         self._close_text()
-        if words != self.text:  # else the text ran ahead of the audio, and says nothing
-            self._played_words = words
         self._on_text(self)
 
     def _play(self) -> None:
@@ -270,8 +282,8 @@ class Message:
         self.text = text = recognized.text
         if self._text.closed:
             self._is_missed = True
-        elif text:
-            self._text.send(text)
+        else:
+            self._send_text(text)
         self._close_text()
         if text:
             self._on_text(self)

@@ -291,6 +291,6 @@ class Speaking:
             interrupted=message.was_cut,
             created_at=message.opened_at,
         )
-        self._chat.add(item, place=place)
+        self._chat.add(item, place=place, shown=message.framework_text)
         if message.is_missed:
             self._host.message_missed(item)

@@ -2,20 +2,27 @@
 
 from __future__ import annotations
 
+import asyncio
 import base64
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 
 import pytest
 from livekit.agents import Agent
 
+from livekit_plugins_hydra.protocol import events as ev
 from livekit_plugins_hydra.testing import Say, Scenario
 from livekit_plugins_hydra.voice.transcript import SEAMS, Spacing, Transcript
 from tests import server_says as server
-from tests.calls import Captions, call, told, tone
+from tests.calls import Captions, Desk, call, told, tone
+from tests.clock import in_virtual_time
 from tests.direct import Line, hear, line
 
 PCM = base64.b64encode(bytes(960)).decode()
 TOKENS = ["Met", "amorph", "osis", " is", " a", " long", "-ish", " word", "."]
 TRUE = "Metamorphosis is a long-ish word."
+PIECES = ["Room twenty", "is over", "there on", "the left."]
+WHOLE = "Room 20 is over there, on the left."
 
 
 def written(*pieces: str, spacing: Spacing | None = None) -> tuple[str, str]:
@@ -164,11 +171,9 @@ async def test_a_text_that_comes_as_a_whole_alone_is_shown() -> None:
 
 async def test_the_whole_text_is_what_a_reconnect_replays() -> None:
     """LiveKit has read something else by then; the session's history has the truth."""
-    pieces = ["Room twenty", "is over", "there on", "the left."]
-    whole = "Room 20 is over there, on the left."
     async with line() as opened:
-        assert await say(opened, *pieces, whole=whole) == " ".join(pieces)
-        assert told(opened.session.chat_ctx) == [("assistant", whole)]
+        assert await say(opened, *PIECES, whole=WHOLE) == " ".join(PIECES)
+        assert told(opened.session.chat_ctx) == [("assistant", WHOLE)]
 
 
 WORDS = "Uninterrupted conversations, however long-winded, are remembered word-for-word."
@@ -192,3 +197,73 @@ async def test_both_histories_have_the_words_that_the_server_says(deltas: str) -
         assert desk.told == [("assistant", WORDS), ("assistant", "Unbelievable!")]
         assert desk.remembered == desk.told
         assert captions.lines == [WORDS, "Unbelievable!"]
+
+
+@asynccontextmanager
+async def told_otherwise(audio_s: float, captions: Captions | None) -> AsyncIterator[Desk]:
+    """Hold a call whose server corrects what it has said in pieces, once LiveKit has read them."""
+    async with call(Scenario(), Agent(instructions=""), captions=captions) as desk:
+        await desk.server.wait_for(ev.SessionConfigured)
+        desk.server.send(server.created("r1"))
+        for piece in PIECES:
+            desk.server.send(server.audio("r1", tone(audio_s / len(PIECES)).tobytes()))
+            desk.server.send(server.text("r1", piece))
+        await desk.until_state("speaking")
+        desk.server.send(server.transcript("r1", WHOLE))
+        desk.server.send(server.done("r1"))
+        yield desk
+
+
+async def take_note(desk: Desk) -> None:
+    """Add a message to the agent's context, as applications do."""
+    agent = desk.session.current_agent
+    noted = agent.chat_ctx.copy()
+    noted.add_message(role="user", content="It rains.")
+    await agent.update_chat_ctx(noted)
+
+
+@pytest.mark.parametrize("has_captions", [False, True])
+@in_virtual_time
+async def test_what_livekit_has_read_is_no_edit_of_the_whole_text(has_captions: bool) -> None:
+    """The agent gives its context back with a note in it; what was said stays what it was."""
+    async with told_otherwise(0.4, Captions() if has_captions else None) as desk:
+        await desk.until_heard(1)
+        await desk.until(lambda: desk.told)
+        assert desk.told == [("assistant", " ".join(PIECES))]
+        await take_note(desk)
+
+        assert desk.remembered == [("assistant", WHOLE), ("user", "It rains.")]
+
+
+@pytest.mark.parametrize("has_captions", [False, True])
+@in_virtual_time
+async def test_of_a_whole_text_that_was_cut_the_beginning_is_remembered(has_captions: bool) -> None:
+    """LiveKit says how much it has played in the words that it has read, which are others."""
+    async with told_otherwise(4.0, Captions() if has_captions else None) as desk:
+        await asyncio.sleep(1.6)
+        desk.server.send(server.speech_started("u1"))
+        await desk.until_heard(1)
+        desk.server.send(server.speech_stopped("u1"))
+        desk.server.send(server.heard("u1"))
+        await desk.until(lambda: desk.told)
+        ((_, text),) = desk.remembered
+        assert text in ("Room 20 is", "Room 20 is over")
+        await take_note(desk)
+
+        assert desk.remembered == [("assistant", text), ("user", "It rains.")]
+
+
+@pytest.mark.parametrize("has_captions", [False, True])
+@in_virtual_time
+async def test_after_a_cough_a_whole_text_goes_on_where_it_was(has_captions: bool) -> None:
+    """What was played before is not said to be in the rest."""
+    async with told_otherwise(4.0, Captions() if has_captions else None) as desk:
+        await asyncio.sleep(1.6)
+        desk.server.send(server.speech_started("u1"))
+        await desk.until_heard(1)
+        desk.server.send(server.discarded("u1"))
+        await desk.until_heard(2)
+        await desk.until(lambda: len(desk.told) == 2)
+
+        begin, end = (text for _, text in desk.remembered)
+        assert f"{begin} {end}" == WHOLE

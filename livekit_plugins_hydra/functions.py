@@ -84,6 +84,7 @@ class Functions:
         name = self._chat.name_of(output)
         self._host.warn_of_size(f"the result of {name}", output.output)
         self._announced.pop(output.call_id, None)
+        self._speaking.answered(output.call_id)
         now, played_until = self._host.moment()
         self._host.perform(
             self._call.post_output(

@@ -270,24 +270,27 @@ class Results:
 
 @dataclass(slots=True)
 class HandedCall:
-    """A function call that the framework has, and whether its function has begun.
+    """A function call that the framework has, and whether it still waits there.
 
     The framework does not report that, but then sets `created_at` to the time. Without this, it is
     not known which function calls an interruption drops: a function that runs would be answered
-    twice, or one that never runs not at all, and the server waits.
+    twice, or one that never runs not at all, and the server waits. What can't be run, such as a
+    function that nobody knows, never begins: it is answered.
     Source: `voice/agent_activity.py`, `_tool_execution_started_cb`.
     """
 
     call: llm.FunctionCall
+    is_answered: bool = False
+    """Whether its output is there."""
     _created_at: float = field(init=False)
 
     def __post_init__(self) -> None:
         self._created_at = self.call.created_at
 
     @property
-    def has_begun(self) -> bool:
-        """Whether the function runs, or has run."""
-        return self.call.created_at != self._created_at
+    def waits(self) -> bool:
+        """Whether the function does not run yet, and may still."""
+        return self.call.created_at == self._created_at and not self.is_answered
 
 
 async def until_subscribed(session: AgentSession[Any] | None) -> None:

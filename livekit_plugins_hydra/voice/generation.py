@@ -53,7 +53,7 @@ class Generation:
     @property
     def waiting_calls(self) -> list[llm.FunctionCall]:
         """The function calls that do not run yet."""
-        return [handed.call for handed in self._calls if not handed.has_begun]
+        return [handed.call for handed in self._calls if handed.waits]
 
     @property
     def is_over(self) -> bool:
@@ -99,6 +99,12 @@ class Generation:
         """Run a function."""
         self._calls.append(HandedCall(call))
         self._functions.send(call)
+
+    def answered(self, call_id: str) -> None:
+        """A function call has its output, if it is one of these."""
+        for handed in self._calls:
+            if handed.call.call_id == call_id:
+                handed.is_answered = True
 
     def finish(self, *, cut: bool) -> None:
         """Nothing more comes; texts may still be awaited."""

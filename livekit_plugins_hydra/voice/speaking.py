@@ -131,6 +131,11 @@ class Speaking:
         if generation := self._open.get(generation_id):
             generation.push_call(call)
 
+    def answered(self, call_id: str) -> None:
+        """A function call has its output, so it waits for nothing."""
+        for generation in self._queue:
+            generation.answered(call_id)
+
     def queued_calls(self) -> list[llm.FunctionCall]:
         """Return the calls of what waits for the present speech to end.
 

@@ -145,7 +145,7 @@ def resolve_url(base_url: str | None) -> str:
     Raises:
         ConfigurationError: it is no WebSocket URL.
     """
-    url = (base_url or os.environ.get("HYDRA_BASE_URL") or DEFAULT_BASE_URL).strip()
+    url = str(base_url or os.environ.get("HYDRA_BASE_URL") or DEFAULT_BASE_URL).strip()
     try:
         parts = urlsplit(url)
         host, port = parts.hostname, parts.port

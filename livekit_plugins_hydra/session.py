@@ -19,7 +19,9 @@ from .log import logger
 from .options import Options
 from .performer import Performer, SessionEvents
 from .protocol.demand import CONFIGURED
+from .protocol.errors import ConfigurationError
 from .protocol.learned import Learned
+from .protocol.wire import plain_text
 from .transport.spare import Spare
 
 CLOSE_BUDGET_S: Final = 2.0
@@ -124,7 +126,16 @@ class RealtimeSession(llm.RealtimeSession[SessionEvents]):
         self._make_configurable()
 
     async def update_instructions(self, instructions: str) -> None:
-        """Change the instructions; in mid-call by a new connection, made when it is quiet."""
+        """Change the instructions; in mid-call by a new connection, made when it is quiet.
+
+        Raises:
+            ValueError: they are no text. At the start of a call they end it so, as tools do.
+        """
+        try:
+            instructions = _text(instructions)
+        except ValueError:
+            await self._end_failed_start()
+            raise
         if instructions != self._performer.configuration.instructions:
             self._performer.configuration.instructions = instructions
             self._performer.perform(
@@ -154,8 +165,7 @@ class RealtimeSession(llm.RealtimeSession[SessionEvents]):
         try:
             unsupported = self._performer.configuration.set_tools(tools)
         except ValueError:
-            if not self._has_tools:
-                await self.aclose()
+            await self._end_failed_start()
             raise
         self._has_tools = True
         if unsupported:
@@ -164,6 +174,10 @@ class RealtimeSession(llm.RealtimeSession[SessionEvents]):
             )
         self._sync_tools()
         self._make_configurable()
+
+    async def _end_failed_start(self) -> None:
+        if not self._has_tools:  # they are the last part of the first configuration
+            await self.aclose()
 
     def update_options(self, *, tool_choice: NotGivenOr[llm.ToolChoice | None] = NOT_GIVEN) -> None:
         """Change the tool choice: "none" takes the tools away until the next change."""
@@ -211,11 +225,15 @@ class RealtimeSession(llm.RealtimeSession[SessionEvents]):
         if self._performer.ended is not None:
             future.set_exception(llm.RealtimeError(self._performer.ended))
             return future
+        try:
+            words = _text(instructions) if is_given(instructions) else ""
+        except ValueError as error:
+            future.set_exception(llm.RealtimeError(str(error)))
+            return future
         reply_id = shortuuid("reply_")
         self._performer.replies[reply_id] = future
         future.add_done_callback(lambda done: self._forget_reply(reply_id, done))
         self._performer.speaking.forget_cut()
-        words = instructions if is_given(instructions) else ""
         self._performer.perform(self._call.generate_reply(reply_id, words, time.monotonic()))
         self._make_configurable()
         return future
@@ -289,3 +307,16 @@ class RealtimeSession(llm.RealtimeSession[SessionEvents]):
         if done.cancelled():
             cancelled = self._call.cancel_reply(reply_id, *self._performer.moment())
             self._performer.perform(cancelled)
+
+
+def _text(instructions: str | None) -> str:
+    """Return instructions as a plain text; none are an empty one.
+
+    Raises:
+        ConfigurationError: they are no text.
+    """
+    try:
+        return plain_text(instructions or "")
+    except TypeError:
+        kind = type(instructions).__name__
+    raise ConfigurationError(f"instructions must be text, not {kind}")

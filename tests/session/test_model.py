@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import dataclasses
 import logging
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -116,6 +117,13 @@ def test_configuration_errors_are_hydra_errors() -> None:
 )
 def test_a_malformed_url_says_how_one_looks(url: str) -> None:
     """A base URL that is no WebSocket URL is refused with an example of a good one."""
+    with pytest.raises(ValueError, match="wss://host/path"):
+        hydra.RealtimeModel(api_key=KEY, base_url=url)
+
+
+@pytest.mark.parametrize("url", [Path("wss://host/path"), b"wss://host/path", 443])
+def test_a_url_of_another_type_says_how_one_looks(url: Any) -> None:
+    """It is what it reads like, and that is no URL."""
     with pytest.raises(ValueError, match="wss://host/path"):
         hydra.RealtimeModel(api_key=KEY, base_url=url)
 

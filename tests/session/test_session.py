@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import time
+from pathlib import Path
 from typing import Any
 
 import pytest
 from livekit import rtc
-from livekit.agents import function_tool, llm
+from livekit.agents import Agent, AgentSession, function_tool, llm
 from livekit.agents.types import NOT_GIVEN, NotGivenOr
 
 import livekit_plugins_hydra as hydra
@@ -184,6 +185,45 @@ async def test_typed_text_is_an_item_and_asks_for_nothing_by_itself() -> None:
         assert texts_sent(opened) == [("user", "Where is room twelve?")]
         assert n_creates(opened) == 1
         assert message.id in [item.id for item in opened.session.chat_ctx.items]
+
+
+NO_TEXTS: list[Any] = [Path("instructions.md"), b"Be kind.", 5, ["Be", "kind."]]
+"""What takes the place of a text by mistake."""
+
+
+@pytest.mark.parametrize("no_text", NO_TEXTS)
+@in_virtual_time
+async def test_a_start_with_instructions_that_are_no_text_fails_and_leaves_nothing(
+    no_text: Any,
+) -> None:
+    """`AgentSession.start` says what they are, and nobody goes on connecting."""
+    async with Emulator(FAST) as server:
+        model = hydra.RealtimeModel(api_key=KEY, base_url=server.url)
+        session: AgentSession[None] = AgentSession(llm=model)
+        with pytest.raises(
+            ValueError, match=f"instructions must be text, not {type(no_text).__name__}"
+        ):
+            await session.start(Agent(instructions=no_text))
+
+        assert server.dials == []
+
+
+@pytest.mark.parametrize("no_text", NO_TEXTS)
+@in_virtual_time
+async def test_instructions_that_are_no_text_change_nothing_in_mid_call(no_text: Any) -> None:
+    """Neither the agent's, nor those of a reply, which fails; the call goes on."""
+    async with line(FAST) as opened:
+        await opened.session._update_session(instructions="Be kind.", tools=[weather])
+        await answered(opened)
+        with pytest.raises(ValueError, match="instructions must be text"):
+            await opened.session.update_instructions(no_text)
+        with pytest.raises(llm.RealtimeError, match="instructions must be text"):
+            await opened.session.generate_reply(instructions=no_text)
+        await answered(opened)
+
+        assert texts_sent(opened) == []
+        (connection,) = opened.server.connections
+        assert connection.configuration.instructions == "Be kind."
 
 
 async def test_texts_may_be_subclasses_of_str() -> None:

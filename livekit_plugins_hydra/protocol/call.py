@@ -235,7 +235,7 @@ class Call:
         """Stop owing a reply; if its response comes anyway, it is cancelled."""
         if self._demand.reply is None or self._demand.reply.id != reply_id:
             return []
-        return [*self._demand.drop(self._line, now), *self._advance(now, played_until)]
+        return [*self._demand.cancel(self._line, now), *self._advance(now, played_until)]
 
     def announce_output(self, call_id: str, *, within_s: float) -> list[fx.Effect]:
         """A function has returned; the framework will post its output, or drop it.
@@ -301,7 +301,7 @@ class Call:
         """Pass on an effect of the conversation, with what it changes in the call."""
         match effect:
             case fx.BeginResponse(is_late=False):
-                return self._begin(effect, user_was_quiet=user_was_quiet)
+                return self._begin(effect, now, user_was_quiet=user_was_quiet)
             case fx.SessionReady():
                 self._was_ready = True
                 return [effect, *self._line.ready()]
@@ -375,8 +375,7 @@ class Call:
         self._memory.user.has_spoken = True
         out = self._line.move(Signal.SPEAKS)
         self._results.move(Signal.SPEAKS)
-        if demand.reply is not None and demand.reply.id is None:
-            out += demand.drop(self._line, now)
+        out += demand.interrupted(self._line, now)
         return [*out, *demand.send_texts(self._line, now)]
 
     def _take_back(self, part_id: str, now: float) -> None:
@@ -388,7 +387,9 @@ class Call:
             self._results.is_sent = begun[1].asked in (Asked.OUTPUTS, Asked.BOTH)
             self._results.due_at = now
 
-    def _begin(self, effect: fx.BeginResponse, *, user_was_quiet: bool) -> list[fx.Effect]:
+    def _begin(
+        self, effect: fx.BeginResponse, now: float, *, user_was_quiet: bool
+    ) -> list[fx.Effect]:
         """Decide what a response is: unwanted, the server's own, or the owed reply."""
         demand, results, line = self._demand, self._results, self._line
         is_unwanted = line.awaited in (Awaited.DEBT, Awaited.LATE)
@@ -400,8 +401,10 @@ class Call:
         self._memory.agent.has_spoken = True
         line.answers_turn = not user_was_quiet
         if demand.accepts():
-            demand.learn_from_response(line, user_was_quiet=user_was_quiet)
+            demand.learn_from_response(line, now, user_was_quiet=user_was_quiet)
             return [*settled, fx.UserTurnKept(), *demand.fulfil(effect, line)]
+        if line.answers_turn:
+            settled += demand.passed_over(line, now)
         tells = results.due_at is not None or results.is_sent
         if demand.reply is None and (is_greeting or tells):
             reply = Reply(None, about=About.OUTPUTS if tells else About.START, tells_outputs=tells)

@@ -81,8 +81,8 @@ class Demand:
         is_about_outputs = about is About.OUTPUTS and not instructions
         replaces_teller = older is not None and older.tells_outputs
         tells = is_about_outputs or self.has_result_as_text or replaces_teller
-        tells |= self._results.due_at is not None
-        reply = Reply(reply_id, instructions, about, tells)
+        takes_over = self._results.due_at is not None or (older is not None and older.takes_over)
+        reply = Reply(reply_id, instructions, about, tells or takes_over, takes_over)
         if older and older.id is not None:
             out.append(fx.ReplyFailed(older.id, "superseded by a newer generate_reply()"))
         if older and older.is_asked and not self._is_news(instructions, older):
@@ -139,6 +139,27 @@ class Demand:
             if turn is Turn.ENDED:  # the answer to the user comes next
                 out += line.move(Signal.STOPPED)
         return out
+
+    def cancel(self, line: Line, now: float) -> list[fx.Effect]:
+        """The application does not want the reply; what the call would have told is due again."""
+        takes_over = self.reply is not None and self.reply.takes_over
+        out = self.drop(line, now)
+        if takes_over:
+            self._results.due_at = now
+        return out
+
+    def interrupted(self, line: Line, now: float) -> list[fx.Effect]:
+        """The user speaks: what the call was to tell by itself is due again after that."""
+        reply = self.reply
+        is_own = reply is not None and reply.id is None and reply.tells_outputs
+        return self.drop(line, now) if is_own else []
+
+    def passed_over(self, line: Line, now: float) -> list[fx.Effect]:
+        """The user was answered: what nobody waits for would come too late."""
+        reply = self.reply
+        if reply is None or reply.id is not None or reply.tells_outputs or self.texts:
+            return []
+        return self.drop(line, now)
 
     def overdue(self, line: Line, now: float) -> list[fx.Effect]:
         """The reply has not begun in time."""
@@ -251,13 +272,13 @@ class Demand:
         reply = self.reply
         return reply is not None and (reply.is_asked or not (self.texts or reply.instructions))
 
-    def learn_from_response(self, line: Line, *, user_was_quiet: bool) -> None:
+    def learn_from_response(self, line: Line, now: float, *, user_was_quiet: bool) -> None:
         """A response begins: without another cause it proves that `response.create` works."""
         if self.reply is not None and self.reply.asked is Asked.WORDS and user_was_quiet:
-            self.learned.worked(Way.CREATE)
-            self.learned.worked(Way.ANSWER)
+            self.learned.worked(Way.CREATE, now)
+            self.learned.worked(Way.ANSWER, now)
             if self.reply.event_ids & line.sent_texts.keys():
-                self.learned.worked(Way.ITEMS)
+                self.learned.worked(Way.ITEMS, now)
 
     def fulfil(self, begun: fx.BeginResponse, line: Line) -> list[fx.Effect]:
         """The owed reply begins."""

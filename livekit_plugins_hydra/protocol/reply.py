@@ -24,6 +24,8 @@ class Reply:
     about: About = About.START
     tells_outputs: bool = False
     """Whether it was asked for because functions have returned."""
+    takes_over: bool = False
+    """Whether it was asked for when the call itself was about to tell what they have returned."""
     asked: Asked = Asked.NOT_YET
     was_refused: bool = False
     event_ids: set[str] = field(default_factory=set)

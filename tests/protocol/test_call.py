@@ -96,7 +96,7 @@ def refusing(*ways: Way) -> Learned:
 def speaking() -> Learned:
     """Return what is known of a server that has spoken on demand."""
     learned = Learned()
-    learned.worked(Way.CREATE)
+    learned.worked(Way.CREATE, 1000.0)
     return learned
 
 
@@ -1123,6 +1123,21 @@ def test_a_refusal_outweighs_no_success(code: str) -> None:
     assert call >> session.reply("g9") << ASK
 
 
+def test_a_success_of_long_ago_outweighs_nothing() -> None:
+    """A server that is another one since is believed: two refusals in a row are its way."""
+    learned = Learned()
+    call = asked(learned=learned)
+    answered(call, "r1", "g1")
+    assert call >> after(FORGET_S)
+    for reply_id in ("g2", "g3"):
+        assert call >> session.reply(reply_id) << ASK
+        assert call >> refused(call, ev.ResponseCreate) << RECONNECT
+        connect(call, greet=True, opening=About.NEXT.value)
+        answered(call, "r1", reply_id)
+
+    assert call >> session.reply("g4") << RECONNECT
+
+
 def test_the_user_is_not_left_for_silence() -> None:
     """While the user speaks, no new connection is made; the answer is the reply."""
     call = talked(is_written=True)
@@ -1639,6 +1654,20 @@ def test_an_answer_makes_up_for_a_cancelled_reply_to_outputs() -> None:
     assert call >> after(600.0)
 
 
+def test_a_result_that_was_due_is_told_when_the_reply_in_its_place_is_cancelled() -> None:
+    """The application did not want those words; the result it has not heard of is another thing."""
+    call = interrupted()
+    stop_speech(call)
+    discard(call)
+    assert call >> session.post("c1") << output("c1")
+    assert call >> session.reply("g1", "Be short.") << item("Be short.", "system") << ASK
+
+    assert call >> session.cancel("g1")
+    assert call >> after(DEBT_S) << ASK
+    answered(call, "r2")
+    assert call >> after(600.0)
+
+
 def test_a_reply_to_outputs_that_the_application_cancels_stays_cancelled() -> None:
     """While the user is quiet, who cancels means it."""
     call = calling()
@@ -2010,6 +2039,40 @@ def test_a_reply_is_owed_until_its_first_sound(instructions: str) -> None:
     answered(call, "r1")
     assert call >> session.lose()
     connect(call)
+
+
+def owed_again(instructions: str) -> CallTranscript:
+    """Return a call that was lost before a reply had audio, while the user began to speak."""
+    call = talked(learned=speaking())
+    call = call >> session.reply("g1", instructions)
+    assert (call << item(instructions, "system") if instructions else call) << ASK
+    assert call >> server.created("r1") << fx.BeginResponse("r1", reply_id="g1")
+    lost = call >> session.lose(keeps_turn=True)
+    assert lost << fx.EndStreams("r1", cut=False) << ended("r1", "lost")
+    connect(call)
+    start_speech(call)
+    stop_speech(call)
+    return call
+
+
+@pytest.mark.parametrize("instructions", ["", "Say bye."])
+def test_a_reply_that_is_owed_again_outlasts_a_cough(instructions: str) -> None:
+    """Nobody waits for its future any more, but the caller waits for what it says."""
+    call = owed_again(instructions)
+
+    call = call >> server.discarded("u1") << fx.UserDiscarded("u1")
+    assert (call << item(instructions, "system") if instructions else call) << ASK
+    answered(call, "r1")
+    assert call >> after(600.0)
+
+
+@pytest.mark.parametrize("instructions", ["", "Say bye."])
+def test_the_answer_to_the_user_makes_up_for_a_reply_that_is_owed_again(instructions: str) -> None:
+    """The conversation has gone on: what was to be said before would come too late."""
+    call = owed_again(instructions)
+
+    answered(call, "r1")
+    assert call >> after(600.0)
 
 
 def test_a_reply_that_was_heard_is_not_said_again() -> None:

@@ -315,7 +315,7 @@ def knowing(failed: set[Way], worked: set[Way]) -> Learned:
     """Return what is known of a server."""
     learned = Learned()
     for way in worked:
-        learned.worked(way)
+        learned.worked(way, 0.0)
     for way in failed:
         learned.failed(way, 0.0)
         learned.failed(way, 0.0)

@@ -223,8 +223,8 @@ class Demand:
             return "the server has ignored response.create before"
         if line.conversation.is_untouched and not learned.has_worked(Way.CREATE):
             return (
-                "nothing was said yet, and only a first response is documented (ask for it in"
-                " Agent.on_enter, and it comes with the first connection)"
+                "nothing was said yet, and only a first response is documented (asked for at the"
+                " start of Agent.on_enter, it comes with the first connection, and costs no other)"
             )
         return ""
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 from typing import Any
 
 import pytest
@@ -22,6 +23,7 @@ from livekit_plugins_hydra.testing import (
     Scenario,
 )
 from tests.calls import KEY, Desk, call, tone
+from tests.clock import in_virtual_time
 
 YES = Say(duration_s=0.3, tone_hz=500, text="Yes, of course.")
 MOMENT = Say(duration_s=0.4, tone_hz=600, text="One moment, please.")
@@ -136,6 +138,39 @@ class Asker(Agent):
     async def lookup(self) -> str:
         """Look something up."""
         return "sunny in Rome"
+
+
+class Greeter(Agent):
+    """Greets as it comes in, at once or after a while; or leaves that to others."""
+
+    def __init__(self, after_s: float | None) -> None:
+        super().__init__(instructions="Be kind.")
+        self._after_s = after_s
+
+    async def on_enter(self) -> None:
+        """Greet."""
+        if self._after_s is not None:
+            await asyncio.sleep(self._after_s)
+            self.session.generate_reply(instructions="Say hello.")
+
+
+@pytest.mark.parametrize(("after_s", "n_connections"), [(0.0, 1), (0.3, 2), (None, 2)])
+@in_virtual_time
+async def test_a_late_greeting_says_what_it_costs(
+    after_s: float | None, n_connections: int, caplog: pytest.LogCaptureFixture
+) -> None:
+    """`on_enter` costs one connection; who asks later reads of the second, and of the way out."""
+    caplog.set_level(logging.INFO, "livekit.plugins.hydra")
+    async with call(Scenario(), Greeter(after_s)) as desk:
+        if after_s is None:
+            await asyncio.sleep(0.3)
+            desk.session.generate_reply(instructions="Say hello.")
+        await desk.until_heard(1)
+
+        assert len(desk.server.connections) == n_connections
+        remedies = [each for each in caplog.messages if "at the start of Agent.on_enter" in each]
+        assert len(remedies) == n_connections - 1
+        assert all("making a new connection" in each for each in remedies)
 
 
 async def test_a_greeting_may_call_a_function() -> None:

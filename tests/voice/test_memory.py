@@ -321,6 +321,7 @@ async def test_a_message_that_waits_for_its_turn_waits_for_its_text_too() -> Non
 
 
 @pytest.mark.parametrize("source", ["the server", "an STT"])
+@in_virtual_time
 async def test_what_the_user_interrupts_is_cut_to_what_was_heard(source: str) -> None:
     """Both histories end with the words that came out, not with those that were to come."""
     words = " ".join(f"w{i}" for i in range(30))

@@ -1,13 +1,22 @@
-"""How property tests are run: the same examples each time, so that a failure is nobody's bad luck.
+"""How tests are run: the same each time, so that a failure is nobody's bad luck.
 
-`pytest --hypothesis-profile explore` looks further, with other examples each time.
+Property tests get the same examples; `pytest --hypothesis-profile explore` looks further, with
+others each time. Calls are held in virtual time, unless a test is marked `real_time`.
 """
 
 from __future__ import annotations
 
+import inspect
 import signal
+from typing import Any
 
+import pytest
 from hypothesis import settings
+
+from tests.clock import in_virtual_time
+
+IN_VIRTUAL_TIME = {"framework", "session", "testing", "transport", "voice"}
+"""The folders whose tests hold calls."""
 
 # What a shell script starts with `&` ignores Ctrl-C, and so do its children: some tests press it.
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
@@ -18,3 +27,13 @@ settings.register_profile(
 )
 settings.register_profile("explore", deadline=None, max_examples=5_000)
 settings.load_profile("checks")
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_pycollect_makeitem(collector: pytest.Collector, name: str, obj: Any) -> None:
+    """Run a test of a call in virtual time: it is found in its module as one that is not async."""
+    if collector.path.parent.name not in IN_VIRTUAL_TIME or not inspect.iscoroutinefunction(obj):
+        return
+    marks = {mark.name for mark in getattr(obj, "pytestmark", [])}
+    if name.startswith("test") and "real_time" not in marks:
+        setattr(collector.obj, name, in_virtual_time(obj))  # type: ignore[attr-defined]

@@ -19,7 +19,7 @@ check_all() {
     run ruff check .
     run mypy
     run coverage erase
-    run coverage run -m pytest --numprocesses 6 --dist worksteal # calls mostly wait: at real time
+    run coverage run -m pytest --numprocesses 6 --dist worksteal # some wait for processes
     run coverage combine --quiet
     run coverage report --include='*/livekit_plugins_hydra/protocol/*' --fail-under=100
     run coverage report --fail-under=97

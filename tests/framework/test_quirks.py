@@ -19,7 +19,6 @@ import livekit_plugins_hydra
 from livekit_plugins_hydra.framework import quirks
 from livekit_plugins_hydra.testing import Emulator, Say, Scenario
 from tests.calls import KEY, call, tone
-from tests.clock import in_virtual_time
 from tests.direct import line
 
 YES = Say(duration_s=0.3, tone_hz=500)
@@ -76,7 +75,6 @@ async def test_a_call_without_an_agent_serves_no_session() -> None:
         assert quirks.agent_session(opened.session) is None
 
 
-@in_virtual_time
 async def test_a_second_session_is_heard_while_nobody_hears_the_first() -> None:
     """Two calls of one job: each waits for the audience of its own room, and for no other."""
     rooms: dict[Any, Any] = {}

@@ -21,7 +21,6 @@ from livekit_plugins_hydra.protocol import wire
 from livekit_plugins_hydra.protocol.events import ClientSession, SessionUpdate
 from livekit_plugins_hydra.testing import Call, Emulator, Say, Scenario
 from tests.calls import KEY, call, tone
-from tests.clock import in_virtual_time
 from tests.direct import line
 from tests.odd_texts import Safe, Scalar, Voice
 
@@ -133,7 +132,6 @@ def test_what_cannot_be_json_is_named_with_its_tool_and_its_place(value: Any, pr
 
 
 @pytest.mark.parametrize("is_behind_an_adapter", [False, True])
-@in_virtual_time
 async def test_a_start_with_an_impossible_tool_fails_and_leaves_nothing(
     is_behind_an_adapter: bool,
 ) -> None:
@@ -184,7 +182,6 @@ def test_arguments_that_can_be_read_stay_as_they_are(arguments: str) -> None:
     [nested(MAX_DEPTH + 1), nested(100_000), '{"city":' + "[" * 5_000],
     ids=["a little", "far", "without end"],
 )
-@in_virtual_time
 async def test_arguments_that_are_nested_too_deeply_are_answered(arguments: str) -> None:
     """The function is not run, the model is told why, and the call goes on."""
     scenario = Scenario(

@@ -137,7 +137,6 @@ def close_at_each(step: int) -> list[tuple[float, str]]:
     return [clock.run(partial(close_at, turn)) for turn in range(1, N_TURNS, step)]
 
 
-@clock.in_virtual_time
 async def test_a_call_that_is_closed_while_its_key_is_minted_stays_closed() -> None:
     """Whoever mints it may swallow the cancellation, as `asyncio.wait_for` does on Python 3.11."""
 

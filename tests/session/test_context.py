@@ -18,7 +18,6 @@ from livekit_plugins_hydra.protocol import events as ev
 from livekit_plugins_hydra.protocol.states import About
 from livekit_plugins_hydra.testing import ConnectionRecord, Emulator, Say, Scenario
 from tests.calls import COUGH, KEY, Desk, call, tone
-from tests.clock import in_virtual_time
 from tests.direct import line
 
 from .test_reconnects import until_ready
@@ -60,7 +59,6 @@ async def reconnected(desk: Desk) -> str:
 # ------------------------------------------------------------------- removed, edited, late
 
 
-@in_virtual_time
 async def test_what_the_application_removes_no_later_server_is_told() -> None:
     """A redaction: also of what the session has transcribed, and never was given."""
     async with call(POLITE, Agent(instructions="Be kind.")) as desk:
@@ -75,7 +73,6 @@ async def test_what_the_application_removes_no_later_server_is_told() -> None:
 
 
 @pytest.mark.parametrize("is_in_place", [True, False])
-@in_virtual_time
 async def test_what_the_application_edits_is_told_as_edited(is_in_place: bool) -> None:
     """The item itself, or another one with its id."""
     async with call(POLITE, Agent(instructions="Be kind.")) as desk:
@@ -92,7 +89,6 @@ async def test_what_the_application_edits_is_told_as_edited(is_in_place: bool) -
         assert "4711" not in told
 
 
-@in_virtual_time
 async def test_what_is_loaded_in_mid_call_stands_before_it() -> None:
     """The caller's earlier calls, both sides: told to the live server, and to the next in order."""
     async with call(POLITE, Agent(instructions="Be kind.")) as desk:
@@ -113,7 +109,6 @@ async def test_what_is_loaded_in_mid_call_stands_before_it() -> None:
         assert f'user: "Where is it?"\nassistant: "Here."\nuser: "{ASKED}"' in told
 
 
-@in_virtual_time
 async def test_a_context_from_before_the_end_of_a_sentence_does_not_lose_it() -> None:
     """What is still being played is in no context of the application's."""
     agent = Agent(instructions="Be kind.")
@@ -134,7 +129,6 @@ async def test_a_context_from_before_the_end_of_a_sentence_does_not_lose_it() ->
 
 
 @pytest.mark.parametrize("role", ["system", "developer", "user", "assistant"])
-@in_virtual_time
 async def test_what_the_application_adds_is_told_before_the_next_answer(role: Any) -> None:
     """Of every role, and once; and to every later server."""
     agent = Agent(instructions="Be kind.")
@@ -160,7 +154,6 @@ async def spoken(seconds: float) -> AsyncIterator[rtc.AudioFrame]:
         yield rtc.AudioFrame(tone(0.05).tobytes(), 24_000, 1, 1_200)
 
 
-@in_virtual_time
 async def test_the_model_knows_what_session_say_has_said() -> None:
     """The live one before its next answer, and a new one in its history."""
     async with call(POLITE, Agent(instructions="Be kind.")) as desk:
@@ -173,7 +166,6 @@ async def test_the_model_knows_what_session_say_has_said() -> None:
         assert 'assistant: "Your code is 0815."' in await reconnected(desk)
 
 
-@in_virtual_time
 async def test_what_is_withdrawn_before_it_was_told_is_not_told() -> None:
     """A text waits for the next request; until then it can be removed, or said otherwise."""
     agent = Agent(instructions="Be kind.")
@@ -238,7 +230,6 @@ def model_at(server: Emulator, *, is_behind_an_adapter: bool) -> llm.RealtimeMod
 
 
 @pytest.mark.parametrize("is_behind_an_adapter", [False, True])
-@in_virtual_time
 async def test_an_agent_that_is_not_given_the_history_has_a_server_that_does_not_know_it(
     is_behind_an_adapter: bool,
 ) -> None:
@@ -263,7 +254,6 @@ async def test_an_agent_that_is_not_given_the_history_has_a_server_that_does_not
 
 
 @pytest.mark.parametrize("is_behind_an_adapter", [False, True])
-@in_virtual_time
 async def test_an_agent_that_is_given_the_history_goes_on_with_its_server(
     is_behind_an_adapter: bool,
 ) -> None:
@@ -284,7 +274,6 @@ async def test_an_agent_that_is_given_the_history_goes_on_with_its_server(
             assert len(server.connections) == 1
 
 
-@in_virtual_time
 async def test_a_cough_over_what_waits_costs_no_history() -> None:
     """After such an interruption LiveKit hands the agent's context over again."""
     async with call(POLITE, Agent(instructions="Be kind.")) as desk:

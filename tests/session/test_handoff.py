@@ -14,7 +14,6 @@ from livekit_plugins_hydra.protocol import events as ev
 from livekit_plugins_hydra.protocol.states import About
 from livekit_plugins_hydra.testing import Emulator, Microphone, Say, Scenario
 from tests.calls import KEY, call, tone
-from tests.clock import in_virtual_time
 
 YES = Say(duration_s=0.3, tone_hz=500, text="Yes, of course.")
 POLITE = Scenario(default_reply=YES, transcripts=True, user_text="Is anybody there?")
@@ -194,7 +193,6 @@ async def test_what_is_typed_at_once_is_answered(is_behind_an_adapter: bool) -> 
     assert (configured.instructions or "").endswith(About.TEXT.value)
 
 
-@in_virtual_time
 async def test_behind_an_adapter_a_phone_may_ring_for_long() -> None:
     """Nobody is in the room yet: the one connection is configured, and kept alive."""
     microphone = Microphone()

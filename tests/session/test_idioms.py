@@ -23,7 +23,6 @@ from livekit_plugins_hydra.testing import (
     Scenario,
 )
 from tests.calls import KEY, Desk, call, tone
-from tests.clock import in_virtual_time
 
 YES = Say(duration_s=0.3, tone_hz=500, text="Yes, of course.")
 MOMENT = Say(duration_s=0.4, tone_hz=600, text="One moment, please.")
@@ -155,7 +154,6 @@ class Greeter(Agent):
 
 
 @pytest.mark.parametrize(("after_s", "n_connections"), [(0.0, 1), (0.3, 2), (None, 2)])
-@in_virtual_time
 async def test_a_late_greeting_says_what_it_costs(
     after_s: float | None, n_connections: int, caplog: pytest.LogCaptureFixture
 ) -> None:

@@ -11,7 +11,6 @@ from livekit.agents import Agent, function_tool
 
 from livekit_plugins_hydra.testing import Call, Say, Scenario
 from tests.calls import COUGH, KEY, call, silence, tone
-from tests.clock import in_virtual_time
 
 from .test_reconnects import until_ready
 
@@ -34,7 +33,6 @@ async def look() -> str:
     return "seen"
 
 
-@in_virtual_time
 async def test_a_call_is_a_few_lines_at_info(caplog: pytest.LogCaptureFixture) -> None:
     """One when it is up, one when it is up again, and one at its end, with the numbers."""
     caplog.set_level(logging.INFO, "livekit.plugins.hydra")
@@ -65,7 +63,6 @@ async def test_a_call_is_a_few_lines_at_info(caplog: pytest.LogCaptureFixture) -
     assert 0.4 < float(median[1]) < 0.9
 
 
-@in_virtual_time
 async def test_a_call_that_never_was_has_no_end(caplog: pytest.LogCaptureFixture) -> None:
     """Its errors say enough."""
     caplog.set_level(logging.INFO, "livekit.plugins.hydra")
@@ -76,7 +73,6 @@ async def test_a_call_that_never_was_has_no_end(caplog: pytest.LogCaptureFixture
     assert logged(caplog, logging.INFO) == []
 
 
-@in_virtual_time
 async def test_turns_responses_and_function_calls_are_lines_at_debug(
     caplog: pytest.LogCaptureFixture,
 ) -> None:

@@ -16,7 +16,6 @@ import livekit_plugins_hydra as hydra
 from livekit_plugins_hydra.protocol.backoff import LOST_CALL_BUDGET_S
 from livekit_plugins_hydra.testing import Emulator, Say, Scenario
 from tests.calls import KEY, call, tone
-from tests.clock import in_virtual_time
 from tests.direct import Line, line
 from tests.proxy import FaultProxy
 
@@ -52,7 +51,6 @@ async def hold(opened: Line) -> None:
 
 
 @pytest.mark.parametrize("overload", OVERLOADS)
-@in_virtual_time
 async def test_a_call_that_never_began_is_given_up(overload: str) -> None:
     """A first connection is tried `max_retry` times more, and the last error is final."""
     options = APIConnectOptions(max_retry=MAX_RETRY)
@@ -65,7 +63,6 @@ async def test_a_call_that_never_began_is_given_up(overload: str) -> None:
 
 
 @pytest.mark.parametrize("overload", OVERLOADS)
-@in_virtual_time
 async def test_a_call_that_was_up_is_given_up_after_its_budget(overload: str) -> None:
     """Twenty seconds of reconnects with growing delays, then one final error and no more."""
     async with line() as opened:
@@ -105,7 +102,6 @@ def closes_normally(server: Emulator) -> None:
 
 @pytest.mark.parametrize("end", [resets, goes_away, closes_normally])
 @pytest.mark.parametrize("is_ready_first", [False, True])
-@in_virtual_time
 async def test_a_server_that_accepts_and_closes_is_given_up(
     end: Callable[[Emulator], None], is_ready_first: bool
 ) -> None:
@@ -136,7 +132,6 @@ async def test_a_server_that_accepts_and_closes_is_given_up(
         assert len(server.dials) == n_seen
 
 
-@in_virtual_time
 async def test_nobody_at_home_is_bounded_too() -> None:
     """Where nothing listens, or nobody answers, a first connection ends as fast as it says."""
     options = APIConnectOptions(max_retry=2, timeout=3.0)
@@ -157,7 +152,6 @@ def _last(opened: Line) -> bool:
     return recoverable
 
 
-@in_virtual_time
 async def test_when_the_budget_is_spent_a_fallback_takes_over() -> None:
     """A full server in mid-call: another model goes on, with instructions, and greets nobody."""
     yes = Say(duration_s=0.3, text="Yes.")

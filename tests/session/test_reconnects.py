@@ -12,7 +12,6 @@ import livekit_plugins_hydra as hydra
 from livekit_plugins_hydra.protocol import events as ev
 from livekit_plugins_hydra.testing import Call, Emulator, Reply, Say, Scenario, Wait
 from tests.calls import KEY, Desk, call, silence, tone
-from tests.clock import in_virtual_time
 from tests.direct import Line, line
 
 from .test_calls import GREETING, Greeter, Silent
@@ -101,7 +100,6 @@ def heard_s(opened: Line, hz: float) -> list[float]:
     ],
     ids=["heard", "begun", "owed"],
 )
-@in_virtual_time
 async def test_who_goes_on_after_a_pause_is_heard_whole(
     think_s: float, answer: Reply, was_answered: bool
 ) -> None:
@@ -131,7 +129,6 @@ async def test_who_goes_on_after_a_pause_is_heard_whole(
     ],
     ids=["owed", "begun", "heard"],
 )
-@in_virtual_time
 async def test_a_cough_does_not_answer_a_question(
     think_s: float, answer: Reply, was_answered: bool
 ) -> None:
@@ -152,7 +149,6 @@ async def test_a_cough_does_not_answer_a_question(
         assert heard_s(opened, 300)[1] == pytest.approx(0.0 if was_answered else 1.0, abs=0.05)
 
 
-@in_virtual_time
 async def test_a_late_call_does_not_answer_who_speaks() -> None:
     """A response that was cut goes on to call a function: what is being said is kept."""
     async with line(Scenario(default_reply=ANSWER), complaints_are_fine=True) as opened:
@@ -172,7 +168,6 @@ async def test_a_late_call_does_not_answer_who_speaks() -> None:
         assert heard_s(opened, 300)[1] == pytest.approx(3.0, abs=0.1)
 
 
-@in_virtual_time
 async def test_a_full_server_does_not_make_the_bot_speak_over_the_user() -> None:
     """The words still wait after a second loss: the next server answers them first."""
     scenario = Scenario(default_reply=Say(duration_s=1.5))
@@ -194,7 +189,6 @@ async def test_a_full_server_does_not_make_the_bot_speak_over_the_user() -> None
         assert not reply.exception()
 
 
-@in_virtual_time
 async def test_words_into_a_dead_link_outlive_a_new_connection_on_purpose() -> None:
     """A reply asks for one before the loss is noticed: the words are heard, and answered first."""
     async with line(Scenario(default_reply=ANSWER)) as opened:
@@ -212,7 +206,6 @@ async def test_words_into_a_dead_link_outlive_a_new_connection_on_purpose() -> N
         assert (await reply).user_initiated
 
 
-@in_virtual_time
 async def test_a_noise_on_a_good_link_is_not_sent_again() -> None:
     """A server that lives has heard it and said nothing: nothing holds up the reply."""
     async with line(Scenario(default_reply=ANSWER)) as opened:

@@ -16,7 +16,6 @@ import livekit_plugins_hydra as hydra
 from livekit_plugins_hydra.protocol import events as ev
 from livekit_plugins_hydra.testing import Call, Emulator, Say, Scenario
 from tests.calls import COUGH, KEY, tone
-from tests.clock import in_virtual_time
 from tests.direct import Line, calls_of, hear, line
 from tests.odd_texts import Safe, Scalar
 
@@ -135,7 +134,6 @@ async def test_what_was_updated_first_is_in_the_configuration() -> None:
         assert texts_sent(opened) == []
 
 
-@in_virtual_time
 async def test_a_session_that_is_updated_piece_by_piece_is_configured_after_the_last() -> None:
     """50 ms after it, without a frame or a reply: an adapter never calls `_update_session`."""
     async with line(FAST) as opened:
@@ -192,7 +190,6 @@ NO_TEXTS: list[Any] = [Path("instructions.md"), b"Be kind.", 5, ["Be", "kind."]]
 
 
 @pytest.mark.parametrize("no_text", NO_TEXTS)
-@in_virtual_time
 async def test_a_start_with_instructions_that_are_no_text_fails_and_leaves_nothing(
     no_text: Any,
 ) -> None:
@@ -209,7 +206,6 @@ async def test_a_start_with_instructions_that_are_no_text_fails_and_leaves_nothi
 
 
 @pytest.mark.parametrize("no_text", NO_TEXTS)
-@in_virtual_time
 async def test_instructions_that_are_no_text_change_nothing_in_mid_call(no_text: Any) -> None:
     """Neither the agent's, nor those of a reply, which fails; the call goes on."""
     async with line(FAST) as opened:
@@ -384,7 +380,6 @@ async def test_tools_change_in_mid_call() -> None:
         assert len(opened.server.connections) == 1
 
 
-@in_virtual_time
 async def test_tools_that_change_while_the_connection_is_configured_reach_the_server() -> None:
     """They wait until the server takes them, and the call goes on."""
     async with line(Scenario(configure_delay_s=0.3)) as opened:

@@ -7,7 +7,6 @@ from typing import Any
 from unittest.mock import patch
 
 from livekit_plugins_hydra.timers import Timers
-from tests.clock import in_virtual_time
 
 
 def noting() -> tuple[Timers, list[tuple[str, float]]]:
@@ -18,7 +17,6 @@ def noting() -> tuple[Timers, list[tuple[str, float]]]:
     return Timers(lambda name: told.append((name, round(loop.time() - began_at, 1)))), told
 
 
-@in_virtual_time
 async def test_timers_run_out_in_their_order() -> None:
     """Whichever is due first is told first, at its time, and once."""
     timers, told = noting()
@@ -28,7 +26,6 @@ async def test_timers_run_out_in_their_order() -> None:
     assert told == [("early", 1.0), ("middle", 2.0), ("too", 2.0), ("late", 3.0)]
 
 
-@in_virtual_time
 async def test_a_timer_that_is_started_again_is_moved() -> None:
     """To an earlier time as well as to a later one."""
     timers, told = noting()
@@ -40,7 +37,6 @@ async def test_a_timer_that_is_started_again_is_moved() -> None:
     assert told == [("sooner", 2.0), ("later", 3.0)]
 
 
-@in_virtual_time
 async def test_a_timer_that_is_stopped_is_silent() -> None:
     """By its name, by another one that runs out at the same time, or all of them."""
     told: list[str] = []
@@ -61,7 +57,6 @@ async def test_a_timer_that_is_stopped_is_silent() -> None:
     assert told == ["first"]
 
 
-@in_virtual_time
 async def test_one_failure_stops_no_other_timer() -> None:
     """What the taker of one raises goes to the event loop; the others run out all the same."""
     loop = asyncio.get_running_loop()
@@ -82,7 +77,6 @@ async def test_one_failure_stops_no_other_timer() -> None:
     assert [str(error) for error in reported] == ["bad"]
 
 
-@in_virtual_time
 async def test_what_is_stopped_in_time_costs_the_loop_nothing() -> None:
     """A thousand timers that are started and stopped need one alarm, which rings in vain once."""
     loop = asyncio.get_running_loop()

@@ -33,7 +33,6 @@ from livekit_plugins_hydra.testing import (
 )
 from livekit_plugins_hydra.testing import Wait as Pause
 from tests.calls import COUGH, Desk, call, tone
-from tests.clock import in_virtual_time
 from tests.direct import calls_of, hear, line
 
 from .test_reconnects import until_ready
@@ -136,6 +135,7 @@ async def test_functions_of_every_kind_are_offered_and_called() -> None:
         assert n_creates(desk) == 1
 
 
+@pytest.mark.real_time
 async def test_functions_of_an_mcp_server_are_offered_and_called() -> None:
     """What a real MCP server lists is offered under its schema, and runs over there."""
     from livekit.agents.llm import mcp
@@ -264,7 +264,6 @@ async def test_a_call_that_the_user_kept_from_running_is_answered_too(
         await desk.server.wait_connections(2)  # nothing is awaited any more
 
 
-@in_virtual_time
 @pytest.mark.parametrize("is_typing", [False, True])
 async def test_a_call_that_the_application_kept_from_running_is_answered_too(
     is_typing: bool,
@@ -289,7 +288,6 @@ async def test_a_call_that_the_application_kept_from_running_is_answered_too(
         await desk.server.wait_connections(2)
 
 
-@in_virtual_time
 async def test_a_call_behind_an_asked_reply_that_the_user_interrupts_is_answered() -> None:
     """The framework plays what it has asked for first, though the call came before it."""
     agent = Agent(instructions="Be kind.", tools=[weather])
@@ -670,7 +668,6 @@ async def test_a_question_during_a_function_is_answered_and_so_is_the_function()
         assert n_creates(desk) == 1
 
 
-@in_virtual_time
 async def test_each_call_is_run_where_the_server_uses_its_ids_again() -> None:
     """In the next turn, and on the next connection: each has its result, under the server's id."""
     agent = Agent(instructions="", tools=[weather])
@@ -699,7 +696,6 @@ async def test_each_call_is_run_where_the_server_uses_its_ids_again() -> None:
         assert len({each.call_id for each in executed}) == len(cities)
 
 
-@in_virtual_time
 async def test_a_result_that_the_framework_drops_is_told() -> None:
     """It waits for the end of a long answer to what was said meanwhile, and gives up after 5 s."""
     answer = Say(duration_s=7.0, tone_hz=500, text="Yes, and there is a lot to say about that.")
@@ -729,7 +725,6 @@ class Firm(Slow):
         return "two seats"
 
 
-@in_virtual_time
 async def test_a_function_that_may_not_be_interrupted_is_told_once() -> None:
     """The framework hands its result over after any answer, and asks for the reply itself."""
     answer = Say(duration_s=9.0, tone_hz=500)
@@ -749,7 +744,6 @@ async def test_a_function_that_may_not_be_interrupted_is_told_once() -> None:
         assert n_creates(desk) == 1
 
 
-@in_virtual_time
 async def test_a_result_outlives_a_cough_over_the_answer_before_it() -> None:
     """The framework drops what it has queued behind an answer; the result is told all the same."""
     answer = Say(duration_s=3.0, tone_hz=500, text="Yes, and there is a lot to say about that.")
@@ -851,7 +845,6 @@ async def test_a_cough_over_the_calling_responses_own_words_loses_nothing(done: 
         assert n_creates(desk) == 1
 
 
-@in_virtual_time
 async def test_a_cough_before_the_first_word_of_a_narration_leaves_no_dead_air() -> None:
     """The server has begun to tell a result, and gives it up for a cough: it is told, once."""
     agent = Agent(instructions="Be kind.", tools=[weather])

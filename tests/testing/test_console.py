@@ -101,6 +101,7 @@ async def test_the_console_shows_the_last_audio() -> None:
     ]
 
 
+@pytest.mark.real_time
 async def test_the_command_line_serves_until_interrupted() -> None:
     """`livekit-hydra emulator` says how to reach it, prints the call, and ends with 0."""
     process = await asyncio.create_subprocess_exec(
@@ -161,6 +162,7 @@ async def test_a_taken_port_is_named_with_the_remedy() -> None:
     assert "--port 0" in remedy
 
 
+@pytest.mark.real_time
 async def test_a_scenario_that_fails_is_reported_as_such(tmp_path: Path) -> None:
     """A missing recording is reported at once and at the end, never as trouble with the port."""
     path = tmp_path / "x.py"

@@ -16,7 +16,6 @@ from livekit_plugins_hydra.transport.connecting import connect
 from livekit_plugins_hydra.transport.websocket import CLOSE_TIMEOUT_S, GOODBYE_S, STUCK_AFTER_S
 from tests import clock
 from tests.calls import tone
-from tests.clock import in_virtual_time
 from tests.direct import Line, line
 from tests.proxy import FaultProxy
 from tests.transport.test_connection import options_for
@@ -55,7 +54,6 @@ async def talk(opened: Line, seconds: float) -> None:
 
 
 @pytest.mark.parametrize("idle_s", [0.0, 0.1, 1.0, 4.9, 5.1, 33.3])
-@in_virtual_time
 async def test_a_peer_that_vanishes_is_noticed(idle_s: float) -> None:
     """Whenever a link dies without a word, a new one is made within 12.5 s."""
     async with (
@@ -76,7 +74,6 @@ async def test_a_peer_that_vanishes_is_noticed(idle_s: float) -> None:
 
 
 @pytest.mark.parametrize("talked_s", [0.0, 0.1, 1.0, 4.9, 5.1, 33.3])
-@in_virtual_time
 async def test_a_peer_that_stops_reading_is_noticed(talked_s: float) -> None:
     """A server that hangs with the connection open is given up within 12.5 s."""
     async with line() as opened:
@@ -92,7 +89,6 @@ async def test_a_peer_that_stops_reading_is_noticed(talked_s: float) -> None:
         talking.cancel()
 
 
-@in_virtual_time
 async def test_a_peer_that_stops_reading_is_left_all_the_same() -> None:
     """A connection that is full of what nobody reads is closed as fast as any other."""
     async with Emulator(strict=False) as server:
@@ -108,7 +104,6 @@ async def test_a_peer_that_stops_reading_is_left_all_the_same() -> None:
 
 
 @pytest.mark.parametrize("talked_s", [0.0, 5.1, 33.3])
-@in_virtual_time
 async def test_a_peer_that_stops_reading_and_never_answered_a_ping_is_noticed(
     talked_s: float,
 ) -> None:
@@ -132,7 +127,6 @@ async def test_a_peer_that_stops_reading_and_never_answered_a_ping_is_noticed(
         opened.server.thaw()
 
 
-@in_virtual_time
 async def test_a_peer_that_reads_slowly_is_kept() -> None:
     """A network that carries half of what is said is full all the time, but not stuck."""
     scenario = Scenario(answers_pings=False, max_lead_s=None)
@@ -150,7 +144,6 @@ async def test_a_peer_that_reads_slowly_is_kept() -> None:
         assert opened.of("error") == []
 
 
-@in_virtual_time
 async def test_a_server_that_never_answers_pings_keeps_its_call() -> None:
     """Ten silent minutes: not answering pings is no fault."""
     async with line(Scenario(answers_pings=False)) as opened:
@@ -162,7 +155,6 @@ async def test_a_server_that_never_answers_pings_keeps_its_call() -> None:
         assert opened.of("error") == []
 
 
-@in_virtual_time
 async def test_a_slow_network_is_no_dead_one() -> None:
     """Half a second each way, and stalls of 5 s now and then: the connection is kept."""
     async with (
@@ -184,7 +176,6 @@ async def test_a_slow_network_is_no_dead_one() -> None:
 
 @pytest.mark.parametrize("way", ["another connection", "another call"])
 @pytest.mark.parametrize("delay_s", [0.0, 0.05, 0.15])
-@in_virtual_time
 async def test_a_connection_that_is_left_is_gone_before_the_next_is_counted(
     delay_s: float, way: str
 ) -> None:
@@ -213,7 +204,6 @@ async def test_a_connection_that_is_left_is_gone_before_the_next_is_counted(
         assert old.closed_at_s <= new.opened_at_s
 
 
-@in_virtual_time
 async def test_a_server_that_says_no_goodbye_is_not_waited_for_long() -> None:
     """A new connection is asked for half a second later at most."""
     scenario = Scenario(bare_response_create="refused", default_reply=Say(duration_s=0.2))

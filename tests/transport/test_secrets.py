@@ -12,7 +12,6 @@ import pytest
 from livekit.agents import APIConnectOptions
 
 from livekit_plugins_hydra.testing import FAULTS, Emulator, Scenario
-from tests.clock import in_virtual_time
 from tests.direct import Line, line
 from tests.promises import texts_of
 from tests.proxy import FaultProxy
@@ -82,7 +81,6 @@ async def watched(
 
 @pytest.mark.parametrize("auth", ["query", "header"])
 @pytest.mark.parametrize("failure", FAILURES)
-@in_virtual_time
 async def test_a_call_that_breaks_shows_no_key(
     failure: str, auth: Literal["query", "header"], tmp_path: Path
 ) -> None:
@@ -95,7 +93,6 @@ async def test_a_call_that_breaks_shows_no_key(
 
 @pytest.mark.parametrize("auth", ["query", "header"])
 @pytest.mark.parametrize("fault", sorted(FAULTS))
-@in_virtual_time
 async def test_a_call_that_is_refused_shows_no_key(
     fault: str, auth: Literal["query", "header"], tmp_path: Path
 ) -> None:
@@ -107,7 +104,6 @@ async def test_a_call_that_is_refused_shows_no_key(
 
 @pytest.mark.parametrize("auth", ["query", "header"])
 @pytest.mark.parametrize("refuses", ["reset", "silence"])
-@in_virtual_time
 async def test_a_call_that_reaches_nobody_shows_no_key(
     refuses: Literal["reset", "silence"], auth: Literal["query", "header"], tmp_path: Path
 ) -> None:
@@ -119,7 +115,6 @@ async def test_a_call_that_reaches_nobody_shows_no_key(
 
 @pytest.mark.parametrize("api_key", [mint, fail_to_mint])
 @pytest.mark.parametrize("auth", ["query", "header"])
-@in_virtual_time
 async def test_a_token_is_shown_as_little(
     auth: Literal["query", "header"], api_key: Any, tmp_path: Path
 ) -> None:

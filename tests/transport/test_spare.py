@@ -56,6 +56,7 @@ class Watched:
         return [bool(each.connection_reused) for each in self.metrics if each.acquire_time]
 
 
+@pytest.mark.real_time
 async def test_the_next_session_takes_the_spare_and_the_one_after_connects() -> None:
     """One connection for `prewarm` and its session; the metric says that it was there before."""
     async with service() as (server, model):

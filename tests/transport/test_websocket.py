@@ -24,7 +24,6 @@ from livekit_plugins_hydra.testing import Emulator
 from livekit_plugins_hydra.transport.connecting import connect
 from livekit_plugins_hydra.transport.websocket import STUCK_AFTER_S, WebSocket
 from tests.calls import PATIENCE_S
-from tests.clock import in_virtual_time
 from tests.transport.test_connection import options_for
 
 
@@ -334,7 +333,6 @@ async def test_a_peer_that_does_not_read_is_not_written_to() -> None:
         assert not socket.is_full
 
 
-@in_virtual_time
 async def test_a_socket_that_stays_full_is_given_up_after_ten_seconds() -> None:
     """Each time that the peer reads something, the ten seconds begin again."""
     lost = asyncio.Event()

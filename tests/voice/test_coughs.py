@@ -18,7 +18,6 @@ from livekit_plugins_hydra.protocol.events import ServerEvent
 from livekit_plugins_hydra.testing import Scenario
 from tests import server_says as server
 from tests.calls import told
-from tests.clock import in_virtual_time
 from tests.direct import Line, hear, line
 from tests.recognisers import ToneSTT, Vocabulary
 
@@ -82,7 +81,6 @@ async def answering(**options: object) -> AsyncIterator[Answer]:
 
 @pytest.mark.parametrize("reports_after", ["first", "second", "both verdicts"])
 @pytest.mark.parametrize("verdicts", [("u1", "u2"), ("u2", "u1")])
-@in_virtual_time
 async def test_an_answer_goes_on_when_both_coughs_are_discarded(
     verdicts: tuple[str, str], reports_after: str
 ) -> None:
@@ -104,7 +102,6 @@ async def test_an_answer_goes_on_when_both_coughs_are_discarded(
 
 
 @pytest.mark.parametrize("discarded", ["u1", "u2"])
-@in_virtual_time
 async def test_an_answer_does_not_go_on_while_one_turn_may_be_speech(discarded: str) -> None:
     """The verdict on one of two turns says nothing of the other, which will be answered."""
     async with answering() as answer:
@@ -117,7 +114,6 @@ async def test_an_answer_does_not_go_on_while_one_turn_may_be_speech(discarded: 
         assert not answer.has_gone_on
 
 
-@in_virtual_time
 async def test_a_position_that_comes_a_second_after_the_first_cough_is_not_trusted() -> None:
     """The second cough does not make an old report a new one."""
     async with answering() as answer:
@@ -131,7 +127,6 @@ async def test_a_position_that_comes_a_second_after_the_first_cough_is_not_trust
         assert not answer.has_gone_on
 
 
-@in_virtual_time
 async def test_an_interruption_of_the_applications_between_two_coughs_counts() -> None:
     """What the application has silenced stays silent."""
     async with answering() as answer:
@@ -145,7 +140,6 @@ async def test_an_interruption_of_the_applications_between_two_coughs_counts() -
 
 
 @pytest.mark.parametrize("earlier", ["u0", "u1"])
-@in_virtual_time
 async def test_a_verdict_on_an_earlier_turn_is_not_one_on_the_present(earlier: str) -> None:
     """A server that names only some turns: an old or a repeated verdict is none on the newest."""
     async with answering() as answer:
@@ -162,7 +156,6 @@ async def test_a_verdict_on_an_earlier_turn_is_not_one_on_the_present(earlier: s
         await answer.assert_it_goes_on()
 
 
-@in_virtual_time
 async def test_a_verdict_on_an_earlier_turn_does_not_cost_the_present_ones_words() -> None:
     """What the user says in a turn without an id is transcribed, whatever is said of old ones."""
     stt = ToneSTT(Vocabulary({300.0: ("please wait a moment", 1.0)}))

@@ -12,7 +12,6 @@ from livekit.agents import Agent
 from livekit_plugins_hydra.testing import Say, Scenario
 from livekit_plugins_hydra.testing.emulator.replies import UserTurn
 from tests.calls import Desk, call, silence, tone
-from tests.clock import in_virtual_time
 from tests.recognisers import ToneSTT, Vocabulary
 
 ASKED = "When does the museum close tonight?"
@@ -49,7 +48,6 @@ def assert_asked(desk: Desk, *texts: str) -> None:
 @pytest.mark.parametrize("think_s", [1.0, 7.0])
 @pytest.mark.parametrize("n_drops", [1, 2])
 @pytest.mark.parametrize("source", ["the server", "an STT", "a streaming STT"])
-@in_virtual_time
 async def test_a_question_that_several_servers_hear_stands_once(
     source: str, n_drops: int, think_s: float
 ) -> None:
@@ -72,7 +70,6 @@ async def test_a_question_that_several_servers_hear_stands_once(
 
 @pytest.mark.parametrize("source", ["the server", "an STT", "a streaming STT"])
 @pytest.mark.parametrize("pause_s", [0.1, 0.8])
-@in_virtual_time
 async def test_what_the_user_adds_meanwhile_is_told_alone(source: str, pause_s: float) -> None:
     """Whether the next server hears one turn or two: each word stands once."""
     served, options = transcribed_by(source)
@@ -92,7 +89,6 @@ async def test_what_the_user_adds_meanwhile_is_told_alone(source: str, pause_s: 
 
 
 @pytest.mark.parametrize("source", ["the server", "an STT", "a streaming STT"])
-@in_virtual_time
 async def test_who_asks_once_more_has_asked_twice(source: str) -> None:
     """The same words, but said again: only what is sent again is heard again."""
     served, options = transcribed_by(source)
@@ -111,7 +107,6 @@ async def test_who_asks_once_more_has_asked_twice(source: str) -> None:
         assert_asked(desk, ASKED, ASKED)
 
 
-@in_virtual_time
 async def test_a_turn_is_told_once_though_its_text_comes_twice() -> None:
     """The STT's words were told when the answer began; the server's own come too late."""
     stt = ToneSTT(WORDS)

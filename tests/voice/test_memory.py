@@ -12,7 +12,6 @@ from livekit.agents import Agent, function_tool
 
 from livekit_plugins_hydra.testing import Call, Say, Scenario
 from tests.calls import COUGH, Captions, call, told, tone
-from tests.clock import in_virtual_time
 from tests.recognisers import ToneSTT, Vocabulary
 
 ASKED_HZ, THANKED_HZ = 300.0, 350.0
@@ -225,7 +224,6 @@ async def test_a_turn_that_two_servers_hear_is_transcribed_once() -> None:
 
 
 @pytest.mark.parametrize("streaming", [False, True])
-@in_virtual_time
 async def test_a_long_turn_that_a_drop_cuts_is_whole_in_both_histories(streaming: bool) -> None:
     """The next server hears its last 6 s; what came before is transcribed, no word twice."""
     spoken = [f"word{n}" for n in range(11)]
@@ -321,7 +319,6 @@ async def test_a_message_that_waits_for_its_turn_waits_for_its_text_too() -> Non
 
 
 @pytest.mark.parametrize("source", ["the server", "an STT"])
-@in_virtual_time
 async def test_what_the_user_interrupts_is_cut_to_what_was_heard(source: str) -> None:
     """Both histories end with the words that came out, not with those that were to come."""
     words = " ".join(f"w{i}" for i in range(30))

@@ -15,7 +15,6 @@ from livekit.agents.types import DEFAULT_API_CONNECT_OPTIONS, NOT_GIVEN
 import livekit_plugins_hydra as hydra
 from livekit_plugins_hydra.testing import Emulator, Say, Scenario
 from tests.calls import KEY, Desk, call, tone
-from tests.clock import in_virtual_time
 from tests.recognisers import ToneSTT, Vocabulary, event
 
 SERVERS, OWN, INPUT = "said the server", "said the STT", "said the input STT"
@@ -79,7 +78,6 @@ def options(where: str) -> tuple[Agent, dict[str, Any]]:
 
 @pytest.mark.parametrize("adapter", [False, True])
 @pytest.mark.parametrize("where", ["the session's", "the agent's"])
-@in_virtual_time
 async def test_each_turn_has_one_final_transcript_and_one_message(
     where: str, adapter: bool
 ) -> None:
@@ -113,7 +111,6 @@ async def test_each_turn_has_one_final_transcript_and_one_message(
         await model.aclose()
 
 
-@in_virtual_time
 async def test_without_the_servers_text_the_stt_alone_is_shown() -> None:
     """LiveKit makes no message of it, as ever where a model detects turns."""
     agent, session_options = options("the session's")
@@ -123,7 +120,6 @@ async def test_without_the_servers_text_the_stt_alone_is_shown() -> None:
 
 
 @pytest.mark.parametrize("has_text", [False, True])
-@in_virtual_time
 async def test_an_input_stt_takes_the_place_of_the_sessions(has_text: bool) -> None:
     """LiveKit drops its own then: transcripts and messages are those of the model, once each."""
     agent, session_options = options("the session's")

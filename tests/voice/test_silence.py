@@ -14,7 +14,7 @@ from livekit_plugins_hydra.protocol import events as ev
 from livekit_plugins_hydra.testing import ConnectionRecord, Say, Scenario
 from livekit_plugins_hydra.voice.audio import FREE_LEAD_S, MAX_LEAD_S
 from tests.calls import call, tone
-from tests.clock import VirtualLoop, in_virtual_time
+from tests.clock import VirtualLoop
 from tests.direct import Line, line
 from tests.promises import tone_s
 
@@ -22,7 +22,6 @@ ANSWER = Scenario(default_reply=Say(duration_s=0.5))
 BYTES_PER_S = 32_000
 
 
-@in_virtual_time
 async def test_a_mute_in_mid_word_is_answered() -> None:
     """Two seconds after the microphone went off, the answer has begun."""
     async with call(ANSWER, Agent(instructions="")) as desk:
@@ -38,7 +37,6 @@ async def test_a_mute_in_mid_word_is_answered() -> None:
 
 
 @pytest.mark.parametrize("what", ["muted", "missing"])
-@in_virtual_time
 async def test_silence_for_minutes_keeps_the_connection(what: str) -> None:
     """No frames for ten minutes, or never any: the server's idle close does not happen."""
     async with call(ANSWER, Agent(instructions="")) as desk:
@@ -68,7 +66,6 @@ def leads_s(record: ConnectionRecord) -> list[float]:
     return leads
 
 
-@in_virtual_time
 async def test_words_before_ready_arrive_whole_and_in_order() -> None:
     """Three seconds of speech and then silence before READY: all words, never 2 s ahead."""
     async with call(Scenario(configure_delay_s=6.0), Agent(instructions="")) as desk:
@@ -91,7 +88,6 @@ async def test_words_before_ready_arrive_whole_and_in_order() -> None:
         assert len(desk.server.responses) == 1
 
 
-@in_virtual_time
 async def test_a_burst_of_the_network_is_not_delayed() -> None:
     """Frames that WebRTC held back and then gives at once leave at once."""
     async with line(Scenario()) as opened:
@@ -112,7 +108,6 @@ async def test_a_burst_of_the_network_is_not_delayed() -> None:
 
 
 @pytest.mark.parametrize("stall_s", [0.05, 0.08, 0.12, 0.2, 0.4])
-@in_virtual_time
 async def test_a_loop_that_stands_still_puts_no_silence_into_a_word(stall_s: float) -> None:
     """Frames that wait while the event loop is busy are the source's next words, and no pause."""
     loop = asyncio.get_running_loop()

@@ -15,7 +15,6 @@ import livekit_plugins_hydra as hydra
 from livekit_plugins_hydra.testing import Emulator, Say, Scenario
 from livekit_plugins_hydra.voice.transcription import Recognized, Transcriber
 from tests.calls import KEY, Desk, call, tone
-from tests.clock import in_virtual_time
 from tests.recognisers import ToneSTT, Vocabulary, event
 
 ASKED, ANSWERED = "are you open today", "until six"
@@ -47,7 +46,6 @@ def seconds_used(session: AgentSession[Any]) -> float:
 
 @pytest.mark.parametrize("adapter", [False, True])
 @pytest.mark.parametrize("streaming", [False, True])
-@in_virtual_time
 async def test_seconds_of_both_sides_count_once(streaming: bool, adapter: bool) -> None:
     """One STT for both sides, with or without streams: the usage has what it was given."""
     engine = words(streaming)
@@ -66,7 +64,6 @@ async def test_seconds_of_both_sides_count_once(streaming: bool, adapter: bool) 
 
 
 @pytest.mark.parametrize("streaming", [False, True])
-@in_virtual_time
 async def test_calls_that_share_an_stt_have_each_their_own_seconds(streaming: bool) -> None:
     """Three calls at once with one STT object: what it does for one is in no other's usage."""
     engine = words(streaming)
@@ -88,7 +85,6 @@ async def test_calls_that_share_an_stt_have_each_their_own_seconds(streaming: bo
     assert sum(used) == pytest.approx(sum(engine.heard_s), abs=0.01)
 
 
-@in_virtual_time
 async def test_an_stt_that_livekit_measures_itself_is_not_counted_twice() -> None:
     """The same object as `stt=` of the `AgentSession`: its seconds are there already."""
     engine = words()
@@ -110,7 +106,6 @@ async def test_an_stt_that_livekit_measures_itself_is_not_counted_twice() -> Non
         await model.aclose()
 
 
-@in_virtual_time
 async def test_an_stt_has_no_listeners_left_after_its_calls() -> None:
     """It is the application's, and lives longer than a call."""
     engine = words()
@@ -128,7 +123,6 @@ async def test_an_stt_has_no_listeners_left_after_its_calls() -> None:
 
 
 @pytest.mark.parametrize("streaming", [False, True])
-@in_virtual_time
 async def test_how_sure_an_stt_is_stands_in_both_histories(streaming: bool) -> None:
     """LiveKit has what the STT said, and not that it was sure."""
     engine = words(streaming, confidence=0.42)
@@ -143,7 +137,6 @@ async def test_how_sure_an_stt_is_stands_in_both_histories(streaming: bool) -> N
 
 
 @pytest.mark.parametrize("source", ["an STT", "the server"])
-@in_virtual_time
 async def test_where_nobody_says_how_sure_it_is_nothing_is_claimed(source: str) -> None:
     """No confidence is no zero: LiveKit has its own value for what has none."""
     options = {"input_stt": words()} if source == "an STT" else {}

@@ -15,7 +15,6 @@ from livekit_plugins_hydra.testing import Say, Scenario
 from livekit_plugins_hydra.voice.transcript import SEAMS, Spacing, Transcript
 from tests import server_says as server
 from tests.calls import Captions, Desk, call, told, tone
-from tests.clock import in_virtual_time
 from tests.direct import Line, hear, line
 
 PCM = base64.b64encode(bytes(960)).decode()
@@ -223,7 +222,6 @@ async def take_note(desk: Desk) -> None:
 
 
 @pytest.mark.parametrize("has_captions", [False, True])
-@in_virtual_time
 async def test_what_livekit_has_read_is_no_edit_of_the_whole_text(has_captions: bool) -> None:
     """The agent gives its context back with a note in it; what was said stays what it was."""
     async with told_otherwise(0.4, Captions() if has_captions else None) as desk:
@@ -236,7 +234,6 @@ async def test_what_livekit_has_read_is_no_edit_of_the_whole_text(has_captions: 
 
 
 @pytest.mark.parametrize("has_captions", [False, True])
-@in_virtual_time
 async def test_of_a_whole_text_that_was_cut_the_beginning_is_remembered(has_captions: bool) -> None:
     """LiveKit says how much it has played in the words that it has read, which are others."""
     async with told_otherwise(4.0, Captions() if has_captions else None) as desk:
@@ -254,7 +251,6 @@ async def test_of_a_whole_text_that_was_cut_the_beginning_is_remembered(has_capt
 
 
 @pytest.mark.parametrize("has_captions", [False, True])
-@in_virtual_time
 async def test_after_a_cough_a_whole_text_goes_on_where_it_was(has_captions: bool) -> None:
     """What was played before is not said to be in the rest."""
     async with told_otherwise(4.0, Captions() if has_captions else None) as desk:

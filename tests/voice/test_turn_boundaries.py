@@ -12,7 +12,6 @@ import livekit_plugins_hydra as hydra
 from livekit_plugins_hydra.testing import Emulator, Samples, Say, Scenario
 from tests import server_says as server
 from tests.calls import KEY, call, silence, told, tone
-from tests.clock import in_virtual_time
 from tests.direct import line
 from tests.proxy import FaultProxy
 from tests.recognisers import ToneSTT, Vocabulary
@@ -31,7 +30,6 @@ def second_half() -> tuple[Samples, Samples]:
 @pytest.mark.parametrize("thinks", ["before_speech_stopped", "after_speech_stopped"])
 @pytest.mark.parametrize("streaming", [False, True])
 @pytest.mark.parametrize("round_trip_s", [0.0, 0.1, 0.2, 0.3])
-@in_virtual_time
 async def test_who_goes_on_after_half_a_second_is_transcribed_in_two_turns(
     round_trip_s: float, streaming: bool, thinks: str
 ) -> None:
@@ -84,7 +82,6 @@ async def transcribe(
 
 
 @pytest.mark.parametrize("streaming", [False, True])
-@in_virtual_time
 async def test_a_turn_is_where_the_server_says(streaming: bool) -> None:
     """A third of the second half was spoken when the end of the first was told."""
     turns = await transcribe(start_ms=1000, stop_ms=2200, then_ms=2700, streaming=streaming)
@@ -97,7 +94,6 @@ async def test_a_turn_is_where_the_server_says(streaming: bool) -> None:
     ("start_ms", "stop_ms", "then_ms"),
     [(None, None, None), (9_000, 99_000, 1e9), (-1, 10, 20), (1_000, 900, 950)],
 )
-@in_virtual_time
 async def test_what_can_not_be_is_where_the_event_came(
     start_ms: float | None, stop_ms: float | None, then_ms: float | None, streaming: bool
 ) -> None:
@@ -109,7 +105,6 @@ async def test_what_can_not_be_is_where_the_event_came(
     assert turns == [f"{FIRST} seven eight", "nine ten eleven twelve"]
 
 
-@in_virtual_time
 async def test_a_turn_that_nobody_stopped_ends_where_the_next_begins() -> None:
     """The server never said that the first had stopped, but it says where the second begins."""
     deaf = Scenario(threshold_dbfs=0.0)

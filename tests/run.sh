@@ -5,6 +5,8 @@
 #     sh tests/run.sh soak       hours of what the tests do for seconds: tests/soak.py
 #     sh tests/run.sh bench      how fast it is, in one table: tests/bench; wants a quiet machine
 #     sh tests/run.sh rooms      calls in real LiveKit rooms; installs what they need: rooms/prepare.sh
+#     sh tests/run.sh lowest     tests of whole calls with the lowest versions that pyproject.toml declares
+#     sh tests/run.sh pin        writes constraints.txt anew: the newest versions of everything
 set -eu
 cd "$(dirname "$0")/.."
 . ./examples/venv.sh
@@ -19,7 +21,8 @@ check_all() {
     run ruff check .
     run mypy
     run coverage erase
-    run coverage run -m pytest --numprocesses 6 --dist worksteal # some wait for processes
+    run coverage run -m pytest -m "not real_time" --numprocesses auto --dist worksteal
+    run coverage run -m pytest -m real_time --numprocesses 4 --dist worksteal # they mostly wait
     run coverage combine --quiet
     run coverage report --include='*/livekit_plugins_hydra/protocol/*' --fail-under=100
     run coverage report --fail-under=97
@@ -40,11 +43,28 @@ check_bench() {
     run tests.bench "$@"
 }
 
+resolve() {
+    .venv/bin/python -m uv pip compile --quiet pyproject.toml --python-version 3.11 \
+        --no-header --no-annotate --no-emit-index-url --no-emit-find-links "$@"
+}
+
+check_lowest() {
+    resolve --resolution lowest-direct --no-deps --output-file .venv/lowest.txt
+    CONSTRAINTS=.venv/lowest.txt prepare_venv tests
+    run pytest -m "not real_time" --numprocesses auto --dist worksteal
+}
+
+write_constraints() {
+    resolve --universal --upgrade --group dev --output-file tests/constraints.txt
+}
+
 case ${1-} in
     "") checks=check_all ;;
     soak) checks=check_soak ;;
     bench) checks=check_bench ;;
     rooms) checks=check_rooms ;;
+    lowest) checks=check_lowest ;;
+    pin) checks=write_constraints ;;
     *)
         echo "tests/run.sh doesn't know '$1'; without a word it checks everything." >&2
         exit 2

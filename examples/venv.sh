@@ -1,13 +1,15 @@
 # Makes the checkout's .venv. Sourced by examples/demo.sh and tests/run.sh:
 #
 #     prepare_venv demo       the package, editable, and what it depends on
-#     prepare_venv tests      also the tools in pyproject.toml's group "dev"
+#     prepare_venv tests      also the tools in pyproject.toml's group "dev", in the versions of
+#                             tests/constraints.txt; CONSTRAINTS names another file, or /dev/null
 #
 # Works in the current folder, the top of the checkout; takes uv if it is there, else venv and pip.
 # Returns at once when nothing that is installed has changed.
 
 prepare_venv() {
-    venv_state="$PWD $(cat pyproject.toml livekit_plugins_hydra/_namespace/* | cksum)"
+    constraints=${CONSTRAINTS:-tests/constraints.txt}
+    venv_state="$PWD $(cat pyproject.toml livekit_plugins_hydra/_namespace/* "$constraints" | cksum)"
     if [ "$(cat ".venv/prepared-for-$1" 2>/dev/null)" = "$venv_state" ]; then
         return
     fi
@@ -30,7 +32,10 @@ install_with_uv() {
     fi
     case $1 in
         demo) uv pip install --quiet --python .venv/bin/python --editable . ;;
-        tests) uv pip install --quiet --python .venv/bin/python --editable . --group dev ;;
+        tests)
+            uv pip install --quiet --python .venv/bin/python --editable . --group dev \
+                --constraint "$constraints"
+            ;;
     esac
 }
 
@@ -50,7 +55,8 @@ install_with_pip() {
         demo) .venv/bin/python -m pip install --quiet --editable . ;;
         tests)
             .venv/bin/python -m pip install --quiet --upgrade "pip>=25.1" # knows --group
-            .venv/bin/python -m pip install --quiet --editable . --group dev
+            .venv/bin/python -m pip install --quiet --editable . --group dev \
+                --constraint "$constraints"
             ;;
     esac
 }

@@ -23,7 +23,10 @@ fi
 @pytest.fixture
 def checkout(tmp_path: Path) -> Path:
     """Return a checkout as far as the scripts look at it, without a .venv."""
-    for name in ("pyproject.toml", "examples", "tests/run.sh", "livekit_plugins_hydra/_namespace"):
+    for name in (
+        *("pyproject.toml", "examples", "tests/run.sh", "tests/constraints.txt"),
+        "livekit_plugins_hydra/_namespace",
+    ):
         source, target = TOP / name, tmp_path / "checkout" / name
         target.parent.mkdir(parents=True, exist_ok=True)
         if source.is_dir():
@@ -68,12 +71,13 @@ async def test_set_up_installs_once_and_again_when_something_changes(
         install,
     ]
     assert await installs("examples/demo.sh") == []
-    assert await installs("tests/run.sh") == [f"{install} --group dev"]
+    pinned = f"{install} --group dev --constraint tests/constraints.txt"
+    assert await installs("tests/run.sh") == [pinned]
     assert await installs("tests/run.sh") == []
 
     with (checkout / "pyproject.toml").open("a") as file:
         file.write("\n# another dependency\n")
-    assert await installs("tests/run.sh") == [f"{install} --group dev"]
+    assert await installs("tests/run.sh") == [pinned]
     assert await installs("examples/demo.sh") == []
 
 

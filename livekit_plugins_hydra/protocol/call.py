@@ -13,7 +13,7 @@ from typing import Final
 
 from . import effects as fx
 from . import events as ev
-from .ceiling import SUSPECT_BYTES, shorten
+from .ceiling import SUSPECT_BYTES
 from .conversation import Conversation
 from .demand import CONFIGURED, Demand
 from .errors import ServerError
@@ -253,7 +253,7 @@ class Call:
         """Send a function's output; `as_text` if an earlier connection called the function."""
         out: list[fx.Effect] = []
         if call_id in self.conversation.open_calls:
-            out += self.conversation.post_output(call_id, shorten(output))
+            out += self.conversation.post_output(call_id, output)
             self._results.sent(output, now)
         elif output:
             self.texts.add("system", as_text, About.OUTPUTS)

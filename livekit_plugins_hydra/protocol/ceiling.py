@@ -23,6 +23,9 @@ SUSPECT_BYTES: Final = 15_000
 MAX_ITEM_BYTES: Final = 8_000
 """The most of one output or text that is sent; the rest is cut. Our choice."""
 
+MIN_ITEM_BYTES: Final = 500
+"""So much of one is sent however much the server holds: it says what it is about. Our choice."""
+
 _CUT: Final = " ... (cut: this is all that fits)"
 
 
@@ -44,6 +47,16 @@ class Load:
         has_grown = self._items + self._more_tools > 0
         can_shrink = self._configured <= CEILING_BYTES - SPARE_BYTES
         return has_grown and can_shrink and self.bytes > CEILING_BYTES
+
+    def fit(self, text: str) -> str:
+        """Return as much of a text as the server may still be sent, with a mark where it was cut.
+
+        A configuration that is over the ceiling by itself was warned of, and can't be mended here.
+        """
+        if self._configured > CEILING_BYTES:
+            return shorten(text)
+        room = max(MIN_ITEM_BYTES, CEILING_BYTES - self.bytes)
+        return shorten(text, min(room, MAX_ITEM_BYTES))
 
     def configure(self, configuration: ev.SessionConfigure) -> None:
         """The configuration is sent."""

@@ -173,8 +173,8 @@ class Conversation:
         if call_id not in self._open_calls:
             raise LocalProtocolError(f"post_output() for no open function call, while {self!r}")
         wire_id = self._open_calls.pop(call_id)
-        item = ev.Item(type="function_call_output", call_id=wire_id, output=output)
-        return [self._send_item(item)]
+        text = self.load.fit(output)
+        return [self._send_item(ev.Item(type="function_call_output", call_id=wire_id, output=text))]
 
     def add_message(self, role: str, text: str) -> list[fx.Effect]:
         """Send a text item; whether the server takes them is not known.
@@ -184,7 +184,7 @@ class Conversation:
         """
         if not self.is_ready:
             raise LocalProtocolError(f"add_message() while {self!r}")
-        content = [ev.Content(type="input_text", text=text)]
+        content = [ev.Content(type="input_text", text=self.load.fit(text))]
         return [self._send_item(ev.Item(type="message", role=role, content=content))]
 
     def create_response(self, now: float) -> list[fx.Effect]:

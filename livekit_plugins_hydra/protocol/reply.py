@@ -7,7 +7,6 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field, replace
 from typing import Final
 
-from .ceiling import shorten
 from .states import About, Asked
 
 MAX_WAITING: Final = 100
@@ -90,7 +89,7 @@ class Texts:
 
     def add(self, role: str, text: str, about: About, *, item_id: str = "") -> None:
         """Let a text wait."""
-        self._waiting.append(Text(role, shorten(text), about, item_id=item_id))
+        self._waiting.append(Text(role, text, about, item_id=item_id))
 
     def add_again(self, refused: Text) -> None:
         """Let a text wait for a new connection, as the present one has refused it."""

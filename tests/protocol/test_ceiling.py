@@ -12,8 +12,10 @@ from livekit_plugins_hydra.protocol.call import GREETING_WINDOW_S, Call
 from livekit_plugins_hydra.protocol.ceiling import (
     CEILING_BYTES,
     MAX_ITEM_BYTES,
+    MIN_ITEM_BYTES,
     SPARE_BYTES,
     SUSPECT_BYTES,
+    Load,
     shorten,
     size_of,
 )
@@ -131,8 +133,9 @@ def test_a_greeting_that_is_silent_is_spoken_by_another_connection() -> None:
 def test_a_connection_that_is_sent_too_much_is_left_when_it_is_quiet() -> None:
     """Texts and outputs count as the configuration does."""
     call = ready("p" * (CEILING_BYTES - SPARE_BYTES - 1_000))
+    fitting = call.conversation.load.fit("x" * 7_000)
     text = ev.Item(
-        type="message", role="user", content=[ev.Content(type="input_text", text="x" * 7_000)]
+        type="message", role="user", content=[ev.Content(type="input_text", text=fitting)]
     )
     assert (
         call
@@ -174,6 +177,29 @@ def test_a_text_that_is_too_long_is_cut_with_a_mark(text: str) -> None:
     assert cut.startswith(text[:100])
     assert cut.endswith("(cut: this is all that fits)")
     assert shorten("short") == "short"
+
+
+def holding(n_persona: int) -> Load:
+    """Return what a server holds that has a persona of so many bytes."""
+    load = Load()
+    load.configure(ev.SessionConfigure(session=ev.ClientSession(instructions="p" * n_persona)))
+    return load
+
+
+@pytest.mark.parametrize("n_persona", [10_000, 24_500, 29_800])
+def test_a_text_is_cut_to_what_the_server_may_still_be_sent(n_persona: int) -> None:
+    """However large the persona, what a function returned is heard; it says what is missing."""
+    load = holding(n_persona)
+
+    text = load.fit("x" * 50_000)
+    assert text.endswith("(cut: this is all that fits)")
+    assert MIN_ITEM_BYTES - 100 < size_of(text) <= MAX_ITEM_BYTES
+    assert load.bytes + size_of(text) <= CEILING_BYTES + MIN_ITEM_BYTES
+
+
+def test_a_persona_above_the_ceiling_costs_no_output() -> None:
+    """It was warned of, and a server without a ceiling has room for all of both."""
+    assert holding(2 * CEILING_BYTES).fit("x" * 5_000) == "x" * 5_000
 
 
 def test_an_opening_that_does_not_fit_is_cut() -> None:

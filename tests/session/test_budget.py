@@ -5,11 +5,12 @@ from __future__ import annotations
 import logging
 
 import pytest
-from livekit.agents import function_tool, llm
+from livekit.agents import Agent, function_tool, llm
 
 from livekit_plugins_hydra.protocol import wire
 from livekit_plugins_hydra.protocol.ceiling import CEILING_BYTES, SPARE_BYTES
-from livekit_plugins_hydra.testing import Say, Scenario
+from livekit_plugins_hydra.testing import Call, Say, Scenario
+from tests.calls import call, tone
 from tests.direct import Line, hear, line
 
 YES = Say(duration_s=0.3, text="Yes.")
@@ -125,3 +126,23 @@ async def test_tools_that_come_later_count_too(caplog: pytest.LogCaptureFixture)
         await opened.session.update_tools(tools)
     (told,) = told_sizes(caplog)
     assert "7 tools" in told
+
+
+async def test_a_large_result_is_told_however_large_the_persona_is() -> None:
+    """Each time that the function is called: what is sent of its result is what still fits."""
+
+    @function_tool
+    async def look_up() -> str:
+        """Look something up."""
+        return "x" * 20_000
+
+    scenario = Scenario(
+        replies=lambda context: Call("look_up") if context.trigger == "user_turn" else YES,
+        payload_ceiling_of="context",
+    )
+    agent = Agent(instructions="p" * (CEILING_BYTES - SPARE_BYTES - 1_500), tools=[look_up])
+    async with call(scenario, agent) as desk:
+        for number in range(1, 4):
+            await desk.say(tone(0.4))
+            await desk.until_heard(number)
+            await desk.until_state("listening")

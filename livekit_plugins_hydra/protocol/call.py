@@ -312,11 +312,16 @@ class Call:
             ) if self.conversation.is_free and not self.conversation.has_begun_to_answer:
                 return [effect, *self._end_silent(effect, now)]
             case fx.EndStreams(part_id=part_id, cut=True):
-                self._take_back(part_id, now)
+                if not self.conversation.has_begun_to_answer:
+                    self._line.cut_unsaid(part_id, self._results, now)
+            case fx.EndResponse():
+                self._line.ended(effect)
             case fx.CallFunction(call_id=call_id):
                 self._results.called(call_id)
             case fx.UserStopped():
                 return [effect, *self._line.move(Signal.STOPPED)]
+            case fx.UserTurnKept():
+                self._line.make_up()
             case fx.UserText():
                 self._memory.user.is_transcribed = True
             case fx.OutputText() | fx.OutputTranscript():
@@ -378,15 +383,6 @@ class Call:
         out += demand.interrupted(self._line, now)
         return [*out, *demand.send_texts(self._line, now)]
 
-    def _take_back(self, part_id: str, now: float) -> None:
-        """The user cuts a response: if that has said nothing, its results are due again."""
-        begun = self._line.begun
-        if begun is None or begun[0] != part_id or not begun[1].tells_outputs:
-            return
-        if not self.conversation.has_begun_to_answer:
-            self._results.is_sent = begun[1].asked in (Asked.OUTPUTS, Asked.BOTH)
-            self._results.due_at = now
-
     def _begin(
         self, effect: fx.BeginResponse, now: float, *, user_was_quiet: bool
     ) -> list[fx.Effect]:
@@ -394,6 +390,7 @@ class Call:
         demand, results, line = self._demand, self._results, self._line
         is_unwanted = line.awaited in (Awaited.DEBT, Awaited.LATE)
         is_greeting, self._owes_greeting = self._owes_greeting, False
+        line.make_up()
         settled = line.move(Signal.BEGINS)
         if is_unwanted:
             cancelled = self.conversation.cancel_response()
@@ -425,6 +422,9 @@ class Call:
             return []
         if self._results.due_at is not None:
             return self._advance_narration(max(self._results.due_at, played_until), now)
+        if unsaid := self._line.unsaid:
+            self._line.make_up()
+            return [*self._demand.owe(unsaid), *self._advance_reply(now)]
         if self._renewal.reason:
             stable_at = self._renewal.stable_at
             told_at = self._results.sent_at + NARRATION_S

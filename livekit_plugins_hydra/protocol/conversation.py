@@ -114,8 +114,7 @@ class Conversation:
     @property
     def has_begun_to_answer(self) -> bool:
         """Whether the newest response has said something or called a function."""
-        response = self._current
-        return response is not None and (response.first_audio_at is not None or response.has_called)
+        return self._current is not None and self._current.has_answered
 
     @property
     def open_calls(self) -> frozenset[str]:
@@ -233,9 +232,11 @@ class Conversation:
             case "answer":
                 return self._turn.overdue()
             case "grace" | "stall" | "cut" | "end" if response_id in self._responses:
-                is_speaking = self.turn is Turn.SPEAKING
                 response = self._responses[response_id]
-                return self._answering(response.silent(kind, now, user_is_speaking=is_speaking))
+                is_speaking, is_late = self.turn is Turn.SPEAKING, self._is_late(response)
+                return self._answering(
+                    response.silent(kind, now, user_is_speaking=is_speaking, may_be_late=is_late)
+                )
             case _:
                 return []
 
@@ -365,6 +366,7 @@ class Conversation:
         if not pcm:
             return []
         if self._is_late(response):
+            response.first_audio_at = response.first_audio_at or now
             return [fx.LateAudio(response.id, pcm)]
         can_reopen = response is self._current and response.state is ResponseState.WAITING
         if self._is_silenced(response) or not (response.is_open or can_reopen):

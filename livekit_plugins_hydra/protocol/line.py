@@ -9,7 +9,8 @@ from typing import Final
 from . import effects as fx
 from .conversation import Conversation
 from .reply import MAX_WAITING, Reply, Text
-from .states import AWAITED, Awaited, Input, Signal, Turn, next_state
+from .results import Results
+from .states import AWAITED, About, Asked, Awaited, Input, Signal, Turn, next_state
 
 DEBT_S: Final = 3.0
 """How long a reply that was given up may hold back the next request. Our choice."""
@@ -32,6 +33,10 @@ class Line:
     awaited: Awaited = Awaited.NOTHING
     begun: tuple[str, Reply] | None = None
     """The last reply that has begun, and its response; it is still owed until it has audio."""
+    cut: str = ""
+    """The newest response, if the user has cut it before it had said or called anything."""
+    unsaid: Reply | None = None
+    """What that was about, once the server has ended it: all of it is owed again after a cough."""
     answers_turn: bool = False
     """Whether the newest response answers something that the user has said."""
     sent_texts: dict[str, Text | None] = field(default_factory=dict)
@@ -42,6 +47,27 @@ class Line:
         self.sent_texts |= dict.fromkeys(event_ids, source)
         while len(self.sent_texts) > MAX_WAITING:
             del self.sent_texts[next(iter(self.sent_texts))]
+
+    def cut_unsaid(self, part_id: str, results: Results, now: float) -> None:
+        """The user cuts a response that has said nothing: if it was about results, they are due."""
+        begun = self.begun
+        if begun is None or begun[0] != part_id or not begun[1].tells_outputs:
+            self.cut = part_id
+            return
+        results.is_sent = begun[1].asked in (Asked.OUTPUTS, Asked.BOTH)
+        results.due_at = now
+
+    def ended(self, end: fx.EndResponse) -> None:
+        """A response has ended: nothing is left of one that was cut before its first sound."""
+        if end.response_id != self.cut or end.first_audio_at is not None or end.has_called:
+            return
+        begun = self.begun
+        is_reply = begun is not None and begun[0] == end.response_id
+        self.unsaid = begun[1].anew() if begun and is_reply else Reply(None, about=About.NEXT)
+
+    def make_up(self) -> None:
+        """Another response makes up for what was cut."""
+        self.cut, self.unsaid = "", None
 
     @property
     def is_held_back(self) -> bool:

@@ -71,6 +71,11 @@ class Response:
         return bool(self.call_ids)
 
     @property
+    def has_answered(self) -> bool:
+        """Whether it has said something or called a function."""
+        return self.first_audio_at is not None or self.has_called
+
+    @property
     def is_open(self) -> bool:
         """Whether the streams of its current part are open."""
         return self.state in _OPEN
@@ -98,7 +103,7 @@ class Response:
             return []
         is_cut = self.state is ResponseState.CUT and why is self.cut_by
         # Text alone is no answer: the server sends it without audio when it holds too much.
-        is_heard = is_cut or self.first_audio_at is not None or self.has_called
+        is_heard = is_cut or self.has_answered
         answered = [fx.UserAnswered()] if self.has_begun and is_heard else []
         return [*answered, fx.EndStreams(self.part_id, cut=is_cut)]
 
@@ -138,7 +143,9 @@ class Response:
         status = "cancelled" if self.is_cut else status
         return [*self.move(Signal.LOST), *self.account(status, None, self.last_event_at)]
 
-    def silent(self, kind: str, now: float, *, user_is_speaking: bool) -> list[fx.Effect]:
+    def silent(
+        self, kind: str, now: float, *, user_is_speaking: bool, may_be_late: bool
+    ) -> list[fx.Effect]:
         """A timer has run out: act if it was silent for long enough, else wait on."""
         silence_s = SILENCES_S[kind]
         silence_ends_in_s = self.last_event_at + silence_s - now
@@ -151,6 +158,8 @@ class Response:
         if kind == "grace":
             return self.move(Signal.STREAMS_CLOSED)
         out = self.move(Signal.OVERDUE)
+        if kind == "cut" and may_be_late and not self.has_answered:
+            return out  # the server may still work on it: what it says would be late
         status = "completed" if kind == "end" else "incomplete"
         out += self.account("cancelled" if self.is_cut else status, None, now)
         if kind == "stall":

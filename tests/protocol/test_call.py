@@ -1572,6 +1572,70 @@ def test_a_cough_before_the_first_sound_of_a_narration_does_not_leave_dead_air(w
     assert call >> after(600.0)
 
 
+@pytest.mark.parametrize("about", ["the user's question", "a reply", "a greeting"])
+@pytest.mark.parametrize("is_ended_before_verdict", [True, False])
+def test_a_cough_before_the_first_sound_does_not_leave_dead_air(
+    about: str, is_ended_before_verdict: bool
+) -> None:
+    """The server gives up what nobody has heard, so there is no rest to play: it is asked for."""
+    call = untouched(greet=about == "a greeting")
+    if about == "the user's question":
+        start_speech(call)
+        stop_speech(call)
+    if about == "a reply":
+        call = talked()
+        assert call >> session.reply("g1", "Say bye.") << item("Say bye.", "system") << ASK
+    assert (
+        call
+        >> server.created("r1")
+        << fx.BeginResponse("r1", reply_id="g1" if about == "a reply" else None)
+    )
+    cut_silent(call, "r1", "u2")
+    if is_ended_before_verdict:
+        assert call >> server.done("r1", "cancelled") << ended("r1", "cancelled")
+        call = call >> server.discarded("u2") << fx.UserDiscarded("u2")
+    else:
+        call = call >> server.discarded("u2") << fx.UserDiscarded("u2")
+        assert call >> after(2 * CUT_OVERDUE_S)
+        call = call >> server.done("r1", "cancelled") << ended("r1", "cancelled")
+
+    assert (call << item("Say bye.", "system") if about == "a reply" else call) << ASK
+    answered(call, "r2")
+    assert call >> after(600.0)
+
+
+def test_what_the_server_still_says_after_a_cough_is_not_asked_for() -> None:
+    """It had not given up the response: its first sound comes late, and that is heard."""
+    call = untouched()
+    start_speech(call)
+    stop_speech(call)
+    assert call >> server.created("r1") << fx.BeginResponse("r1")
+    cut_silent(call, "r1", "u2")
+    discard(call, "u2")
+
+    assert call >> after(2 * CUT_OVERDUE_S) >> server.audio("r1") << fx.LateAudio("r1", b"\1\0")
+    assert call >> server.done("r1") << ended("r1", "cancelled") >> after(600.0)
+
+
+@pytest.mark.parametrize("then", ["answered", "not answered", "a later cough"])
+def test_what_was_cut_unsaid_by_speech_is_not_asked_for(then: str) -> None:
+    """The user has gone on: the server answers that, in its own time."""
+    call = untouched()
+    start_speech(call)
+    stop_speech(call)
+    assert call >> server.created("r1") << fx.BeginResponse("r1")
+    cut_silent(call, "r1", "u2")
+    assert call >> server.done("r1", "cancelled") << ended("r1", "cancelled")
+    if then == "answered":
+        answered(call, "r2")
+    else:
+        assert call >> after(ANSWER_OVERDUE_S)
+    if then == "a later cough":
+        cough(call, "u3")
+
+    assert call >> after(600.0)
+
+
 def test_an_answer_makes_up_for_a_narration_that_was_cut_before_its_first_sound() -> None:
     """The user has spoken on, and the server knew the results when it answered."""
     call = calling()

@@ -31,6 +31,24 @@ async def weather(city: str) -> str:
 # ------------------------------------------------------------------------- interruptions
 
 
+@pytest.mark.parametrize("barge_in", ["at_once", "when_settled"])
+@pytest.mark.parametrize("about", ["the user's question", "a greeting"])
+async def test_a_cough_before_the_first_sound_costs_no_answer(about: str, barge_in: Any) -> None:
+    """The caller hears it once, whether the server has given it up, or only lets it wait."""
+    scenario = Scenario(default_reply=YES, first_audio_delay_s=2.5, barge_in=barge_in)
+    greets = about == "a greeting"
+    agent = Agent(instructions="")
+    async with call(scenario, agent, generate_initial_response=greets) as desk:
+        if not greets:
+            await desk.say(tone(0.5))
+        await desk.until(lambda: desk.server.responses)
+        await desk.say(COUGH)
+        await desk.until_heard(1)
+        await asyncio.sleep(10.0)
+
+        assert desk.heard_s == [YES.duration_s]
+
+
 async def test_a_program_may_interrupt_what_generates() -> None:
     """`session.interrupt()` cancels the response by its id, once, and the loudspeaker stops."""
     async with call(Scenario(replies=[STORY], default_reply=YES), Agent(instructions="")) as desk:

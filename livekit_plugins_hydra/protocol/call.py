@@ -20,7 +20,7 @@ from .errors import ServerError
 from .learned import Learned
 from .line import Line
 from .memory import Memory, Side
-from .renewal import Renewal
+from .renewal import ANSWER_S, Renewal
 from .reply import Reply
 from .results import Results
 from .states import SETUP, About, Asked, Awaited, Handshake, Input, Setup, Signal, Turn, next_state
@@ -426,9 +426,9 @@ class Call:
             self._line.make_up()
             return [*self._demand.owe(unsaid), *self._advance_reply(now)]
         if self._renewal.reason:
-            stable_at = self._renewal.stable_at
             told_at = self._results.sent_at + NARRATION_S
-            return self._advance_renewal(max(stable_at, told_at, played_until), now)
+            quiet_at = max(told_at, self.conversation.unanswered_since + ANSWER_S, played_until)
+            return self._advance_renewal(max(self._renewal.stable_at, quiet_at), now)
         return []
 
     @property

@@ -91,6 +91,11 @@ class Conversation:
         return self._turn.state
 
     @property
+    def unanswered_since(self) -> float:
+        """When the user stopped, if nothing has come of that yet; else long ago."""
+        return self._turn.stopped_at or float("-inf")
+
+    @property
     def response(self) -> ResponseState:
         """The newest response's state."""
         return self._current.state if self._current else ResponseState.IDLE
@@ -232,11 +237,9 @@ class Conversation:
             case "answer":
                 return self._turn.overdue()
             case "grace" | "stall" | "cut" | "end" if response_id in self._responses:
-                response = self._responses[response_id]
-                is_speaking, is_late = self.turn is Turn.SPEAKING, self._is_late(response)
-                return self._answering(
-                    response.silent(kind, now, user_is_speaking=is_speaking, may_be_late=is_late)
-                )
+                response, speaks = self._responses[response_id], self.turn is Turn.SPEAKING
+                is_late = self._is_late(response)
+                return self._answering(response.silent(kind, now, speaks=speaks, is_late=is_late))
             case _:
                 return []
 
@@ -322,9 +325,8 @@ class Conversation:
         if not self.is_ready or body.id in self._responses:
             return self._drop("doubled or early response.created", is_strange=True)
         out = self._current.move(Signal.STREAMS_CLOSED) if self._current else []
-        requested_at = self._turn.stopped_at
-        if self.turn is Turn.QUIET and self._asked_at is not None:
-            requested_at = self._asked_at
+        is_asked = self.turn is Turn.QUIET and self._asked_at is not None
+        requested_at = self._asked_at if is_asked else self._turn.stopped_at
         out += self._turn.answered()
         self._asked_at = self._turn.stopped_at = None
         self._is_untouched = False

@@ -17,6 +17,9 @@ INSTRUCTIONS_DEBOUNCE_S: Final = 0.5
 INSTRUCTIONS_RECONNECT_EVERY_S: Final = 15.0
 """At most one new connection for changed instructions in this time."""
 
+ANSWER_S: Final = 20.0
+"""How long the user's question holds a new connection back: there it would be thought of anew."""
+
 RECOVERY_EVERY_S: Final = 60.0
 """At most one new connection for a failure inside the server in this time. Our choice."""
 

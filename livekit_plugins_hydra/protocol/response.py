@@ -143,22 +143,27 @@ class Response:
         status = "cancelled" if self.is_cut else status
         return [*self.move(Signal.LOST), *self.account(status, None, self.last_event_at)]
 
-    def silent(
-        self, kind: str, now: float, *, user_is_speaking: bool, may_be_late: bool
-    ) -> list[fx.Effect]:
-        """A timer has run out: act if it was silent for long enough, else wait on."""
+    def silent(self, kind: str, now: float, *, speaks: bool, is_late: bool) -> list[fx.Effect]:
+        """A timer has run out: act if it was silent for long enough, else wait on.
+
+        Args:
+            kind: the timer.
+            now: monotonic clock.
+            speaks: whether the user speaks.
+            is_late: whether what still comes of the response is kept.
+        """
         silence_s = SILENCES_S[kind]
         silence_ends_in_s = self.last_event_at + silence_s - now
         if kind != "cut" and not self.is_open:
             return []
         if silence_ends_in_s > 0:
             return [fx.StartTimer(f"{kind}:{self.id}", silence_ends_in_s)]
-        if kind == "cut" and user_is_speaking:
+        if kind == "cut" and speaks:
             return [fx.StartTimer(f"{kind}:{self.id}", silence_s)]
         if kind == "grace":
             return self.move(Signal.STREAMS_CLOSED)
         out = self.move(Signal.OVERDUE)
-        if kind == "cut" and may_be_late and not self.has_answered:
+        if kind == "cut" and is_late and not self.has_answered:
             return out  # the server may still work on it: what it says would be late
         status = "completed" if kind == "end" else "incomplete"
         out += self.account("cancelled" if self.is_cut else status, None, now)

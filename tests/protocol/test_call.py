@@ -23,6 +23,7 @@ from livekit_plugins_hydra.protocol.errors import RemoteProtocolError, ServerErr
 from livekit_plugins_hydra.protocol.learned import FORGET_S, Learned, Way
 from livekit_plugins_hydra.protocol.line import DEBT_S, KEPT_TURN_S
 from livekit_plugins_hydra.protocol.renewal import (
+    ANSWER_S,
     INSTRUCTIONS_DEBOUNCE_S,
     INSTRUCTIONS_RECONNECT_EVERY_S,
 )
@@ -1570,6 +1571,24 @@ def test_a_cough_before_the_first_sound_of_a_narration_does_not_leave_dead_air(w
     assert call >> server.discarded("u2") << fx.UserDiscarded("u2") << ASK
     answered(call, "r3")
     assert call >> after(600.0)
+
+
+@pytest.mark.parametrize("is_answered", [True, False])
+def test_a_question_that_is_thought_of_for_long_is_not_left(is_answered: bool) -> None:
+    """A new connection would begin to think anew; but one that is never answered holds nothing."""
+    call = talked()
+    start_speech(call, "u1")
+    stop_speech(call, "u1")
+    assert call >> session.change_instructions() >> after(ANSWER_S - SOON)
+
+    if is_answered:
+        assert call >> server.created("r1") << fx.BeginResponse("r1")
+        assert call >> server.audio("r1") << sound("r1")
+        call = call >> server.done("r1") << fx.EndStreams("r1", cut=False)
+        call = call << ended("r1")
+    else:
+        call = call >> after(SOON)
+    assert call << RECONNECT
 
 
 @pytest.mark.parametrize("about", ["the user's question", "a reply", "a greeting"])

@@ -10,7 +10,7 @@ import asyncio
 import logging
 import time
 from collections import deque
-from typing import Any, Final, Literal
+from typing import Any, Final, Literal, assert_never
 from urllib.parse import urlsplit
 
 from livekit.agents import llm, stt
@@ -253,6 +253,8 @@ class Performer:
                 self._report(error, recoverable=True)
             case fx.Fault(error=error):
                 logger.warning("%s", error)
+            case _:
+                assert_never(effect)
 
     def _send(self, event: events.ClientEvent) -> None:
         if self.keeper.connection is not None:

@@ -5,12 +5,16 @@ from __future__ import annotations
 import os
 import re
 import tarfile
-from importlib.metadata import version
+import tomllib
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
 import pytest
 import yaml  # type: ignore[import-untyped]
+from packaging.requirements import Requirement
+
+from livekit_plugins_hydra import __version__
 
 from .absolute_links import absolute
 from .processes import TOP, finished, python
@@ -20,9 +24,9 @@ URL = "https://example.org/owner/name/blob/v1"
 WORKFLOWS = sorted((TOP / ".github" / "workflows").glob("*.yml"))
 
 
-async def build(folder: Path) -> dict[str, bytes]:
+async def build(folder: Path, *, checkout: Path = TOP) -> dict[str, bytes]:
     """Build wheel and sdist, and return both by name."""
-    built = await python("-m", "hatchling", "build", "-d", str(folder))
+    built = await python("-m", "hatchling", "build", "-d", str(folder), cwd=checkout)
     assert built.code == 0, built.text
     return files_in(folder)
 
@@ -33,9 +37,19 @@ def files_in(folder: Path) -> dict[str, bytes]:
 
 
 async def test_a_release_is_the_same_each_time_and_passes_the_index(tmp_path: Path) -> None:
-    """Built twice, wheel and sdist have the same bytes; the index would take both as they are."""
+    """Built from its own sdist, elsewhere, by somebody with other rights and at another time, wheel
+    and sdist have the same bytes; the index would take both as they are.
+    """
     first = await build(tmp_path / "first")
-    assert first == await build(tmp_path / "second")
+    (name,) = (name for name in first if name.endswith(".tar.gz"))
+    with tarfile.open(tmp_path / "first" / name) as sdist:
+        sdist.extractall(tmp_path, filter="data")
+    checkout = tmp_path / name.removesuffix(".tar.gz")
+    for path in checkout.rglob("*"):
+        if path.is_file():
+            path.chmod(0o600)
+        os.utime(path, (1e9, 1e9))
+    assert first == await build(tmp_path / "second", checkout=checkout)
 
     paths = [str(tmp_path / "first" / name) for name in first]
     checked = await python("-m", "twine", "check", "--strict", *paths)
@@ -80,20 +94,19 @@ async def test_the_steps_of_a_workflow_are_shell_and_name_what_exists(workflow: 
         for name, word in re.findall(r"\bsh (tests/\w+\.sh)[ ]?(\w*)", script):
             text = (TOP / name).read_text(encoding="utf-8")
             assert not word or f"\n    {word}) checks=" in text or name == "tests/release.sh"
-        for module in re.findall(r"python -m (\w+)", script):
-            assert version(module)
+        for module in re.findall(r"python -m ([\w.]+)", script):
+            assert find_spec(module)
 
 
 def test_ci_does_what_a_user_is_told_to_do() -> None:
-    """The workflow runs exactly the commands of .ci/run, on each Python that the package names."""
+    """The workflow runs exactly the scripts of .ci/run, on each Python that the package names."""
     workflow = TOP / ".github" / "workflows" / "ci.yml"
     jobs = yaml.safe_load(workflow.read_text(encoding="utf-8"))["jobs"]
     told = (TOP / ".ci" / "run").read_text(encoding="utf-8").splitlines()
 
     all_steps = jobs["checks"]["steps"] + jobs["rooms"]["steps"]
-    assert [step["run"] for step in all_steps if "run" in step] == [
-        line for line in told if line.startswith("sh ")
-    ]
+    scripts = [step["run"] for step in all_steps if step.get("run", "").startswith("sh ")]
+    assert scripts == [line for line in told if line.startswith("sh ")]
     pyproject = (TOP / "pyproject.toml").read_text(encoding="utf-8")
     named = re.findall(r"Python :: (3\.\d+)", pyproject)
     assert jobs["checks"]["strategy"]["matrix"]["python"] == named
@@ -106,15 +119,40 @@ def test_forms_and_settings_are_yaml(form: Path) -> None:
 
 
 @pytest.mark.skipif("CONSTRAINTS" in os.environ, reason="other versions are wanted")
-def test_the_constraints_are_what_these_tests_run_with() -> None:
-    """Pinned versions are installed ones, and no line names where they come from."""
+def test_all_that_is_declared_is_pinned_to_a_version_that_is_allowed() -> None:
+    """A release of somebody else breaks no change here; no line names where versions come from."""
     lines = (TOP / "tests" / "constraints.txt").read_text(encoding="utf-8").splitlines()
+    pins: dict[str, list[str]] = {}
+    for line in lines:
+        pin = re.fullmatch(r"([\w.-]+)==([^ ;]+)(?: ; .*)?", line)
+        assert pin, line
+        pins.setdefault(pin[1], []).append(pin[2])
 
-    pins = [re.fullmatch(r"([\w.-]+)==([^ ;]+)(?: ; .*)?", line) for line in lines]
-    assert all(pins)
-    pinned = {(pin[1], pin[2]) for pin in pins if pin}
-    for name in ("livekit-agents", "websockets", "pytest", "mypy", "ruff"):
-        assert (name, version(name)) in pinned
+    pyproject = tomllib.loads((TOP / "pyproject.toml").read_text(encoding="utf-8"))
+    declared = [*pyproject["project"]["dependencies"], *pyproject["dependency-groups"]["dev"]]
+    for requirement in map(Requirement, [*declared, *pyproject["build-system"]["requires"]]):
+        assert requirement.name in pins
+        assert all(requirement.specifier.contains(each) for each in pins[requirement.name])
+
+
+def test_the_hooks_before_a_commit_are_the_first_checks() -> None:
+    """What a commit passes, `sh tests/run.sh` passes, too; nothing else is installed for it."""
+    hooks = yaml.safe_load((TOP / ".pre-commit-config.yaml").read_text(encoding="utf-8"))
+    (repository,) = hooks["repos"]
+    checks = re.findall(r"^    run (.*)$", (TOP / "tests" / "run.sh").read_text(), re.MULTILINE)
+
+    entries = [hook["entry"].removeprefix(".venv/bin/python -m ") for hook in repository["hooks"]]
+    assert [check.replace(" --check", "").removesuffix(" .") for check in checks[:3]] == entries
+
+
+def test_the_version_is_told_as_it_is() -> None:
+    """The README and the changelog speak of the version that is built."""
+    readme, changelog = (
+        (TOP / name).read_text(encoding="utf-8") for name in ("README.md", ".github/CHANGELOG.md")
+    )
+
+    assert f"**Status: beta, {__version__}.**" in readme
+    assert f"\n## {__version__}" in changelog
 
 
 async def test_the_folder_for_livekits_repository_is_the_same_plugin(tmp_path: Path) -> None:

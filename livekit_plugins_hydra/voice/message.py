@@ -62,12 +62,15 @@ class Message:
         self._on_text = on_text
         self._transcript = Transcript(spacing)
         self._frames = FrameMaker(rate_hz)
-        self._audio: Stream[rtc.AudioFrame] = Stream(self._play, before_first=until_subscribed)
+        self._until_subscribed = until_subscribed
+        self._audio: Stream[rtc.AudioFrame] = Stream(self._play, before_first=self._until_heard)
         self._text: Stream[str] = Stream(self._read_text)
         self._duration_s = 0.0
         self._is_read = False
+        self._has_ears = False
+        """Whether somebody can hear it, or nobody waits for that any more."""
         self._played_until = 0.0
-        """When all audio so far could have been played, once it has begun; monotonic clock."""
+        """When all audio so far could have been played, once it is heard; monotonic clock."""
         self._played_s: float | None = None
         """How much was played, where that is not all."""
         self._read = ""
@@ -117,7 +120,17 @@ class Message:
     @property
     def played_until(self) -> float:
         """When all of it so far will have been played, by the clock; monotonic clock."""
-        return self._played_until if self._played_s is None else 0.0
+        return self._ends_at if self._played_s is None else 0.0
+
+    @property
+    def _ends_at(self) -> float:
+        """When all of its audio so far could have been played, if somebody hears it from now on."""
+        return time.monotonic() + self._duration_s if self._waits else self._played_until
+
+    @property
+    def _waits(self) -> bool:
+        """Whether its audio is to be played, and nobody can hear it yet."""
+        return self.has_begun and not self._has_ears and self._duration_s > 0
 
     @property
     def unplayed_s(self) -> float:
@@ -238,7 +251,7 @@ class Message:
         """
         if self._played_s is not None or (self._is_read and not self.has_begun):
             return
-        unplayed_s = self._played_until - time.monotonic()
+        unplayed_s = self._ends_at - time.monotonic()
         if not self.has_begun:
             self._played_s = 0.0
         elif unplayed_s > 0:
@@ -258,8 +271,15 @@ class Message:
 
     def _play(self) -> None:
         self.has_begun = True
-        self._played_until = time.monotonic() + self._duration_s
         self._read_text()
+
+    async def _until_heard(self) -> None:
+        try:
+            await self._until_subscribed()
+        finally:  # who stops waiting plays nothing, and tells nobody
+            self._has_ears = True
+            self._played_until = time.monotonic() + self._duration_s
+            self._set_deadline()
 
     def _read_text(self) -> None:
         self._is_read = True
@@ -271,7 +291,9 @@ class Message:
         """Give the text up in time, once the audio is complete and somebody waits."""
         if self._deadline is not None:
             self._deadline.cancel()
-        if self._is_read and self._audio.closed and not self._text.closed:
+        if self._waits or not self._is_read:
+            return
+        if self._audio.closed and not self._text.closed:
             played_in_s = max(0.0, self._played_until - time.monotonic())
             self._deadline = asyncio.get_running_loop().call_later(
                 played_in_s + self._text_may_lag_s, self._close_text

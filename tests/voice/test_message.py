@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import math
+import time
 from types import SimpleNamespace
 from typing import Any
 
@@ -12,6 +13,8 @@ import pytest
 from livekit_plugins_hydra.framework.quirks import until_subscribed
 from livekit_plugins_hydra.voice.message import Message
 from livekit_plugins_hydra.voice.transcript import Spacing
+from livekit_plugins_hydra.voice.transcription import Transcriber
+from tests.recognisers import ToneSTT, Vocabulary
 
 PCM = bytes(960)
 
@@ -37,13 +40,13 @@ class Session:
         return self._room
 
 
-def message_of(session: Session | None) -> Message:
+def message_of(session: Session | None, transcriber: Transcriber | None = None) -> Message:
     """Return a message of a call of this session, without audio."""
     return Message(
         "m1",
         rate_hz=24_000,
         spacing=Spacing(),
-        transcriber=None,
+        transcriber=transcriber,
         on_text=lambda _: None,
         until_subscribed=lambda: until_subscribed(session),  # type: ignore[arg-type]  # as much of one as is looked at
     )
@@ -104,3 +107,40 @@ async def test_what_was_not_taken_to_be_played_is_unplayed() -> None:
     assert message.unplayed_s < math.inf
     message.push_audio(PCM)
     assert message.unplayed_s == math.inf
+
+
+async def test_a_text_that_is_shown_without_the_audio_ends_with_it() -> None:
+    """Where the output has no audio, nobody plays it; the text is given up all the same."""
+    slow = ToneSTT(Vocabulary({}), delay_s=60.0)
+    transcriber = Transcriber(slow, side="agent", warned=set(), on_metrics=lambda *_: None)
+    message = message_of(Session(), transcriber)
+    message.push_audio(bytes(48_000))
+    message.finish()
+
+    async with asyncio.timeout(5.0):
+        assert [piece async for piece in message.present().text_stream] == []
+    await transcriber.aclose()
+
+
+@pytest.mark.parametrize("is_cut", [False, True])
+async def test_nothing_is_played_before_somebody_can_hear_it(is_cut: bool) -> None:
+    """A caller is subscribed seconds after the greeting: until then the clock stands still."""
+    session = Session()
+    message = message_of(session)
+    message.push_text("Hello, how can I help you?")
+    message.push_audio(bytes(48_000))  # a second
+    reader = asyncio.ensure_future(anext(aiter(message.present().audio_stream)))
+    await asyncio.sleep(3.0)
+    assert message.is_playing
+    assert message.played_until == pytest.approx(time.monotonic() + 1.0, abs=0.01)
+
+    if is_cut:
+        message.cut_short()
+        assert message.played_text == ""
+        reader.cancel()
+        return
+    session.subscribed.set_result(None)
+    await reader
+    await asyncio.sleep(0.75)
+    message.cut_short()
+    assert message.played_text == "Hello, how can I"

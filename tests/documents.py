@@ -12,17 +12,20 @@ from .processes import TOP
 def _paths() -> list[Path]:
     folders = [TOP / name for name in (".github", "examples", "livekit_plugins_hydra", "tests")]
     found = sorted(path for folder in folders for path in folder.rglob("*.md"))
-    return [TOP / "README.md", *(path for path in found if "node_modules" not in path.parts)]
+    forms = sorted((TOP / ".github" / "ISSUE_TEMPLATE").glob("*.yml"))
+    pages = (path for path in found if "node_modules" not in path.parts)
+    return [TOP / "README.md", *pages, *forms]
 
 
 TEXTS: Final = {path: path.read_text(encoding="utf-8") for path in _paths()}
-"""The text of every document, the README first."""
+"""The text of every document, the README first, the forms for issues last."""
 
 README: Final = TOP / "README.md"
 EXAMPLES: Final = TOP / "examples" / "README.md"
 TESTING: Final = TOP / "livekit_plugins_hydra" / "testing" / "README.md"
 PROTOCOL: Final = TOP / "livekit_plugins_hydra" / "protocol" / "README.md"
 SUPPORT: Final = TOP / ".github" / "SUPPORT.md"
+CONTRIBUTING: Final = TOP / ".github" / "CONTRIBUTING.md"
 
 _HEADING: Final = re.compile(r"^#+ (.+)$", re.MULTILINE)
 _CODE: Final = re.compile(r"^```.*?^```$|`[^`\n]+`", re.MULTILINE | re.DOTALL)

@@ -22,6 +22,7 @@ from livekit_plugins_hydra.testing.emulator.scenario_file import read_scenario
 
 from . import draw_commands, draw_protocol
 from .documents import (
+    CONTRIBUTING,
     EXAMPLES,
     PROTOCOL,
     README,
@@ -186,15 +187,51 @@ def test_commands_name_files_that_exist() -> None:
     """Each script and module that a command runs is there, and the script knows its word."""
     pattern = r"(?:sh|python|console|dev|start) ((?:examples|tests)/[\w./]+)"
     scripts = found_in_all(pattern)
-    modules = found_in_all(r"-m (tests[\w.]*)")
+    modules = found_in_all(r"python -m ([\w.]+)")
+    tested = {each for paths in found_in_all(r"-m pytest ([^`\n#]+)") for each in paths.split()}
     words = found_in_all(r"sh tests/run\.sh (\w+)")
     known_words = re.findall(r"^    (\w+)\)", (TOP / "tests/run.sh").read_text(), re.MULTILINE)
 
     assert {"examples/demo.sh", "tests/run.sh"} <= set(re.findall(pattern, TEXTS[README]))
     assert [script for script in scripts if not (TOP / script).is_file()] == []
-    assert modules
+    assert [path for path in tested if "/" in path and not (TOP / path).exists()] == []
+    assert "tests.upstream" in modules
     assert [module for module in modules if importlib.util.find_spec(module) is None] == []
     assert words <= set(known_words)
+
+
+# Each of them is checked here, or is a user's own shell.
+COMMANDS = (
+    *("sh examples/", "sh tests/run.sh", ".venv/bin/python -m ", "livekit-hydra "),
+    *("pip install .", "echo ", "set -a"),
+)
+
+
+def test_commands_are_of_a_kind_that_is_checked() -> None:
+    """No line of a shell block is a command that no test looks at."""
+    lines = [line for page in TEXTS for block in blocks(page, "sh") for line in block.splitlines()]
+
+    assert len(lines) > 10
+    assert [line for line in lines if not line.startswith(COMMANDS)] == []
+
+
+def test_what_contributors_are_sent_to_is_there() -> None:
+    """Each file, folder, class and table that CONTRIBUTING names in the code exists."""
+    words = set()
+    for title in ("The rooms of the house", "How to add ..."):
+        words |= set(re.findall(r"`([^`\n ]+)`", section(CONTRIBUTING, title)))
+    paths = {word for word in words if "/" in word or word.endswith(".py")}
+    names = {word for word in words if word[0].isupper()}
+    packages = (TOP / "livekit_plugins_hydra", TOP / "tests")
+    files = (path for package in packages for path in package.rglob("*.py"))
+    code = "\n".join(path.read_text(encoding="utf-8") for path in files)
+    defined = set(re.findall(r"^(?:class |    (?:async )?def )?(\w+)", code, re.MULTILINE))
+
+    assert len(paths) > 15
+    places = (TOP, *packages)
+    assert [each for each in paths if not any((top / each).exists() for top in places)] == []
+    assert len(names) > 5
+    assert [name for name in names if not set(name.split(".")) <= defined] == []
 
 
 def test_the_command_line_takes_what_is_written() -> None:

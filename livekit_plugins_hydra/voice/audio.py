@@ -354,8 +354,13 @@ def worth_resending(sent: Iterable[Sent], duration_s: float) -> list[Sent]:
 
 def is_quiet(chunk: bytes) -> bool:
     """Tell whether nobody speaks in an append; int16 mono."""
-    samples = np.frombuffer(chunk, _INT16).astype(np.float32)
-    return float(np.mean(samples * samples)) < QUIET_LEVEL**2
+    return power(chunk) < QUIET_LEVEL**2
+
+
+def power(pcm: bytes) -> float:
+    """Return the mean square of audio: int16 mono, not empty."""
+    samples = np.frombuffer(pcm, _INT16).astype(np.float32)
+    return float(np.mean(samples * samples))
 
 
 class FrameMaker:

@@ -7,9 +7,20 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Final
 
-from .audio import BYTES_PER_S, INPUT_RATE_HZ, Sent
+from .audio import BYTES_PER_S, INPUT_RATE_HZ, Sent, power
+
+PAUSE_MS: Final = 200
+"""A turn has at least so long a pause beside it: detectors wait for twice that."""
+
+SPEECH_MS: Final = 1000
+"""How much is looked at on either side, to tell a pause from speech. Our choice."""
+
+PAUSE_POWER: Final = 0.25
+"""How loud a pause may be, against the loudest of the speech beside it: 6 dB less. Our choice."""
 
 _BYTES_PER_MS: Final = BYTES_PER_S // 1000
+
+_STEP: Final = 40 * _BYTES_PER_MS
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,7 +70,7 @@ class SentAudio:
 
         Args:
             audio_ms: where the server says that it is; not believed where it is not in the audio
-                that is kept, or before the last one.
+                that is kept, before the last one, or in the middle of words.
             now: monotonic clock.
         """
         if audio_ms is not None and self._last_ms <= audio_ms <= self._end / _BYTES_PER_MS:
@@ -67,9 +78,21 @@ class SentAudio:
             for at, chunk in reversed(self._appends):
                 begin -= len(chunk)
                 if begin <= audio_ms * _BYTES_PER_MS:
+                    if self._is_amid_words(audio_ms):
+                        break
                     self._last_ms = audio_ms
                     return Boundary(at, audio_ms, True)
         return Boundary(now, self._end / _BYTES_PER_MS, False)
+
+    def _is_amid_words(self, ms: float) -> bool:
+        """Whether an offset has no pause beside it, as far as the audio there is known."""
+        behind = b"".join(chunk for _, chunk in self.since(ms))
+        around = b"".join(chunk for _, chunk in self.since(max(0.0, ms - SPEECH_MS)))
+        before = around[: len(around) - len(behind)]
+        nearby = around[: len(before) + SPEECH_MS * _BYTES_PER_MS]
+        loudest = max(power(nearby[i : i + _STEP]) for i in range(0, len(nearby), _STEP))
+        beside = (before[-PAUSE_MS * _BYTES_PER_MS :], behind[: PAUSE_MS * _BYTES_PER_MS])
+        return all(side and power(side) > PAUSE_POWER * loudest for side in beside)
 
     def since(self, ms: float) -> list[Sent]:
         """Return the audio behind an offset; of the append that it is in, the rest."""

@@ -86,3 +86,17 @@ def test_an_offset_divides_what_was_sent(lengths_ms: list[int], share: float) ->
         (at, lengths_ms[int(at)] * MS) for at, _ in since[1:]
     ]
     assert audio.count_after(ms) == sum(begin >= ms for begin in begins)
+
+
+@pytest.mark.parametrize("noise", [0, 500])
+@pytest.mark.parametrize(
+    ("audio_ms", "is_known"),
+    [(0, True), (250, True), (400, True), (410, True), (600, False), (810, True), (1_000, True)],
+)
+def test_an_offset_is_beside_a_pause(audio_ms: int, is_known: bool, noise: int) -> None:
+    """A turn that is said to begin or end amid words is measured otherwise; noise is no word."""
+    audio = SentAudio()
+    for level, ms in ((noise, 400), (5_000, 400), (noise, 300)):
+        audio.add(level.to_bytes(2, "little") * 16 * ms, 10.0)
+
+    assert audio.boundary(audio_ms, 11.0).is_known is is_known

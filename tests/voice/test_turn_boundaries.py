@@ -105,6 +105,30 @@ async def test_what_can_not_be_is_where_the_event_came(
     assert turns == [f"{FIRST} seven eight", "nine ten eleven twelve"]
 
 
+@pytest.mark.parametrize("streaming", [False, True])
+@pytest.mark.parametrize(
+    ("start_ms", "stop_ms", "then_ms"),
+    [(1_000, 1_700, None), (None, 1_300, None), (667, 1_467, 1_800)],
+)
+async def test_an_offset_amid_words_is_not_believed(
+    start_ms: float | None, stop_ms: float, then_ms: float | None, streaming: bool
+) -> None:
+    """A server that counts otherwise than we do costs no word: turns end where there is a pause."""
+    turns = await transcribe(
+        start_ms=start_ms, stop_ms=stop_ms, then_ms=then_ms, streaming=streaming
+    )
+
+    assert turns == [f"{FIRST} seven eight", "nine ten eleven twelve"]
+
+
+@pytest.mark.parametrize("stop_ms", [2_200, 2_400, 2_650])
+async def test_the_pause_may_be_counted_to_the_turn(stop_ms: float) -> None:
+    """Some detectors say where the last word ends, others where they have waited for more."""
+    turns = await transcribe(start_ms=700, stop_ms=stop_ms, then_ms=2_660, streaming=False)
+
+    assert turns == [FIRST, SECOND]
+
+
 async def test_a_turn_that_nobody_stopped_ends_where_the_next_begins() -> None:
     """The server never said that the first had stopped, but it says where the second begins."""
     deaf = Scenario(threshold_dbfs=0.0)

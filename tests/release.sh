@@ -19,11 +19,14 @@ fi
 (cd "$work" && "$python" -m hatchling build --directory dist)
 "$python" -m twine check --strict "$work"/dist/*
 
-"$python" -m venv "$work/clean"
-"$work/clean/bin/python" -m pip install --quiet --disable-pip-version-check "$work"/dist/*.whl
+"$python" -m venv --without-pip "$work/clean"
+"$python" -m pip --python "$work/clean/bin/python" install --quiet --disable-pip-version-check \
+    "$work"/dist/*.whl
+rm "$work"/clean/lib/python*/site-packages/*/direct_url.json # names a file of this machine
 (cd "$work" && clean/bin/python -c "from livekit.plugins import hydra; print(hydra.__version__)")
 "$python" -m uv tool run --quiet --from cyclonedx-bom cyclonedx-py environment \
-    --output-reproducible --of JSON --output-file "$work/dist/sbom.cdx.json" "$work/clean/bin/python"
+    --pyproject pyproject.toml --mc-type library --output-reproducible --of JSON \
+    --output-file "$work/dist/sbom.cdx.json" "$work/clean/bin/python"
 
 mkdir -p "$folder"
 cp "$work"/dist/* "$folder"

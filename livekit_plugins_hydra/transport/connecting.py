@@ -12,12 +12,13 @@ from collections.abc import Collection
 from inspect import isawaitable
 from typing import Any, Final, cast
 from urllib.parse import parse_qsl, urlencode, urlsplit, urlunsplit
-from urllib.request import getproxies, proxy_bypass
+from urllib.request import proxy_bypass
 
 import websockets
 from livekit.agents import __version__ as livekit_version
 from livekit.agents import get_job_context
-from websockets.uri import parse_uri
+from websockets.asyncio.client import get_proxy  # type: ignore[attr-defined] # in all versions
+from websockets.uri import WebSocketURI, parse_uri
 
 from livekit_plugins_hydra.log import Redactor
 from livekit_plugins_hydra.options import Options, check_key
@@ -106,12 +107,13 @@ async def _websocket(
     headers = dict(_HEADERS)
     if options.auth == "header":
         headers["Authorization"] = f"Bearer {key}"
-    proxy = _proxy(options.base_url)
+    proxy: str | None = None
     is_secure = urlsplit(options.base_url).scheme == "wss"
     extra: dict[str, Any] = {"ssl": trust()} if is_secure else {}
     try:
         async with asyncio.timeout(options.conn_options.timeout):
             url = parse_uri(options.base_url)
+            proxy = _proxy(url)
             if proxy is None:
                 extra["sock"] = await reach(url.host, url.port)
             socket = await _Connect(
@@ -170,24 +172,17 @@ async def _key(options: Options) -> str:
     raise CouldNotConnect(address_of(options.base_url), reason)
 
 
-def _proxy(url: str) -> str | None:
+def _proxy(url: WebSocketURI) -> str | None:
     """Return the worker's proxy, or else the environment's; None for hosts in NO_PROXY.
 
     A worker without a proxy of its own has the environment's, but ignores NO_PROXY.
     """
-    if proxy_bypass(urlsplit(url).netloc):
+    if proxy_bypass(f"{url.host}:{url.port}"):
         return None
     with contextlib.suppress(RuntimeError):  # in no job
         if proxy := get_job_context().proc.http_proxy:
             return proxy
-    # What follows is websockets' way to find one, so that an error can name it.
-    proxies = getproxies()
-    if (socks := proxies.get("socks", "")).startswith("http://"):  # macOS
-        proxies["socks"] = socks.replace("http", "socks5h", 1)
-    schemes = ["wss", "socks", "https"]
-    if urlsplit(url).scheme == "ws":
-        schemes = ["ws", "socks", "https", "http"]
-    return next((proxies[scheme] for scheme in schemes if proxies.get(scheme)), None)
+    return get_proxy(url)  # here and not in `connect`, so that an error can name it
 
 
 @functools.cache

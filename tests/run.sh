@@ -21,11 +21,15 @@ check_all() {
     run ruff check .
     run mypy
     run coverage erase
-    run coverage run -m pytest -m "not real_time" --numprocesses auto --dist worksteal
-    run coverage run -m pytest -m real_time --numprocesses 4 --dist worksteal # they mostly wait
+    run_tests coverage run -m pytest
     run coverage combine --quiet
     run coverage report --include='*/livekit_plugins_hydra/protocol/*' --fail-under=100
     run coverage report --fail-under=97
+}
+
+run_tests() {
+    run "$@" -m "not real_time" --numprocesses auto --dist worksteal
+    run "$@" -m real_time --numprocesses 4 --dist worksteal # they mostly wait
 }
 
 check_rooms() {
@@ -52,8 +56,7 @@ check_lowest() {
     resolve --resolution lowest-direct --no-deps --output-file .venv/lowest.txt
     CONSTRAINTS=.venv/lowest.txt prepare_venv tests
     # A release is made with the versions that are pinned.
-    run pytest -m "not real_time" --numprocesses auto --dist worksteal --ignore tests/test_release.py
-    run pytest -m real_time --numprocesses 4 --dist worksteal --ignore tests/test_release.py
+    run_tests pytest --ignore tests/test_release.py
 }
 
 write_constraints() {

@@ -1623,13 +1623,19 @@ def test_a_cough_before_the_first_sound_does_not_leave_dead_air(
     assert call >> after(600.0)
 
 
-def test_what_the_server_still_says_after_a_cough_is_not_asked_for() -> None:
-    """It had not given up the response: its first sound comes late, and that is heard."""
+def cut_before_a_sound() -> CallTranscript:
+    """Return the transcript of a call whose answer to the user was cut before its first sound."""
     call = untouched()
     start_speech(call)
     stop_speech(call)
     assert call >> server.created("r1") << fx.BeginResponse("r1")
     cut_silent(call, "r1", "u2")
+    return call
+
+
+def test_what_the_server_still_says_after_a_cough_is_not_asked_for() -> None:
+    """It had not given up the response: its first sound comes late, and that is heard."""
+    call = cut_before_a_sound()
     discard(call, "u2")
 
     assert call >> after(2 * CUT_OVERDUE_S) >> server.audio("r1") << fx.LateAudio("r1", b"\1\0")
@@ -1639,11 +1645,7 @@ def test_what_the_server_still_says_after_a_cough_is_not_asked_for() -> None:
 @pytest.mark.parametrize("then", ["answered", "not answered", "a later cough"])
 def test_what_was_cut_unsaid_by_speech_is_not_asked_for(then: str) -> None:
     """The user has gone on: the server answers that, in its own time."""
-    call = untouched()
-    start_speech(call)
-    stop_speech(call)
-    assert call >> server.created("r1") << fx.BeginResponse("r1")
-    cut_silent(call, "r1", "u2")
+    call = cut_before_a_sound()
     assert call >> server.done("r1", "cancelled") << ended("r1", "cancelled")
     if then == "answered":
         answered(call, "r2")

@@ -29,7 +29,11 @@ from websockets.http11 import Request, Response
 import livekit_plugins_hydra as hydra
 from livekit_plugins_hydra.options import Options
 from livekit_plugins_hydra.protocol import events as ev
-from livekit_plugins_hydra.protocol.errors import ConfigurationError, ConnectionFailed
+from livekit_plugins_hydra.protocol.errors import (
+    ConfigurationError,
+    ConnectionFailed,
+    CouldNotConnect,
+)
 from livekit_plugins_hydra.protocol.voices import SERVER_DEFAULT_VOICE
 from livekit_plugins_hydra.testing import Call, Emulator, Reply, Say, Scenario
 from livekit_plugins_hydra.transport.connecting import connect
@@ -537,6 +541,17 @@ async def test_no_proxy_holds_for_the_worker_s_proxy_too(monkeypatch: pytest.Mon
     async with Emulator() as server:
         connection = await connect(options_for(server.url))
         await connection.close()
+
+
+async def test_no_proxy_may_name_the_port(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Also where the URL leaves it out, as it is the usual one."""
+    monkeypatch.setenv("https_proxy", "http://127.0.0.1:9")
+    monkeypatch.setenv("no_proxy", "127.0.0.1:443")
+    with pytest.raises(CouldNotConnect) as caught:  # nobody is there
+        await connect(options_for("wss://127.0.0.1/s2s"))
+
+    assert "127.0.0.1:443" in str(caught.value)
+    assert "proxy" not in str(caught.value)
 
 
 @pytest.mark.parametrize("status", [403, 407, 502])
